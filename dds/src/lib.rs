@@ -1,0 +1,22 @@
+//! The distributed data structure: a hash table striped over partitions, each with a replica group.
+//!
+//! Names follow Gribble et al., OSDI 2000: *brick* (one node's durable table), *partition*, *replica group*, *DP map* (key to
+//! partition), *RG map* (partition to replicas). [`Request`] and [`Response`] are the client face; [`Store`] is what a brick
+//! stands on.
+//!
+//! Absences: no machine here touches a file, a thread or a clock; nothing here knows what a mailbox is.
+#![forbid(unsafe_code)]
+
+mod batch;
+mod blob;
+mod key;
+mod limits;
+mod request;
+mod store;
+
+pub use batch::{Batch, Epoch, Expect, Op, Outcome, Precondition, Refusal, Seq, Version, Writer};
+pub use blob::{BlobId, CHUNK_BYTES};
+pub use key::{DpMap, PartitionId, RouteKey, SortKey};
+pub use limits::Limits;
+pub use request::{Claimed, Entry, Request, Response};
+pub use store::{Column, Durability, Group, Read, ReadDone, Store, StoreError, StoreOp, Tier};

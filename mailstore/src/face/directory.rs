@@ -1,0 +1,227 @@
+//! The directory: who may log in, where an address leads, and the operator's changes.
+
+use super::UserId;
+use bytes::Bytes;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// A task for the directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DirectoryTask {
+    /// RCPT, VRFY: where does this address lead? `address` is what stood between the angle brackets. Done: `Resolved`.
+    Resolve { address: Bytes },
+    /// Done: `Authenticated`, or `AuthRefused`.
+    Authenticate(Authenticate),
+    /// May this account send as `address` (RFC 6409 6.1)? Done: `SenderChecked`.
+    CheckSender { user: UserId, address: Bytes },
+    /// An operator's order. Done: `Admin`.
+    Admin(AdminTask),
+}
+
+/// A log-in attempt. The secret is wiped by the directory once it has been judged.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Authenticate {
+    pub protocol: Protocol,
+    pub peer: IpAddr,
+    /// As given: an address, or a bare local part when there is one domain.
+    pub name: Bytes,
+    pub secret: Bytes,
+}
+
+/// Never shows the secret.
+impl std::fmt::Debug for Authenticate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Authenticate")
+            .field("protocol", &self.protocol)
+            .field("peer", &self.peer)
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a credential may be limited to, and what logs and limits name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Protocol {
+    Smtp,
+    Lmtp,
+    Submission,
+    Imap,
+    Pop3,
+    Http,
+}
+
+impl Protocol {
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Smtp => "smtp",
+            Self::Lmtp => "lmtp",
+            Self::Submission => "submission",
+            Self::Imap => "imap",
+            Self::Pop3 => "pop3",
+            Self::Http => "http",
+        }
+    }
+}
+
+/// The completion of a [`DirectoryTask`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DirectoryDone {
+    Resolved(Resolved),
+    Authenticated(Account),
+    AuthRefused(AuthRefusal),
+    SenderChecked { allowed: bool },
+    Admin(AdminDone),
+}
+
+/// Where an address leads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Resolved {
+    /// To these mailboxes (an alias may have several), each once.
+    Local(Arc<[Recipient]>),
+    /// No such user in a domain of ours: 550 5.1.1.
+    Unknown,
+    /// The account is disabled: 550 5.2.1.
+    Disabled,
+    /// The domain is not ours, or the alias leaves: 550 5.7.1 until outbound delivery exists.
+    NotLocal,
+    /// Not an address: 501 5.1.3.
+    Malformed,
+}
+
+/// One mailbox behind an address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recipient {
+    pub user: UserId,
+    /// The account's own address, in canonical form: Delivered-To.
+    pub address: Arc<str>,
+}
+
+/// Who logged in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Account {
+    pub user: UserId,
+    /// Canonical address.
+    pub address: Arc<str>,
+}
+
+/// Why a log-in failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AuthRefusal {
+    /// Unknown user, wrong password, or a credential not meant for this protocol: one answer for all.
+    WrongCredentials,
+    /// The account is disabled; told only after the right password.
+    Disabled,
+    /// The limits of `protocols.md` hold this address back: a temporary answer.
+    Throttled,
+    /// The directory or the hash pool can't answer now.
+    Unavailable,
+}
+
+/// An operator's order, from the command line or the console. Addresses and domains as typed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AdminTask {
+    DomainAdd {
+        domain: String,
+    },
+    DomainRemove {
+        domain: String,
+    },
+    DomainSet {
+        domain: String,
+        setting: DomainSetting,
+    },
+    DomainList,
+    AliasAdd {
+        alias: String,
+        targets: Vec<String>,
+    },
+    AliasRemove {
+        alias: String,
+    },
+    AliasList {
+        domain: Option<String>,
+    },
+    /// `phc`: the hash made by the hash pool, or an imported `{SCHEME}hash`.
+    AccountAdd {
+        address: String,
+        phc: String,
+    },
+    AccountRemove {
+        address: String,
+    },
+    AccountList {
+        domain: Option<String>,
+    },
+    AccountPassword {
+        address: String,
+        phc: String,
+    },
+    AccountEnable {
+        address: String,
+        on: bool,
+    },
+    AccountSet {
+        address: String,
+        setting: AccountSetting,
+    },
+    /// The user behind an address.
+    AccountShow {
+        address: String,
+    },
+}
+
+/// One setting of a domain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DomainSetting {
+    /// Where mail for unknown users goes; `None`: nowhere.
+    CatchAll(Option<String>),
+    /// Between user and detail; `None`: no sub-addresses. Default `+`.
+    SubaddressSeparator(Option<char>),
+    /// Quota of new accounts in bytes; `None`: unlimited.
+    DefaultQuotaBytes(Option<u64>),
+}
+
+/// One setting of an account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AccountSetting {
+    QuotaBytes(Option<u64>),
+    QuotaMessages(Option<u64>),
+    DisplayName(String),
+}
+
+/// The completion of an [`AdminTask`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AdminDone {
+    Done,
+    Domains(Vec<DomainEntry>),
+    Aliases(Vec<AliasEntry>),
+    Accounts(Vec<AccountEntry>),
+    /// Nothing changed; the text names the thing, the reason and the next step.
+    Refused(String),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DomainEntry {
+    pub domain: String,
+    pub catch_all: Option<String>,
+    pub subaddress_separator: Option<char>,
+    pub default_quota_bytes: Option<u64>,
+    pub accounts: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AliasEntry {
+    pub alias: String,
+    pub targets: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccountEntry {
+    pub user: UserId,
+    pub address: String,
+    pub enabled: bool,
+    pub display_name: String,
+    pub quota_bytes: Option<u64>,
+    pub quota_messages: Option<u64>,
+}
