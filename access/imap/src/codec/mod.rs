@@ -1,0 +1,16 @@
+//! Bytes to commands and back.
+//!
+//! The AST ([`Command`]) is plain data. Nothing here decides anything about mail: what is syntactically wrong becomes an
+//! event, what is merely unacceptable (a mailbox name, a charset) stands in the AST as an `Err` for the session to answer.
+
+mod command;
+mod event;
+mod fetch;
+mod search;
+mod sequence;
+
+pub use command::*;
+pub use event::*;
+pub use fetch::*;
+pub use search::*;
+pub use sequence::{SeqBound, SeqRange, SequenceSet};
