@@ -6,4 +6,7 @@
 //! Absences: nothing here knows a wire protocol of clients, a socket, a thread or a file.
 #![forbid(unsafe_code)]
 
+pub mod address;
 pub mod face;
+pub mod sasl;
+pub mod secret;
