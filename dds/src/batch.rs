@@ -22,16 +22,15 @@ pub struct Writer {
     pub seq: Seq,
 }
 
-/// One change of a batch.
+/// One change of a batch. Whether an entry lives in the column for bodies is said by its key alone:
+/// see [`SortKey::is_body`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Op {
     /// The key has this value.
     Put { key: SortKey, value: Bytes },
-    /// Like `Put`, kept in the column for bodies: written once, never rewritten by compaction.
-    PutBody { key: SortKey, value: Bytes },
-    /// The key is absent from both columns.
+    /// The key is absent.
     Delete { key: SortKey },
-    /// Every key in `from..to` is absent from both columns.
+    /// Every key in `from..to` is absent.
     DeleteRange { from: SortKey, to: SortKey },
 }
 
@@ -54,6 +53,7 @@ pub enum Expect {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Batch {
     pub route: RouteKey,
+    /// Numbers the batch. A refused batch doesn't use up its number: sent again it is judged anew.
     /// Without a writer the batch is judged by its preconditions alone, and its outcome is not remembered.
     pub writer: Option<Writer>,
     pub preconditions: Vec<Precondition>,

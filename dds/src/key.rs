@@ -9,9 +9,23 @@ use std::hash::Hasher;
 pub struct RouteKey(pub Bytes);
 
 /// Orders entries within a route, byte by byte. At most [`crate::Limits::key_bytes_max`]. Keys that begin with byte 0 belong
-/// to the partition itself (writer records) and are refused in requests.
+/// to the partition itself (writer records) and are refused in requests; the empty key is refused too. Keys whose first byte
+/// is [`SortKey::BODY_FIRST`] or above are body keys.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SortKey(pub Bytes);
+
+impl SortKey {
+    /// First byte of the least body key.
+    pub const BODY_FIRST: u8 = 0x80;
+
+    /// Whether the entry lives in the column for bodies ([`crate::Column::Bodies`]): written once, never rewritten by
+    /// compaction, right for values over 1 KiB that do not change. All other entries live in [`crate::Column::Meta`].
+    /// The key alone says it, so that a read asks one column, and the entries of a route still have one order.
+    #[must_use]
+    pub fn is_body(&self) -> bool {
+        self.0.first().is_some_and(|&first| first >= Self::BODY_FIRST)
+    }
+}
 
 /// Number of a partition, below [`DpMap::partitions`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

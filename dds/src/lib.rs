@@ -9,6 +9,7 @@
 
 mod batch;
 mod blob;
+mod chains;
 mod key;
 mod limits;
 mod request;
@@ -16,7 +17,10 @@ mod store;
 
 pub use batch::{Batch, Epoch, Expect, Op, Outcome, Precondition, Refusal, Seq, Version, Writer};
 pub use blob::{BlobId, CHUNK_BYTES};
+pub use chains::Chains;
 pub use key::{DpMap, PartitionId, RouteKey, SortKey};
 pub use limits::Limits;
 pub use request::{Claimed, Entry, Request, Response};
-pub use store::{Column, Durability, Group, Read, ReadDone, Store, StoreError, StoreOp, Tier};
+pub use store::{
+    Chain, Column, Durability, Group, Read, ReadDone, Store, StoreError, StoreOp, Tier,
+};

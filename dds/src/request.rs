@@ -13,7 +13,7 @@ pub enum Request {
     Write(Batch),
     /// Answer: `Got` with one slot per key, in order. One key is a get, several a multi-get.
     Get { route: RouteKey, keys: Vec<SortKey> },
-    /// Entries with `from <= key < to`, of both columns, in order (descending when `reverse`). At most `entries_max`, and a
+    /// Entries with `from <= key < to`, body keys among them, in order (descending when `reverse`). At most `entries_max`, and a
     /// page of at most [`crate::Limits::scan_bytes_max`]. Answer: `Scanned`.
     Scan { route: RouteKey, from: SortKey, to: SortKey, reverse: bool, entries_max: usize },
     /// Writes chunk `index` of a blob, durable before the answer. Chunks may come in any order and again, with equal bytes.

@@ -34,6 +34,17 @@ pub struct Group {
     pub bytes: usize,
     /// Only frees space: allowed below the second space watermark.
     pub frees_space: bool,
+    pub chain: Chain,
+}
+
+/// How a group depends on the groups of its partition before it. [`crate::Chains`] enforces it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Chain {
+    /// No earlier group of the partition was under way when this one was made.
+    Starts,
+    /// Made while earlier groups were under way, on the assumption that they apply: when one of them was refused this one
+    /// must be refused too, also when it reaches the store in a later write.
+    Follows,
 }
 
 /// Whether a commit must be on stable storage before it returns.
