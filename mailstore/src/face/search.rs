@@ -17,6 +17,8 @@ pub enum Criteria {
     InternalDate(DayTest),
     /// Days since 1970 of the Date header as displayed.
     SentDate(DayTest),
+    /// RFC 8514: days since 1970 of the date a message was saved, as displayed.
+    SavedDate(DayTest),
     /// RFC822.SIZE above this.
     Larger(u64),
     Smaller(u64),
