@@ -1,6 +1,6 @@
 //! Deliveries to several recipients: accepted as one, fanned out from a durable record.
 
-use super::{Body, Columns, Deliver, DeliveryId, UserId};
+use super::{Body, Columns, Deliver, DeliveryId, Promise, UserId};
 use bytes::Bytes;
 use std::sync::Arc;
 
@@ -41,6 +41,7 @@ impl Acceptance {
             prefix: recipient.prefix.clone(),
             body: self.body.clone(),
             columns: Arc::clone(&self.columns),
+            promise: Promise::Given,
         }
     }
 }

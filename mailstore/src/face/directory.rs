@@ -2,6 +2,7 @@
 
 use super::UserId;
 use bytes::Bytes;
+use fsm::Wall;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -105,7 +106,20 @@ pub struct Account {
     pub address: Arc<str>,
 }
 
-/// Why a log-in failed.
+/// What the master of a mailbox has to know of its account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccountFacts {
+    /// Canonical address; empty when there is no such account (any more).
+    pub address: Arc<str>,
+    /// `None`: unlimited.
+    pub quota_bytes: Option<u64>,
+    /// `None`: unlimited.
+    pub quota_messages: Option<u64>,
+    /// False for a disabled or missing account.
+    pub enabled: bool,
+}
+
+/// Why a log-in failed. The session logs it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AuthRefusal {
     /// Unknown user, wrong password, or a credential not meant for this protocol: one answer for all.
@@ -169,6 +183,21 @@ pub enum AdminTask {
     AccountShow {
         address: String,
     },
+    /// A further password of the account, for one device or program. `phc` as in `AccountAdd`.
+    CredentialAdd {
+        address: String,
+        label: String,
+        phc: String,
+        /// `None`: all protocols.
+        protocols: Option<Vec<Protocol>>,
+    },
+    CredentialRemove {
+        address: String,
+        label: String,
+    },
+    CredentialList {
+        address: String,
+    },
 }
 
 /// One setting of a domain.
@@ -197,6 +226,7 @@ pub enum AdminDone {
     Domains(Vec<DomainEntry>),
     Aliases(Vec<AliasEntry>),
     Accounts(Vec<AccountEntry>),
+    Credentials(Vec<CredentialEntry>),
     /// Nothing changed; the text names the thing, the reason and the next step.
     Refused(String),
 }
@@ -224,4 +254,26 @@ pub struct AccountEntry {
     pub display_name: String,
     pub quota_bytes: Option<u64>,
     pub quota_messages: Option<u64>,
+}
+
+/// One credential of an account; its hash is never shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CredentialEntry {
+    pub kind: CredentialKind,
+    pub label: String,
+    pub created: Wall,
+    /// To within an hour across restarts.
+    pub last_used: Option<Wall>,
+    /// `None`: all protocols.
+    pub protocols: Option<Vec<Protocol>>,
+    /// As in `argon2id`, `BLF-CRYPT`.
+    pub scheme: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CredentialKind {
+    /// The password of the account: set by `account password`.
+    Password,
+    /// A further password, for one device or program.
+    AppPassword,
 }

@@ -44,6 +44,28 @@ pub enum LogEvent {
         user: Option<Arc<str>>,
         counts: SessionCounts,
     },
+    /// The operator changed accounts, domains or aliases: what, in words.
+    Administered {
+        change: String,
+    },
+    /// An accepted message still waits for the master of one recipient; it is tried again.
+    DeliveryDelayed {
+        queue_id: DeliveryId,
+        mailbox: Arc<str>,
+        attempts: u32,
+        reason: String,
+    },
+    /// The collector went over the references of all users.
+    Swept {
+        blobs_renewed: u64,
+        blobs_collected: u64,
+        elapsed_ms: u64,
+    },
+    /// A part of the service is held up by the store, or found damage; it goes on trying.
+    Trouble {
+        part: &'static str,
+        what: String,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

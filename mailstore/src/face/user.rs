@@ -91,6 +91,16 @@ pub struct Deliver {
     pub prefix: Bytes,
     pub body: Body,
     pub columns: Arc<Columns>,
+    pub promise: Promise,
+}
+
+/// Whether the client has been told already that the message is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Promise {
+    /// Not yet: the master may refuse (over quota, disabled), and the client learns of it.
+    Open,
+    /// 250 was said: the message goes in, over quota and into a disabled account too. Nothing accepted is lost.
+    Given,
 }
 
 /// The completion of a [`UserTask`].
