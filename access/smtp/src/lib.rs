@@ -1,1 +1,6 @@
+//! SMTP, submission and LMTP.
+#![forbid(unsafe_code)]
 
+pub mod codec;
+mod limits;
+pub use limits::Limits;
