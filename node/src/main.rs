@@ -1,1 +1,23 @@
-fn main() {}
+//! `hikyaku`: one program that is a node of the mail service, and the command line that operates it.
+//!
+//! This crate is the edge: sockets, TLS, threads, files, clocks. Everything that decides about mail is in machines elsewhere.
+#![allow(
+    clippy::disallowed_types,
+    clippy::disallowed_methods,
+    reason = "the edge owns clocks and threads, and hands both to the machines"
+)]
+#![allow(dead_code, unused_imports, reason = "parts that the service wires up land one by one")]
+
+mod cli;
+mod config;
+mod control;
+mod serve;
+
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+fn main() -> ExitCode {
+    cli::main()
+}

@@ -1,0 +1,328 @@
+//! What may be said on the command line, with an example for each command.
+
+use clap::{Args, Parser, Subcommand};
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+/// A cluster mail service: SMTP, LMTP, submission, IMAP and POP3 on an embedded replicated store.
+#[derive(Debug, Parser)]
+#[command(name = "hikyaku", version, max_term_width = 100)]
+#[command(after_help = "Example: hikyaku serve --demo")]
+pub struct Cli {
+    /// The configuration [default: ./cluster.toml when present, else the built-in single node]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Which node of the file this is, or is meant
+    #[arg(long, global = true, value_name = "NAME")]
+    pub node: Option<String>,
+    /// Where the admin API of the node is [default: from the configuration]
+    #[arg(long, global = true, value_name = "HOST:PORT")]
+    pub admin: Option<String>,
+    /// The data directory, in place of the configured one; clients find the admin token there
+    #[arg(long, global = true, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Print data as JSON
+    #[arg(long, global = true)]
+    pub json: bool,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run a node in the foreground
+    #[command(after_help = "Example: hikyaku serve --data /var/lib/hikyaku\n\
+        Stop it with SIGTERM: it drains within 30 seconds. SIGHUP reads limits, log and TLS again.")]
+    Serve(ServeArgs),
+    /// Check or show the configuration
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Domains whose mail is kept here
+    #[command(subcommand)]
+    Domain(DomainCommand),
+    /// Addresses that lead to accounts
+    #[command(subcommand)]
+    Alias(AliasCommand),
+    /// Accounts and their passwords
+    #[command(subcommand)]
+    Account(AccountCommand),
+    /// Who is connected
+    #[command(subcommand)]
+    Session(SessionCommand),
+    /// Take in mail from mbox files, Maildirs and .eml files
+    #[command(
+        after_help = "Example: hikyaku import --account ann@example.org ~/Maildir old.mbox\n\
+        Running it again adds nothing twice. Without --folder a Maildir keeps its folders, other files go to INBOX."
+    )]
+    Import(ImportArgs),
+    /// Write all mail of an account as a Maildir
+    #[command(after_help = "Example: hikyaku export --account ann@example.org ann-maildir")]
+    Export(ExportArgs),
+    /// The state of the node: listeners, stages, store, partitions
+    #[command(after_help = "Example: hikyaku status --json | jq .listeners")]
+    Status,
+    /// Where a mailbox lives
+    #[command(after_help = "Example: hikyaku where ann@example.org")]
+    Where(WhereArgs),
+    /// Members of the cluster
+    #[command(subcommand)]
+    Node(NodeCommand),
+    /// Move a mailbox to another node
+    #[command(after_help = "Example: hikyaku move ann@example.org --to node2")]
+    Move(MoveArgs),
+    /// Verify checksums, references and indexes of a running node or of a data directory
+    #[command(
+        after_help = "Example: hikyaku check\nExample: hikyaku check --offline --data /var/lib/hikyaku"
+    )]
+    Check(CheckArgs),
+    /// Copy everything that was acknowledged so far, while the node runs
+    #[command(after_help = "Example: hikyaku backup /backup/hikyaku-today")]
+    Backup(BackupArgs),
+    /// Make a data directory from a backup
+    #[command(
+        after_help = "Example: hikyaku restore /backup/hikyaku-today --data /var/lib/hikyaku\n\
+        The data directory must not exist yet. No client cache is wrong afterwards."
+    )]
+    Restore(BackupArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    /// Make a domain demo.test with accounts and mail to look at
+    #[arg(long)]
+    pub demo: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Validate all of the file; list every error with its key
+    #[command(after_help = "Example: hikyaku config check --config /etc/hikyaku/cluster.toml")]
+    Check,
+    /// Print the configuration in effect
+    #[command(after_help = "Example: hikyaku config show --json | jq .limits")]
+    Show,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum DomainCommand {
+    /// Add a domain, with postmaster and abuse
+    #[command(after_help = "Example: hikyaku domain add example.org")]
+    Add { domain: String },
+    /// Remove a domain that has no accounts left
+    #[command(after_help = "Example: hikyaku domain remove example.org")]
+    Remove { domain: String },
+    /// List domains
+    #[command(after_help = "Example: hikyaku domain list --json")]
+    List,
+    /// Change a domain's settings
+    #[command(after_help = "Example: hikyaku domain set example.org --catch-all ann@example.org \
+        --separator - --default-quota '2 GiB'\nThe word none takes a setting away.")]
+    Set(DomainSetArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct DomainSetArgs {
+    pub domain: String,
+    /// Where mail for unknown users goes; none: nowhere
+    #[arg(long, value_name = "ADDRESS")]
+    pub catch_all: Option<String>,
+    /// Between user and detail in sub-addresses; none: no sub-addresses
+    #[arg(long, value_name = "CHARACTER", allow_hyphen_values = true)]
+    pub separator: Option<String>,
+    /// Quota of accounts made later; none: unlimited
+    #[arg(long, value_name = "SIZE")]
+    pub default_quota: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum AliasCommand {
+    /// Lead an address to one or several accounts
+    #[command(
+        after_help = "Example: hikyaku alias add sales@example.org ann@example.org bob@example.org"
+    )]
+    Add {
+        alias: String,
+        #[arg(required = true)]
+        targets: Vec<String>,
+    },
+    /// Remove an alias
+    #[command(after_help = "Example: hikyaku alias remove sales@example.org")]
+    Remove { alias: String },
+    /// List aliases
+    #[command(after_help = "Example: hikyaku alias list example.org")]
+    List { domain: Option<String> },
+}
+
+#[derive(Debug, Args)]
+pub struct PasswordArgs {
+    /// The password, from the first line of a file; - is standard input
+    #[arg(long, value_name = "FILE")]
+    pub password_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum AccountCommand {
+    /// Make an account
+    #[command(
+        after_help = "Example: echo secret | hikyaku account add ann@example.org --password-file -"
+    )]
+    Add {
+        address: String,
+        #[command(flatten)]
+        password: PasswordArgs,
+    },
+    /// Remove an account and all of its mail
+    #[command(after_help = "Example: hikyaku account remove ann@example.org")]
+    Remove { address: String },
+    /// List accounts
+    #[command(after_help = "Example: hikyaku account list example.org --json")]
+    List { domain: Option<String> },
+    /// Change a password; open sessions end
+    #[command(
+        after_help = "Example: hikyaku account password ann@example.org --password-file new.txt"
+    )]
+    Password {
+        address: String,
+        #[command(flatten)]
+        password: PasswordArgs,
+    },
+    /// Let an account log in and receive again
+    #[command(after_help = "Example: hikyaku account enable ann@example.org")]
+    Enable { address: String },
+    /// Keep an account from logging in and receiving; open sessions end
+    #[command(after_help = "Example: hikyaku account disable ann@example.org")]
+    Disable { address: String },
+    /// Change an account's settings
+    #[command(
+        after_help = "Example: hikyaku account set ann@example.org --quota '5 GiB' --name 'Ann Ames'\n\
+        The word none takes a quota away."
+    )]
+    Set(AccountSetArgs),
+    /// Make accounts from lines address:password or address:{SCHEME}hash
+    #[command(after_help = "Example: hikyaku account import users.txt\n\
+        Schemes: PLAIN (hashed at once), ARGON2ID, BLF-CRYPT, SHA512-CRYPT, SSHA512. - is standard input.")]
+    Import { file: PathBuf },
+}
+
+#[derive(Debug, Args)]
+pub struct AccountSetArgs {
+    pub address: String,
+    /// Largest sum of message sizes; none: unlimited
+    #[arg(long, value_name = "SIZE")]
+    pub quota: Option<String>,
+    /// Most messages; none: unlimited
+    #[arg(long, value_name = "COUNT")]
+    pub quota_messages: Option<String>,
+    /// The name shown to people
+    #[arg(long, value_name = "TEXT")]
+    pub name: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum SessionCommand {
+    /// List sessions
+    #[command(after_help = "Example: hikyaku session list --json")]
+    List,
+    /// End sessions
+    #[command(after_help = "Example: hikyaku session kick --account ann@example.org")]
+    Kick(KickArgs),
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub struct KickArgs {
+    /// One session, by its number in the list
+    #[arg(long, value_name = "NUMBER")]
+    pub session: Option<u64>,
+    /// All sessions of an account
+    #[arg(long, value_name = "ADDRESS")]
+    pub account: Option<String>,
+    /// All sessions from an address
+    #[arg(long, value_name = "IP")]
+    pub ip: Option<IpAddr>,
+}
+
+#[derive(Debug, Args)]
+pub struct ImportArgs {
+    #[arg(long, value_name = "ADDRESS")]
+    pub account: String,
+    /// Put everything into this folder
+    #[arg(long, value_name = "NAME")]
+    pub folder: Option<String>,
+    #[arg(required = true, value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct ExportArgs {
+    #[arg(long, value_name = "ADDRESS")]
+    pub account: String,
+    pub dir: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct WhereArgs {
+    pub address: String,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum NodeCommand {
+    /// Add this node to the cluster (not yet in this release)
+    #[command(after_help = "Example: hikyaku node join --node node3")]
+    Join,
+    /// Move everything away from a node (not yet in this release)
+    #[command(after_help = "Example: hikyaku node drain --node node3")]
+    Drain,
+    /// Remove a drained node (not yet in this release)
+    #[command(after_help = "Example: hikyaku node remove --node node3")]
+    Remove,
+}
+
+#[derive(Debug, Args)]
+pub struct MoveArgs {
+    pub address: String,
+    #[arg(long, value_name = "NODE")]
+    pub to: String,
+}
+
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// Verify the data directory itself; the node must be stopped
+    #[arg(long)]
+    pub offline: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct BackupArgs {
+    pub dir: PathBuf,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    fn walk(command: &clap::Command, path: &str) {
+        let leaf = command.get_subcommands().next().is_none();
+        let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+        assert!(!leaf || help.contains("Example: "), "{path} has no example");
+        for sub in command.get_subcommands().filter(|sub| sub.get_name() != "help") {
+            walk(sub, &format!("{path} {}", sub.get_name()));
+        }
+    }
+
+    #[test]
+    fn every_command_has_an_example() {
+        Cli::command().debug_assert();
+        walk(&Cli::command(), "hikyaku");
+    }
+
+    #[test]
+    fn global_options_stand_before_or_after_the_command() {
+        for line in ["hikyaku --json --admin h:1 status", "hikyaku status --json --admin h:1"] {
+            let cli = Cli::try_parse_from(line.split(' ')).expect("both orders parse");
+            assert!(cli.json);
+            assert_eq!(cli.admin.as_deref(), Some("h:1"));
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! What the admin API may ask of a running node, and the reports it gets back.
+//!
+//! [`Control`] is implemented by the running service and called by the admin server alone. Everything a session can ask goes
+//! through [`Control::submit`]; the rest is what only an operator asks.
+//!
+//! Absences: nothing here knows gRPC, HTTP, sockets or how the node is wired inside.
+
+use mailstore::face::{Completion, Protocol, SessionId, Task, UserId};
+use serde::Serialize;
+use std::future::Future;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+
+/// An answer on its way.
+pub type Reply<'a, T> = Pin<Box<dyn Future<Output = Result<T, ControlError>> + Send + 'a>>;
+
+/// Told (done, total) while long work runs; total is 0 while unknown.
+pub type Progress = Arc<dyn Fn(u64, u64) + Send + Sync>;
+
+/// The running node as operators see it.
+pub trait Control: Send + Sync + 'static {
+    /// A session of the node's own, for tasks of operators. Notices to it are dropped.
+    fn open_session(&self) -> SessionId;
+
+    /// Ends what [`Control::open_session`] began: its folders are closed, its pending appends dropped.
+    fn close_session(&self, session: SessionId);
+
+    /// Does one task on behalf of a session of the node's own, on the lane for people who wait. `Completion::Refused` is an
+    /// answer like others; the error is for a node that can't answer at all.
+    fn submit(&self, session: SessionId, task: Task) -> Reply<'_, Completion>;
+
+    /// Who is connected.
+    fn sessions(&self) -> Reply<'_, Vec<SessionReport>>;
+
+    /// Ends the sessions that match; how many there were.
+    fn kick(&self, whom: Kick) -> Reply<'_, u64>;
+
+    /// A snapshot of the node.
+    fn status(&self) -> Reply<'_, StatusReport>;
+
+    /// Which node and partition serve a user.
+    fn locate(&self, user: UserId) -> Reply<'_, Location>;
+
+    /// Writes a complete, consistent copy of the store into `dir`, which does not exist yet: all that was acknowledged before
+    /// the call began.
+    fn backup(&self, dir: PathBuf, progress: Progress) -> Reply<'_, BackupReport>;
+
+    /// Verifies checksums, references, and indexes against logs.
+    fn check(&self, progress: Progress) -> Reply<'_, CheckReport>;
+
+    /// Whether clients are served: `/readyz`.
+    fn is_ready(&self) -> bool;
+}
+
+/// Why the node does not answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    #[error("the node is stopping")]
+    Stopping,
+    #[error("{0}")]
+    Busy(String),
+    /// The text names the thing, the reason and the next step.
+    #[error("{0}")]
+    Failed(String),
+    /// This release can't do it.
+    #[error("not yet in this release: {0}")]
+    NotYet(String),
+}
+
+/// Sessions to end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Kick {
+    Session(SessionId),
+    /// All sessions of an account, by its canonical address.
+    Account(String),
+    Ip(IpAddr),
+}
+
+/// One line of `session list`.
+#[derive(Clone, Debug, Serialize)]
+pub struct SessionReport {
+    pub session: u64,
+    #[serde(serialize_with = "protocol_name")]
+    pub protocol: Protocol,
+    pub ip: IpAddr,
+    /// Once logged in.
+    pub account: Option<String>,
+    /// As in `TLSv1.3`; `None`: plaintext.
+    pub tls: Option<String>,
+    pub connected_seconds: u64,
+    pub idle_seconds: u64,
+    pub bytes_in: u64,
+    pub bytes_out: u64,
+}
+
+fn protocol_name<S: serde::Serializer>(protocol: &Protocol, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(protocol.name())
+}
+
+/// The state of a node: `status`, and the source of `/metrics`.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct StatusReport {
+    pub node: String,
+    pub version: String,
+    pub cluster: String,
+    pub state: NodeState,
+    pub pid: u32,
+    pub uptime_seconds: u64,
+    pub data: PathBuf,
+    /// False: the node runs with `store.sync = false` and promises nothing.
+    pub sync: bool,
+    pub listeners: Vec<ListenerReport>,
+    pub stages: Vec<StageReport>,
+    pub store: StoreReport,
+    pub partitions: PartitionsReport,
+    pub sessions: u64,
+    /// Masters in memory.
+    pub users_loaded: u64,
+    pub accounts: u64,
+    /// Acceptances not yet delivered to all their recipients.
+    pub deliveries_pending: u64,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NodeState {
+    #[default]
+    Starting,
+    Ready,
+    Draining,
+    /// The brick stopped: nothing is acknowledged any more.
+    Failed,
+}
+
+/// One listener, with the address the kernel gave it.
+#[derive(Clone, Debug, Serialize)]
+pub struct ListenerReport {
+    /// The key of `[listen]`.
+    pub name: String,
+    /// `127.0.0.1:2143`, or `unix:/path`.
+    pub address: String,
+    pub connections: u64,
+    pub accepted: u64,
+    /// Turned away: too many connections, or no credit.
+    pub refused: u64,
+}
+
+/// One stage: a worker, the store writer, the reader pool, the hash pool, the log writer.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct StageReport {
+    pub name: String,
+    /// Entries that wait now, and how many may.
+    pub depth: u64,
+    pub depth_max: u64,
+    pub wait: Latency,
+    pub service: Latency,
+    pub processed: u64,
+    pub batches: u64,
+    /// Times a parked thread was woken.
+    pub wakes: u64,
+    /// Messages that changed thread to get here.
+    pub hops: u64,
+    pub refusals: u64,
+}
+
+/// A distribution of times.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Latency {
+    pub count: u64,
+    pub sum_us: u64,
+    pub p50_us: u64,
+    pub p99_us: u64,
+    pub max_us: u64,
+}
+
+/// The brick.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct StoreReport {
+    pub groups: u64,
+    pub batches: u64,
+    pub syncs: u64,
+    pub bytes_written: u64,
+    pub sync_time: Latency,
+    /// Bytes in live files of the store.
+    pub disk_bytes_used: u64,
+    /// Bytes free on the file system of the data directory.
+    pub disk_bytes_free: u64,
+    pub cache_bytes: u64,
+    pub memtable_bytes: u64,
+    pub memory_hits: u64,
+    pub memory_misses: u64,
+    pub space: SpaceState,
+    /// Background errors and failed reads, newest last.
+    pub errors: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SpaceState {
+    #[default]
+    Ample,
+    /// Below the first watermark: deliveries get 452.
+    Low,
+    /// Below the second: only deletions pass.
+    Exhausted,
+}
+
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct PartitionsReport {
+    pub count: u64,
+    pub awake: u64,
+    /// Replica groups with fewer in-sync replicas than configured.
+    pub under_replicated: u64,
+    /// Partitions not served, with damage or without replicas.
+    pub unavailable: u64,
+}
+
+/// Where a mailbox is.
+#[derive(Clone, Debug, Serialize)]
+pub struct Location {
+    pub node: String,
+    pub partition: u16,
+    pub worker: u16,
+    pub loaded: bool,
+    /// What is wrong with the partition, if anything.
+    pub trouble: Option<String>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct BackupReport {
+    pub dir: PathBuf,
+    pub files: u64,
+    pub bytes: u64,
+}
+
+/// What `check` found. Clean when `findings` is empty.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct CheckReport {
+    pub entries: u64,
+    pub bytes: u64,
+    pub users: u64,
+    pub messages: u64,
+    pub blobs: u64,
+    pub findings: Vec<Finding>,
+}
+
+/// One damage: what is damaged, how, and what to do.
+#[derive(Clone, Debug, Serialize)]
+pub struct Finding {
+    pub thing: String,
+    pub reason: String,
+    pub next_step: String,
+}
