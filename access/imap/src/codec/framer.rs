@@ -309,12 +309,15 @@ impl Framer {
     fn read_tail(&mut self, tag: Tag, literal: LiteralKind) -> Turn {
         let Some(line) = self.gather_line() else {
             if self.pending.len() > self.command_bytes_max {
-                self.drop_pending_line(0);
-                return Turn::Event(Event::TooLong { tag: Some(tag), draining: 0 });
+                return self.tail_too_long(tag);
             }
             self.state = State::Tail { tag, literal };
             return Turn::Wait;
         };
+        if self.pending.len() + line.len() > self.command_bytes_max {
+            self.pending.extend_from_slice(&line);
+            return self.tail_too_long(tag);
+        }
         let line = self.complete(line);
         self.work += line.len() as u64;
         let announced = literal_at_end(&line);
@@ -323,6 +326,11 @@ impl Framer {
             Ok(AppendTail::Message(message)) => self.tell_message(tag, message),
             Err(error) => self.bad(Some(tag), error.0, announced),
         }
+    }
+
+    fn tail_too_long(&mut self, tag: Tag) -> Turn {
+        self.drop_pending_line(0);
+        Turn::Event(Event::TooLong { tag: Some(tag), draining: 0 })
     }
 
     /// A wrong command whose last line announced a literal, or did not.

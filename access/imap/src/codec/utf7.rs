@@ -134,8 +134,8 @@ mod tests {
         assert_eq!(decode(b"~peter/mail/&U,BTFw-/&ZeVnLIqe-").as_deref(), Some(name));
         assert_eq!(encoded("Q&A"), "Q&-A");
         assert_eq!(encoded("Entwürfe"), "Entw&APw-rfe");
-        assert_eq!(encoded("📬"), "&2D3crA-");
-        assert_eq!(decode(b"&2D3crA-").as_deref(), Some("📬"));
+        assert_eq!(encoded("📬"), "&2D3c7A-");
+        assert_eq!(decode(b"&2D3c7A-").as_deref(), Some("📬"));
     }
 
     #[test]

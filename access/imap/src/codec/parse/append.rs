@@ -1,11 +1,11 @@
 //! APPEND up to a message literal, and between two of them.
 
+use super::NameEncoding;
 use super::command::tag_of;
 use super::cursor::{Cursor, Parsed, SyntaxError};
 use super::date::date_time;
 use super::flags::flag_list;
 use super::mailbox::mailbox;
-use super::NameEncoding;
 use crate::codec::{AppendMessage, FlagList, LiteralKind, LiteralSync, Mailbox};
 use bytes::Bytes;
 

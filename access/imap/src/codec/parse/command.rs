@@ -105,9 +105,24 @@ fn numbered(cursor: &mut Cursor<'_>, verb: &[u8], numbering: Numbering) -> Parse
 fn named(cursor: &mut Cursor<'_>, verb: &[u8]) -> Parsed<CommandBody> {
     // Unknown before incomplete: the answer should name the right fault.
     let known: [&[u8]; 18] = [
-        b"ID", b"LOGIN", b"AUTHENTICATE", b"ENABLE", b"SELECT", b"EXAMINE", b"CREATE", b"DELETE",
-        b"RENAME", b"SUBSCRIBE", b"UNSUBSCRIBE", b"LIST", b"LSUB", b"STATUS", b"APPEND",
-        b"GETQUOTA", b"GETQUOTAROOT", b"SETQUOTA",
+        b"ID",
+        b"LOGIN",
+        b"AUTHENTICATE",
+        b"ENABLE",
+        b"SELECT",
+        b"EXAMINE",
+        b"CREATE",
+        b"DELETE",
+        b"RENAME",
+        b"SUBSCRIBE",
+        b"UNSUBSCRIBE",
+        b"LIST",
+        b"LSUB",
+        b"STATUS",
+        b"APPEND",
+        b"GETQUOTA",
+        b"GETQUOTAROOT",
+        b"SETQUOTA",
     ];
     if !known.contains(&verb) {
         return Err(SyntaxError("unknown command"));
@@ -270,8 +285,9 @@ fn create(cursor: &mut Cursor<'_>) -> Parsed<CommandBody> {
 }
 
 fn add_use(uses: &mut Result<Vec<SpecialUse>, UnknownUse>, name: &[u8]) {
-    let known =
-        SpecialUse::ALL.into_iter().find(|special| special.name().as_bytes()[1..].eq_ignore_ascii_case(name));
+    let known = SpecialUse::ALL
+        .into_iter()
+        .find(|special| special.name().as_bytes()[1..].eq_ignore_ascii_case(name));
     match (uses.as_mut(), known) {
         (Ok(list), Some(special)) if !list.contains(&special) => list.push(special),
         (Ok(_), Some(_)) | (Err(_), _) => {}

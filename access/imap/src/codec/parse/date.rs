@@ -1,7 +1,7 @@
 //! Dates of SEARCH and APPEND.
 
 use super::cursor::{Cursor, Parsed, SyntaxError};
-use mailstore::face::{InternalDate};
+use mailstore::face::InternalDate;
 
 const WRONG_DATE: SyntaxError = SyntaxError("wrong date");
 
@@ -46,7 +46,11 @@ fn month(name: &[u8]) -> Parsed<u32> {
         b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov",
         b"Dec",
     ];
-    (1..).zip(names).find(|(_, month)| month.eq_ignore_ascii_case(name)).map(|(n, _)| n).ok_or(WRONG_DATE)
+    (1..)
+        .zip(names)
+        .find(|(_, month)| month.eq_ignore_ascii_case(name))
+        .map(|(n, _)| n)
+        .ok_or(WRONG_DATE)
 }
 
 fn zone_minutes(cursor: &mut Cursor<'_>) -> Parsed<i16> {

@@ -35,8 +35,7 @@ pub(super) fn fetch(cursor: &mut Cursor<'_>, numbering: Numbering) -> Parsed<Com
 }
 
 fn items(cursor: &mut Cursor<'_>) -> Parsed<Vec<FetchItem>> {
-    const FAST: [FetchItem; 3] =
-        [FetchItem::Flags, FetchItem::InternalDate, FetchItem::Rfc822Size];
+    const FAST: [FetchItem; 3] = [FetchItem::Flags, FetchItem::InternalDate, FetchItem::Rfc822Size];
     let mut items = Vec::new();
     if cursor.peek() == Some(b'(') {
         cursor.list(1, |cursor| {
@@ -53,7 +52,8 @@ fn items(cursor: &mut Cursor<'_>) -> Parsed<Vec<FetchItem>> {
     }
     // RFC 9051 6.4.5: macros.
     let rest = cursor.rest();
-    let is_macro = |name: &[u8]| rest.get(..name.len()).is_some_and(|n| n.eq_ignore_ascii_case(name));
+    let is_macro =
+        |name: &[u8]| rest.get(..name.len()).is_some_and(|n| n.eq_ignore_ascii_case(name));
     let extra: &[FetchItem] = if is_macro(b"FULL") {
         &[FetchItem::Envelope, FetchItem::Body]
     } else if is_macro(b"ALL") {

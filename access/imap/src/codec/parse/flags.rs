@@ -33,8 +33,9 @@ impl Collector {
     }
 
     fn system(&mut self, name: &[u8]) -> Parsed<()> {
-        let known =
-            SystemFlag::ALL.into_iter().find(|flag| flag.name().as_bytes()[1..].eq_ignore_ascii_case(name));
+        let known = SystemFlag::ALL
+            .into_iter()
+            .find(|flag| flag.name().as_bytes()[1..].eq_ignore_ascii_case(name));
         match known {
             Some(flag) => self.flags.add_system(flag),
             // RFC 3501 2.3.2: \Recent can't be altered by a client; old clients copy it into APPEND.
