@@ -5,6 +5,7 @@
 
 pub mod charset;
 mod command;
+pub mod encode;
 mod event;
 mod fetch;
 mod framer;
