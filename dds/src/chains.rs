@@ -26,7 +26,7 @@ impl Chains {
         groups: &[Group],
         durability: Durability,
     ) -> Vec<Result<(), StoreError>> {
-        if self.intact(groups) {
+        if groups.len() > 1 && self.intact(groups) {
             match store.commit(groups, durability) {
                 Ok(()) => return groups.iter().map(|_| Ok(())).collect(),
                 Err(error @ StoreError::Fatal(_)) => {
@@ -72,5 +72,49 @@ impl Chains {
             }
         }
         result
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Column, MemoryStore, Read, StoreOp, Tier};
+    use bytes::Bytes;
+
+    fn group(partition: u16, key: &'static [u8], bytes: usize, chain: Chain) -> Group {
+        let (key, value) = (Bytes::from_static(key), Bytes::from(vec![0; bytes]));
+        let bytes = key.len() + value.len();
+        let ops = vec![StoreOp::Put { column: Column::Meta, key, value }];
+        Group { partition: PartitionId(partition), ops, bytes, frees_space: false, chain }
+    }
+
+    #[test]
+    fn a_refused_group_refuses_what_builds_on_it_and_nothing_else() {
+        let (store, mut chains) = (MemoryStore::new(), Chains::default());
+        store.set_bytes_max(Some(100));
+        let groups = [
+            group(1, b"a", 10, Chain::Starts),
+            group(1, b"b", 200, Chain::Follows),
+            group(2, b"c", 10, Chain::Starts),
+            group(1, b"d", 10, Chain::Follows),
+        ];
+        let mut commit = |groups: &[Group]| {
+            let results = chains.commit(&store, groups, Durability::Synced);
+            results.into_iter().map(|result| result.is_ok()).collect::<Vec<_>>()
+        };
+        assert_eq!(commit(&groups), [true, false, true, false]);
+        assert_eq!(commit(&[group(1, b"e", 10, Chain::Follows)]), [false]);
+        assert_eq!(commit(&[group(2, b"f", 10, Chain::Follows)]), [true]);
+        let fresh = [group(1, b"g", 10, Chain::Starts), group(1, b"h", 10, Chain::Follows)];
+        assert_eq!(commit(&fresh), [true, true]);
+        let keys =
+            [b"a", b"b", b"c", b"d", b"e", b"f", b"g", b"h"].map(|key| Bytes::from_static(key));
+        let read = Read::Get { column: Column::Meta, keys: keys.to_vec() };
+        let found = match store.read(&read, Tier::Disk) {
+            Ok(crate::ReadDone::Got(values)) => values,
+            other => panic!("{other:?}"),
+        };
+        let found: Vec<_> = found.into_iter().map(|value| value.is_some()).collect();
+        assert_eq!(found, [true, false, true, false, false, true, true, true]);
     }
 }

@@ -31,6 +31,10 @@ impl SortKey {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PartitionId(pub u16);
 
+/// Version of a partition's replica group: rises whenever its members or its primary change. A group of one has one too.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct GroupVersion(pub u64);
+
 /// The DP map: route key to partition, by the top bits of SipHash-2-4. Fixed when the store is created.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DpMap {

@@ -11,15 +11,20 @@ mod batch;
 mod blob;
 mod chains;
 mod key;
+pub mod layout;
 mod limits;
+pub mod memory_store;
+pub mod partition;
 mod request;
 mod store;
 
 pub use batch::{Batch, Epoch, Expect, Op, Outcome, Precondition, Refusal, Seq, Version, Writer};
 pub use blob::{BlobId, CHUNK_BYTES};
 pub use chains::Chains;
-pub use key::{DpMap, PartitionId, RouteKey, SortKey};
+pub use key::{DpMap, GroupVersion, PartitionId, RouteKey, SortKey};
 pub use limits::Limits;
+pub use memory_store::MemoryStore;
+pub use partition::Partition;
 pub use request::{Claimed, Entry, Request, Response};
 pub use store::{
     Chain, Column, Durability, Group, Read, ReadDone, Store, StoreError, StoreOp, Tier,
