@@ -8,5 +8,6 @@
 
 pub mod address;
 pub mod face;
+pub mod mime;
 pub mod sasl;
 pub mod secret;
