@@ -11,6 +11,9 @@
 mod cli;
 mod config;
 mod control;
+mod log;
+mod metrics;
+mod passwords;
 mod serve;
 
 use std::process::ExitCode;
