@@ -61,6 +61,16 @@ impl Framer {
         Self { framing, endings, at, broken: false, nul: false }
     }
 
+    #[must_use]
+    pub fn framing(&self) -> Framing {
+        self.framing
+    }
+
+    #[must_use]
+    pub fn endings(&self) -> LineEndings {
+        self.endings
+    }
+
     /// A bare CR or LF was seen.
     #[must_use]
     pub fn is_broken(&self) -> bool {

@@ -41,9 +41,6 @@ replies! {
     CHUNK_OK = "250 2.0.0 Chunk accepted";
     // RFC 5321 3.5.3: the answer of a server that does not disclose.
     VRFY = "252 2.5.2 Cannot VRFY, but will take mail for existing users";
-    ASK_USERNAME = "334 VXNlcm5hbWU6";
-    ASK_PASSWORD = "334 UGFzc3dvcmQ6";
-    ASK_RESPONSE = "334 ";
     GO_AHEAD = "354 End data with <CR><LF>.<CR><LF>";
 
     SHUTTING_DOWN = "421 4.3.2 Service shutting down, please try again later";
@@ -61,6 +58,7 @@ replies! {
     AUTH_UNAVAILABLE = "454 4.7.0 Temporary authentication failure, please try again later";
     TLS_UNAVAILABLE = "454 4.7.0 TLS is not available";
 
+    AUTH_TOO_LONG = "500 5.5.6 Authentication exchange line is too long";
     UNKNOWN_COMMAND = "500 5.5.1 Command not recognized";
     LINE_TOO_LONG = "500 5.5.2 Line too long";
     BARE_LINE_FEED = "500 5.5.2 Lines end with <CR><LF>, not with one of them";
