@@ -41,7 +41,7 @@ pub struct SeqRange {
 }
 
 /// Message numbers or UIDs.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum SequenceSet {
     /// At least one range.
     Ranges(SmallVec<[SeqRange; 2]>),
@@ -82,6 +82,30 @@ impl SequenceSet {
     #[must_use]
     pub fn largest_written(&self) -> Option<u32> {
         self.ranges().iter().filter_map(|range| range.from.get().max(range.to.get())).max()
+    }
+}
+
+/// As on the wire.
+impl std::fmt::Display for SequenceSet {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if *self == Self::Saved {
+            return f.write_str("$");
+        }
+        for (index, SeqRange { from, to }) in self.ranges().iter().enumerate() {
+            let comma = if index == 0 { "" } else { "," };
+            if from == to {
+                write!(f, "{comma}{from:?}")?;
+            } else {
+                write!(f, "{comma}{from:?}:{to:?}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for SequenceSet {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Display::fmt(self, f)
     }
 }
 

@@ -128,7 +128,7 @@ impl Keys {
             word => match plain_key(word) {
                 Some(key) => Ok(key),
                 None => {
-                    cursor.space()?;
+                    cursor.expect(b' ', "unknown search key, or one without its argument")?;
                     self.key_with_argument(cursor, word)
                 }
             },
