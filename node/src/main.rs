@@ -14,7 +14,9 @@ mod control;
 mod log;
 mod metrics;
 mod passwords;
+mod private_file;
 mod serve;
+mod tls;
 
 use std::process::ExitCode;
 
