@@ -297,3 +297,84 @@ pub(super) fn decode_q(text: &[u8]) -> Vec<u8> {
     }
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Decodes with every cut: the result is the same.
+    fn decoded(encoding: Encoding, text: &[u8]) -> Result<Vec<u8>, BrokenEncoding> {
+        let decode = |pieces: &[&[u8]]| {
+            let mut decoder = Decoder::new(encoding)?;
+            let mut out = Vec::new();
+            for piece in pieces {
+                decoder.push(piece, &mut out)?;
+            }
+            decoder.finish(&mut out);
+            Ok(out)
+        };
+        let whole = decode(&[text]);
+        for cut in 0..=text.len() {
+            assert_eq!(decode(&[&text[..cut], &text[cut..]]), whole, "cut at {cut}");
+        }
+        let bytes: Vec<&[u8]> = text.chunks(1).collect();
+        assert_eq!(decode(&bytes), whole, "byte by byte");
+        whole
+    }
+
+    #[test]
+    fn base64_as_it_comes() {
+        let cases: [(&[u8], Result<&[u8], BrokenEncoding>); 9] = [
+            (b"", Ok(b"")),
+            (b"aGVsbG8=", Ok(b"hello")),
+            (b"aGVs\r\nbG8=\r\n", Ok(b"hello")),
+            (b" a G V s b G 8 ", Ok(b"hello")),
+            (b"aGVsbG8hIQ==\r\n____\r\na list", Ok(b"hello!!")),
+            (b"aGVsb", Ok(b"hel")),
+            (b"aGVsbG", Ok(b"hell")),
+            (b"=", Ok(b"")),
+            (b"aGVs*bG8=", Err(BrokenEncoding)),
+        ];
+        for (text, expected) in cases {
+            let expected = expected.map(<[u8]>::to_vec);
+            assert_eq!(decoded(Encoding::Base64, text), expected, "{}", text.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn quoted_printable_as_it_comes() {
+        let cases: [(&[u8], &[u8]); 16] = [
+            (b"", b""),
+            (b"a=3Db=\r\nc=\nd", b"a=bcd"),
+            (b"caf=c3=A9", "caf\u{e9}".as_bytes()),
+            (b"soft= \t\r\nbreak", b"softbreak"),
+            (b"end \t \r\nnext  x\n", b"end\r\nnext  x\n"),
+            (b"=ZZ =", b"=ZZ "),
+            (b"=4", b"=4"),
+            (b"=4\r\nx", b"=4\r\nx"),
+            (b"== 41=41", b"== 41A"),
+            (b"a=", b"a"),
+            (b"a=\r", b"a"),
+            (b"a  ", b"a"),
+            (b"a \r b", b"a \r b"),
+            (b"= x", b"= x"),
+            (b"=4=41", b"=4A"),
+            (b"plain\r\n", b"plain\r\n"),
+        ];
+        for (text, expected) in cases {
+            let expected = Ok(expected.to_vec());
+            assert_eq!(
+                decoded(Encoding::QuotedPrintable, text),
+                expected,
+                "{}",
+                text.escape_ascii()
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_not_encoded_stays_and_what_is_unknown_is_refused() {
+        assert_eq!(decoded(Encoding::Binary, b"=41\0"), Ok(b"=41\0".to_vec()));
+        assert_eq!(decoded(Encoding::Unknown, b""), Err(BrokenEncoding));
+    }
+}
