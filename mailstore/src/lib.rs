@@ -7,7 +7,11 @@
 #![forbid(unsafe_code)]
 
 pub mod address;
+pub mod directory;
 pub mod face;
 pub mod mime;
+mod record;
 pub mod sasl;
 pub mod secret;
+#[cfg(test)]
+mod test_dds;

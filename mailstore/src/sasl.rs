@@ -6,7 +6,7 @@
 //! Absences: nothing here knows how a protocol frames a challenge (`334 `, `+ `), or whether the password is right.
 
 use crate::address::Address;
-use crate::secret::wipe;
+use crate::secret::guarded;
 use bytes::Bytes;
 use zeroize::Zeroize;
 
@@ -48,7 +48,7 @@ impl Mechanism {
 #[derive(Clone, PartialEq, Eq)]
 pub struct Credentials {
     pub name: Bytes,
-    /// The only copy that this module leaves behind.
+    /// Overwrites itself when its last holder lets go.
     pub secret: Bytes,
 }
 
@@ -193,9 +193,8 @@ fn same_identity(authzid: &[u8], authcid: &[u8]) -> bool {
 }
 
 fn checked_field(field: Vec<u8>) -> Result<Bytes, SaslError> {
-    let field = Bytes::from(field);
+    let field = guarded(field);
     if field.is_empty() || field.contains(&0) || std::str::from_utf8(&field).is_err() {
-        wipe(field);
         return Err(SaslError::Malformed);
     }
     Ok(field)

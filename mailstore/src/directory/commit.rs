@@ -1,0 +1,319 @@
+//! Orders on their way into the store: one batch under way, the rest waits in order.
+//!
+//! What waits when a batch completes goes into the next one together, as far as the orders cannot affect each other: new
+//! accounts of domains that have one. Everything else is planned alone, against tables that show all before it.
+//! States: no batch; `Flight` under way; `Flight` that waits for its retry.
+//! Invariants: a change is visible, and its asker answered, once it is durable; an unknown outcome is asked again under the
+//! same sequence number until it is definite.
+//! Absences: nothing here judges an order; that is `plan`.
+
+use super::Effect;
+use super::format::{account_key, alias_key, domain_key, erasing_key, route};
+use super::limits::Limits;
+use super::login::Upgrade;
+use super::plan::{Aftermath, Ground, Plan, plan, plan_upgrade, plan_used};
+use super::tables::{Change, Tables};
+use super::{TIMER_COMMIT, answer, refuse_task};
+use crate::address::Address;
+use crate::face::{AdminDone, AdminTask, DirectoryDone, SessionId, TaskRefusal, UserId};
+use dds::{Batch, Epoch, Op, Outcome, Refusal, Request, Response, Seq, Writer};
+use fsm::{Cx, Digest, Duration, Token, Wall};
+use std::collections::{BTreeSet, VecDeque};
+
+/// Something that is to be changed.
+#[derive(Debug)]
+pub enum Order {
+    Admin { to: (SessionId, Token), task: AdminTask },
+    Upgrade { upgrade: Upgrade, phc: String },
+    Used(Vec<((UserId, u64), Wall)>),
+    Erased(UserId),
+}
+
+/// What an order came to, until it is durable.
+#[derive(Debug)]
+struct Planned {
+    to: Option<(SessionId, Token)>,
+    plan: Plan,
+}
+
+/// A batch that is not durable yet.
+#[derive(Debug)]
+struct Flight {
+    stage: Stage,
+    batch: Batch,
+    planned: Vec<Planned>,
+    tries: u32,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Stage {
+    UnderWay(Token),
+    /// The outcome is unknown; the timer asks again.
+    Waiting,
+}
+
+/// The writer of the directory.
+#[derive(Debug)]
+pub struct Commits {
+    writer: Writer,
+    queue: VecDeque<Order>,
+    flight: Option<Flight>,
+}
+
+/// What became of a batch.
+#[derive(Debug)]
+pub enum Settled {
+    /// Durable: the tables may show it.
+    Applied { changes: Vec<Change>, aftermath: Vec<Aftermath>, words: Vec<String> },
+    /// Nothing happened; the askers have been told.
+    Nothing,
+    /// Another writer took over, or the store forgot us: load again.
+    Lost,
+    /// Not ours, or not settled yet.
+    Pending,
+}
+
+impl Commits {
+    #[must_use]
+    pub fn new(epoch: Epoch) -> Self {
+        Self { writer: Writer { epoch, seq: Seq(1) }, queue: VecDeque::new(), flight: None }
+    }
+
+    /// Takes an order; a full queue is a refusal.
+    pub fn push(&mut self, cx: &mut Cx<'_, Effect>, limits: &Limits, order: Order) {
+        if self.queue.len() < limits.changes_waiting_max {
+            self.queue.push_back(order);
+            return;
+        }
+        match order {
+            Order::Admin { to, task: _ } => refuse_task(cx, to, TaskRefusal::Overloaded),
+            // The next log-in tries again; the date is a little older; the next start erases again.
+            Order::Upgrade { upgrade: _, phc: _ } | Order::Used(_) | Order::Erased(_) => {}
+        }
+    }
+
+    /// Plans and sends the next batch, if none is under way.
+    pub fn advance(&mut self, cx: &mut Cx<'_, Effect>, limits: &Limits, tables: &Tables) {
+        if self.flight.is_some() {
+            return;
+        }
+        let mut planned: Vec<Planned> = Vec::new();
+        let mut group = Group::default();
+        while let Some(order) = self.queue.front() {
+            let joins = group.admits(tables, order);
+            if !planned.is_empty() && (!joins || planned.len() >= limits.changes_per_commit) {
+                break;
+            }
+            let Some(order) = self.queue.pop_front() else { break };
+            planned.extend(plan_order(cx, limits, tables, (&mut group, order)));
+            if !joins && !planned.is_empty() {
+                break;
+            }
+        }
+        if planned.is_empty() {
+            return;
+        }
+        let ops = planned.iter().flat_map(|planned| &planned.plan.changes).map(op_of).collect();
+        let batch =
+            Batch { route: route(), writer: Some(self.writer), preconditions: Vec::new(), ops };
+        let token = send(cx, &batch);
+        self.flight = Some(Flight { stage: Stage::UnderWay(token), batch, planned, tries: 0 });
+    }
+
+    /// The store has answered.
+    pub fn on_response(
+        &mut self,
+        cx: &mut Cx<'_, Effect>,
+        limits: &Limits,
+        token: Token,
+        response: &Response,
+    ) -> Settled {
+        let Some(mut flight) = self.flight.take_if(|flight| flight.stage == Stage::UnderWay(token))
+        else {
+            return Settled::Pending;
+        };
+        match response {
+            Response::Wrote(Outcome::Committed { version: _ }) => {
+                self.writer.seq.0 += 1;
+                self.applied(cx, flight)
+            }
+            Response::Wrote(Outcome::Unknown) => {
+                flight.stage = Stage::Waiting;
+                flight.tries = flight.tries.saturating_add(1);
+                let wait = backoff(cx, (limits.retry_min, limits.retry_max), flight.tries);
+                cx.arm(TIMER_COMMIT, wait);
+                self.flight = Some(flight);
+                Settled::Pending
+            }
+            Response::Wrote(Outcome::Refused(refusal)) | Response::Refused(refusal) => {
+                refused(cx, flight, refusal)
+            }
+            Response::Claimed(_)
+            | Response::Got(_)
+            | Response::Scanned { .. }
+            | Response::BlobRead(_)
+            | Response::Absent
+            | Response::Collected { .. } => lost(cx, flight),
+        }
+    }
+
+    fn applied(&self, cx: &mut Cx<'_, Effect>, flight: Flight) -> Settled {
+        let (mut changes, mut aftermath, mut words) = (Vec::new(), Vec::new(), Vec::new());
+        for Planned { to, plan } in flight.planned {
+            changes.extend(plan.changes);
+            aftermath.extend(plan.aftermath);
+            if let Some(to) = to {
+                words.push(plan.change);
+                answer(cx, to, DirectoryDone::Admin(AdminDone::Done));
+            }
+        }
+        Settled::Applied { changes, aftermath, words }
+    }
+
+    /// The wait for a definite outcome is over.
+    pub fn on_timer(&mut self, cx: &mut Cx<'_, Effect>) {
+        if let Some(flight) = &mut self.flight
+            && flight.stage == Stage::Waiting
+        {
+            flight.stage = Stage::UnderWay(send(cx, &flight.batch));
+        }
+    }
+
+    /// Orders that were not sent, for the writer after this one.
+    pub fn into_queue(self) -> VecDeque<Order> {
+        self.queue
+    }
+
+    pub fn take_queue(&mut self, queue: VecDeque<Order>) {
+        self.queue = queue;
+    }
+
+    pub fn digest(&self, digest: &mut Digest) {
+        digest.word(self.writer.epoch.0);
+        digest.word(self.writer.seq.0);
+        digest.word(self.queue.len() as u64);
+        digest.word(self.flight.as_ref().map_or(0, |flight| flight.planned.len() as u64));
+    }
+}
+
+/// Orders that may share a batch: each a new account, of another name.
+#[derive(Debug, Default)]
+struct Group {
+    names: BTreeSet<String>,
+    users: BTreeSet<UserId>,
+}
+
+impl Group {
+    fn admits(&mut self, tables: &Tables, order: &Order) -> bool {
+        let Order::Admin { to: _, task: AdminTask::AccountAdd { address, phc: _ } } = order else {
+            return false;
+        };
+        let Ok(address) = Address::parse(address.as_bytes()) else { return false };
+        let has_first =
+            tables.domains.get(&address.domain).is_some_and(|entry| !entry.accounts.is_empty());
+        has_first && self.names.insert(address.canonical())
+    }
+}
+
+/// Plans one order; the asker of one that changes nothing is answered at once.
+fn plan_order(
+    cx: &mut Cx<'_, Effect>,
+    limits: &Limits,
+    tables: &Tables,
+    (group, order): (&mut Group, Order),
+) -> Option<Planned> {
+    match order {
+        Order::Admin { to, task } => {
+            let fresh_user = draw_user(cx, tables, &mut group.users);
+            let ground = Ground { limits, tables, now: cx.wall(), fresh_user };
+            match plan(&ground, task) {
+                Ok(plan) => Some(Planned { to: Some(to), plan }),
+                Err(done) => {
+                    answer(cx, to, DirectoryDone::Admin(done));
+                    None
+                }
+            }
+        }
+        Order::Upgrade { upgrade, phc } => quiet(plan_upgrade(tables, &upgrade, phc)),
+        Order::Used(used) => quiet(plan_used(limits, tables, &used)),
+        Order::Erased(user) => {
+            quiet(tables.erasing.contains(&user).then_some(Change::Erased(user)))
+        }
+    }
+}
+
+/// Changes that nobody waits for.
+fn quiet(changes: impl IntoIterator<Item = Change>) -> Option<Planned> {
+    let changes: Vec<Change> = changes.into_iter().collect();
+    if changes.is_empty() {
+        return None;
+    }
+    Some(Planned { to: None, plan: Plan { changes, aftermath: Vec::new(), change: String::new() } })
+}
+
+/// A user id that no account has, none that is being erased, and none of this batch. Never 0.
+fn draw_user(cx: &mut Cx<'_, Effect>, tables: &Tables, drawn: &mut BTreeSet<UserId>) -> UserId {
+    loop {
+        let user = UserId(cx.rng().next_u64());
+        let taken = tables.accounts.contains_key(&user) || tables.erasing.contains(&user);
+        if user.0 != 0 && !taken && drawn.insert(user) {
+            return user;
+        }
+    }
+}
+
+fn op_of(change: &Change) -> Op {
+    match change {
+        Change::Put(record) => Op::Put { key: record.key(), value: record.value() },
+        Change::RemoveDomain(domain) => Op::Delete { key: domain_key(domain) },
+        Change::RemoveAccount(user) => Op::Delete { key: account_key(*user) },
+        Change::RemoveAlias(alias) => Op::Delete { key: alias_key(alias) },
+        Change::Erased(user) => Op::Delete { key: erasing_key(*user) },
+    }
+}
+
+fn send(cx: &mut Cx<'_, Effect>, batch: &Batch) -> Token {
+    let token = cx.fresh_token();
+    cx.emit(Effect::Dds { token, request: Request::Write(batch.clone()) });
+    token
+}
+
+/// Nothing of the batch applies: the askers may try again, and the sequence number is free.
+fn refused(cx: &mut Cx<'_, Effect>, flight: Flight, refusal: &Refusal) -> Settled {
+    let reason = match refusal {
+        Refusal::NoSpace => TaskRefusal::NoSpace,
+        Refusal::Overloaded => TaskRefusal::Overloaded,
+        Refusal::Unavailable => TaskRefusal::Unavailable,
+        Refusal::Corrupt { what: _ } => TaskRefusal::Damaged,
+        Refusal::TooLarge { what: _ } | Refusal::ReservedKey => TaskRefusal::Overloaded,
+        Refusal::Fenced { .. }
+        | Refusal::SequenceGap { .. }
+        | Refusal::Forgotten
+        | Refusal::PreconditionFailed { .. } => return lost(cx, flight),
+    };
+    for to in flight.planned.into_iter().filter_map(|planned| planned.to) {
+        refuse_task(cx, to, reason);
+    }
+    Settled::Nothing
+}
+
+/// Whether the batch applied shows once the directory is loaded again.
+fn lost(cx: &mut Cx<'_, Effect>, flight: Flight) -> Settled {
+    for Planned { to, plan } in flight.planned {
+        let Some(to) = to else { continue };
+        let text = format!(
+            "{}: or not, for the directory moved meanwhile; look with the list command and try again",
+            plan.change
+        );
+        answer(cx, to, DirectoryDone::Admin(AdminDone::Refused(text)));
+    }
+    Settled::Lost
+}
+
+/// Doubling waits from the first to the second of `range`, with up to a half of jitter.
+pub(super) fn backoff<E>(cx: &mut Cx<'_, E>, range: (Duration, Duration), tries: u32) -> Duration {
+    let factor = 1_u32.checked_shl(tries.saturating_sub(1).min(20)).unwrap_or(u32::MAX);
+    let full = range.0.saturating_mul(factor).min(range.1);
+    let nanos = u64::try_from(full.as_nanos()).unwrap_or(u64::MAX);
+    Duration::from_nanos(nanos - cx.rng().below(nanos / 2 + 1))
+}
