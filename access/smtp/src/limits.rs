@@ -30,6 +30,8 @@ pub struct Limits {
     pub chunks_in_flight_max: usize,
     /// How long a chunk lives that nobody refers to yet. Our choice: far longer than any transaction may last.
     pub chunk_life: Duration,
+    /// Of what is read of each message's structure.
+    pub mime: mailstore::mime::Limits,
     /// Without a complete command, or `content_progress_bytes` of content, for so long, the session ends. RFC 5321 4.5.3.2.7:
     /// 5 minutes.
     pub idle: Duration,
@@ -63,6 +65,7 @@ impl Default for Limits {
             grouped_reply_bytes_max: 8 * 1024,
             chunks_in_flight_max: 2,
             chunk_life: Duration::from_secs(24 * 3600),
+            mime: mailstore::mime::Limits::default(),
             idle: Duration::from_secs(300),
             content_progress_bytes: 16 * 1024,
             login: Duration::from_secs(60),

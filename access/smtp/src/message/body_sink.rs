@@ -133,7 +133,7 @@ impl BodySink {
 }
 
 /// Asks for a blob that nobody was told of to be dropped. The answer does not matter: it expires by itself as well.
-pub fn drop_blob(cx: &mut Cx<'_, SessionEffect>, blob: BlobId) {
+fn drop_blob(cx: &mut Cx<'_, SessionEffect>, blob: BlobId) {
     let task = Task::Blob(BlobTask::Drop { blob });
     let token = cx.fresh_token();
     cx.emit(SessionEffect::Submit { token, lane: Lane::Delivery, task });

@@ -3,7 +3,7 @@
 //! Invariant: lookups are answered in the order of their RCPT commands, whatever order they complete in.
 
 use crate::codec::reply::Reply;
-use fsm::Token;
+use fsm::{Digest, Token};
 use mailstore::face::{Recipient, UserId};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -99,5 +99,13 @@ impl Envelope {
         let user = first.mailboxes.first()?.user;
         let all = self.accepted.iter().flat_map(|accepted| accepted.mailboxes.iter());
         all.into_iter().all(|mailbox| mailbox.user == user).then_some((user, first))
+    }
+
+    pub fn digest(&self, digest: &mut Digest) {
+        digest.bytes(self.reverse_path.as_bytes());
+        digest.word(self.accepted.len() as u64);
+        for lookup in &self.lookups {
+            digest.word(lookup.token.0);
+        }
     }
 }

@@ -1,10 +1,10 @@
 //! Content as it is taken in: framed, then either kept, or read to its end and refused.
 
-use super::{BodySink, Envelope, Fault, HeaderWatch, Sunk, Watched};
+use super::{Envelope, Fault, Message};
+use crate::Limits;
 use crate::codec::{Framer, Framing, LineEndings, Progress};
-use crate::{Limits, Mode};
-use fsm::{Cx, Token};
-use mailstore::face::{BlobDone, Body, Columns, Completion, SessionEffect};
+use fsm::{Cx, Digest, Token};
+use mailstore::face::{Completion, SessionEffect};
 use std::sync::Arc;
 
 /// The content of one transaction.
@@ -31,69 +31,13 @@ pub struct Refusing {
     pub recipient: Arc<str>,
 }
 
-/// A message that is being kept.
-#[derive(Debug)]
-pub struct Message {
-    pub envelope: Envelope,
-    pub sink: BodySink,
-    header: HeaderWatch,
-}
-
-impl Message {
+impl Refusing {
+    /// The refusal of the message with this envelope.
     #[must_use]
-    pub fn new(envelope: Envelope, _mode: Mode, limits: &Limits) -> Self {
-        let announced = envelope.announced_bytes;
-        let sink = BodySink::new(announced, limits.message_bytes_max, limits.chunk_life);
-        Self { envelope, header: HeaderWatch::default(), sink }
-    }
-
-    /// Takes text of the message: dots un-stuffed, line ends as they shall stay.
-    fn push(
-        &mut self,
-        cx: &mut Cx<'_, SessionEffect>,
-        text: &[u8],
-        limits: &Limits,
-    ) -> Result<(), Fault> {
-        match self.header.push(text, limits)? {
-            Watched::Header | Watched::Ended { .. } | Watched::Text => {}
-        }
-        self.sink.push(cx, text)
-    }
-
-    /// No more text comes.
-    fn finish(&mut self, cx: &mut Cx<'_, SessionEffect>) -> Result<(), Fault> {
-        self.sink.finish(cx);
-        Ok(())
-    }
-
-    /// Takes the message apart, once settled: whom it is for, its bytes, and what was read from it.
-    #[must_use]
-    pub fn into_parts(self) -> (Envelope, Body, Arc<Columns>) {
-        (self.envelope, self.sink.body(), Arc::new(Columns::default()))
-    }
-
-    /// Nothing that was asked for the message is under way.
-    #[must_use]
-    pub fn is_settled(&self) -> bool {
-        self.sink.under_way() == 0
-    }
-
-    /// Something that was asked for the message is done.
-    ///
-    /// # Errors
-    /// The message cannot be kept.
-    pub fn on_completed(&mut self, token: Token, completion: Completion) -> Result<(), Fault> {
-        match (self.sink.on_written(token), completion) {
-            (Sunk::Foreign, _) | (Sunk::Ours, Completion::Blob(BlobDone::Written)) => Ok(()),
-            (Sunk::Ours, Completion::Refused(refusal)) => Err(Fault::Store(refusal)),
-            (
-                Sunk::Ours,
-                Completion::Blob(BlobDone::Dropped)
-                | Completion::Directory(_)
-                | Completion::User(_)
-                | Completion::Delivery(_),
-            ) => panic!("PutChunk is answered with Written"),
-        }
+    pub fn of(envelope: &Envelope, fault: Fault) -> Self {
+        let first = envelope.accepted.first().map(|first| Arc::clone(&first.address));
+        let (recipients, recipient) = (envelope.accepted.len(), first.unwrap_or_default());
+        Self { fault, recipients, recipient }
     }
 }
 
@@ -124,7 +68,7 @@ impl Intake {
         }
         self.judge_bytes(cx);
         if let Taking::Keeping(message) = &mut self.taking
-            && let Err(fault) = message.finish(cx)
+            && let Err(fault) = message.finish(cx, limits)
         {
             self.taking.refuse(cx, fault);
         }
@@ -146,7 +90,7 @@ impl Intake {
     #[must_use]
     pub fn chunks_under_way(&self) -> usize {
         match &self.taking {
-            Taking::Keeping(message) => message.sink.under_way(),
+            Taking::Keeping(message) => message.chunks_under_way(),
             Taking::Refusing(_) => 0,
         }
     }
@@ -154,7 +98,7 @@ impl Intake {
     /// The transaction ends without the message.
     pub fn abandon(self, cx: &mut Cx<'_, SessionEffect>) {
         match self.taking {
-            Taking::Keeping(message) => message.sink.abandon(cx),
+            Taking::Keeping(message) => drop(message.abandon(cx)),
             Taking::Refusing(_) => {}
         }
     }
@@ -169,6 +113,13 @@ impl Intake {
             && let Err(fault) = message.on_completed(token, completion)
         {
             self.taking.refuse(cx, fault);
+        }
+    }
+
+    pub fn digest(&self, digest: &mut Digest) {
+        match &self.taking {
+            Taking::Keeping(message) => message.digest(digest),
+            Taking::Refusing(refusing) => digest.word(refusing.recipients as u64),
         }
     }
 }
@@ -186,12 +137,9 @@ impl Taking {
     fn refuse(&mut self, cx: &mut Cx<'_, SessionEffect>, fault: Fault) {
         match self {
             Self::Keeping(message) => {
-                let accepted = &message.envelope.accepted;
-                let first = accepted.first().map(|first| Arc::clone(&first.address));
-                let (recipients, recipient) = (accepted.len(), first.unwrap_or_default());
-                let refusing = Self::Refusing(Refusing { fault, recipients, recipient });
+                let refusing = Self::Refusing(Refusing::of(&message.envelope, fault));
                 if let Self::Keeping(message) = std::mem::replace(self, refusing) {
-                    message.sink.abandon(cx);
+                    message.abandon(cx);
                 }
             }
             Self::Refusing(refusing) if fault == Fault::BareInContent => refusing.fault = fault,

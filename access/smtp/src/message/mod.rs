@@ -1,15 +1,22 @@
 //! A message on its way in: who it is for, its header as it comes, its bytes, and the lines that we put before it.
 
+mod authors;
 mod body_sink;
 mod envelope;
 mod fault;
 mod header_watch;
 mod intake;
+#[expect(clippy::module_inception, reason = "one main type per file, the file named after it")]
+mod message;
+mod submitted;
 mod trace;
 
-pub use body_sink::{BodySink, Sunk, drop_blob};
-pub use envelope::{Accepted, Envelope, Finding, Lookup};
+use authors::authors;
+use body_sink::{BodySink, Sunk};
+pub use envelope::{Envelope, Finding, Lookup};
 pub use fault::{Fault, refusal_reply};
-pub use header_watch::{HeaderWatch, Watched};
-pub use intake::{Intake, Message, Taking};
-pub use trace::{Trace, Transport, write_date};
+use header_watch::{HeaderWatch, Watched};
+pub use intake::{Intake, Refusing, Taking};
+pub use message::Message;
+use trace::write_date;
+pub use trace::{Trace, Transport};

@@ -7,8 +7,8 @@ use crate::Limits;
 use crate::Mode;
 use crate::codec::reply::{self, Reply};
 use crate::codec::{Framer, Framing, LastChunk, Progress};
-use crate::message::{Envelope, Fault, Intake, Message, Taking};
-use fsm::{Cx, Token};
+use crate::message::{Envelope, Fault, Intake, Message, Refusing, Taking};
+use fsm::{Cx, Digest, Token};
 use mailstore::face::{Completion, SessionEffect};
 
 /// Content that is being read.
@@ -36,6 +36,14 @@ impl Content {
                 *left -= here as u64;
                 if *left == 0 { Progress::Ended { used: here } } else { Progress::More }
             }
+        }
+    }
+
+    pub fn digest(&self, digest: &mut Digest) {
+        self.intake.digest(digest);
+        match self.extent {
+            Extent::ToDot => {}
+            Extent::Chunk { left, last: _ } => digest.word(left),
         }
     }
 
@@ -70,7 +78,8 @@ impl Conversation {
 
     fn intake(&self, envelope: Box<Envelope>, framing: Framing) -> Intake {
         let framer = Framer::new(framing, self.mode.line_endings());
-        Intake::new(Message::new(*envelope, self.mode, &self.limits), framer)
+        let message = Message::new(*envelope, self.account.clone(), &self.limits);
+        Intake::new(message, framer)
     }
 
     /// RFC 5321 4.1.1.4: the envelope, if it has recipients; else why not. What follows DATA is then parsed as commands.
@@ -199,10 +208,7 @@ impl Conversation {
         intake.finish(cx, &self.limits);
         match intake.taking {
             Taking::Keeping(message) => self.settle(cx, message),
-            Taking::Refusing(refusing) => {
-                let (fault, recipient) = (refusing.fault, refusing.recipient);
-                self.refuse_message(cx, fault, refusing.recipients, &recipient);
-            }
+            Taking::Refusing(refusing) => self.refuse_message(cx, &refusing),
         }
     }
 
@@ -226,23 +232,15 @@ impl Conversation {
         match message.on_completed(token, completion) {
             Ok(()) => self.settle(cx, message),
             Err(fault) => {
-                let Message { envelope, sink, .. } = *message;
-                sink.abandon(cx);
-                let recipient = envelope.accepted.first().map(|a| a.address.clone());
-                let recipient = recipient.unwrap_or_default();
-                self.refuse_message(cx, fault, envelope.accepted.len(), &recipient);
+                let refusing = Refusing::of(&message.abandon(cx), fault);
+                self.refuse_message(cx, &refusing);
             }
         }
     }
 
     /// The final answer to a message that is not kept.
-    fn refuse_message(
-        &mut self,
-        cx: &mut Cx<'_, SessionEffect>,
-        fault: Fault,
-        recipients: usize,
-        recipient: &str,
-    ) {
+    fn refuse_message(&mut self, cx: &mut Cx<'_, SessionEffect>, refusing: &Refusing) {
+        let &Refusing { fault, recipients, ref recipient } = refusing;
         let refusal = fault.reply();
         self.log_refused(cx, recipient, refusal);
         self.tally.errors += 1;

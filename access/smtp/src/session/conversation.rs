@@ -311,7 +311,7 @@ impl Conversation {
         match state {
             State::Content(content) => content.abandon(cx),
             State::BetweenChunks(intake) => intake.abandon(cx),
-            State::Settling(message) => message.sink.abandon(cx),
+            State::Settling(message) => drop(message.abandon(cx)),
             State::Skipping { left: _, then } => self.abandon(cx, *then),
             // The message is handed over: it is delivered even though nobody hears of it any more.
             State::Delivering(_)
@@ -402,7 +402,7 @@ impl Conversation {
     }
 
     pub fn digest(&self, digest: &mut Digest) {
-        digest.bytes(format!("{:?}", self.state).as_bytes());
+        self.state.digest(digest);
         digest.bytes(&self.pending);
         digest.bytes(&self.out);
         digest.word(u64::from(self.tally.errors));

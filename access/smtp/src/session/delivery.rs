@@ -10,7 +10,7 @@ use crate::Mode;
 use crate::codec::reply::{self, Reply};
 use crate::message::{Envelope, Message, Trace, Transport, refusal_reply};
 use bytes::Bytes;
-use fsm::{Cx, Token};
+use fsm::{Cx, Digest, Token};
 use mailstore::face::{
     Acceptance, AcceptedRecipient, Body, Columns, Completion, Deliver, DeliveryDone, DeliveryId,
     DeliveryTask, FolderName, InternalDate, Lane, LogEvent, Promise, ReceivedEvent, Recipient,
@@ -74,6 +74,14 @@ impl Delivering {
             .map(|targets| Share { token: parcel.submit(cx, &targets), outcome: Outcome::Awaited })
             .collect();
         Self { envelope, delivery, bytes, columns, shares, owed }
+    }
+
+    pub(super) fn digest(&self, digest: &mut Digest) {
+        self.envelope.digest(digest);
+        digest.word(self.bytes);
+        for share in &self.shares {
+            digest.word(share.token.0);
+        }
     }
 }
 

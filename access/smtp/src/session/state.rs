@@ -3,7 +3,7 @@
 use super::content::Content;
 use super::delivery::Delivering;
 use crate::message::{Envelope, Intake, Message};
-use fsm::Token;
+use fsm::{Digest, Token};
 use mailstore::sasl::Exchange;
 use std::sync::Arc;
 
@@ -42,6 +42,46 @@ pub enum State {
     /// Output is flushed, then TLS begins. Nothing can arrive.
     StartingTls,
     Closed,
+}
+
+impl State {
+    pub fn digest(&self, digest: &mut Digest) {
+        match self {
+            Self::Ready => digest.word(1),
+            Self::Authenticating(_) => digest.word(2),
+            Self::Verifying { token, name: _ } => digest.word(3 ^ token.0 << 8),
+            Self::CheckingSender { token, envelope } => {
+                digest.word(4 ^ token.0 << 8);
+                envelope.digest(digest);
+            }
+            Self::Envelope(envelope) => {
+                digest.word(5);
+                envelope.digest(digest);
+            }
+            Self::Content(content) => {
+                digest.word(6);
+                content.digest(digest);
+            }
+            Self::BetweenChunks(intake) => {
+                digest.word(7);
+                intake.digest(digest);
+            }
+            Self::Skipping { left, then } => {
+                digest.word(8 ^ left << 8);
+                then.digest(digest);
+            }
+            Self::Settling(message) => {
+                digest.word(9);
+                message.digest(digest);
+            }
+            Self::Delivering(delivering) => {
+                digest.word(10);
+                delivering.digest(digest);
+            }
+            Self::StartingTls => digest.word(11),
+            Self::Closed => digest.word(12),
+        }
+    }
 }
 
 /// How the client introduced itself since the connection, or TLS, began.
