@@ -37,6 +37,8 @@ pub struct Limits {
     pub idle: Duration,
     /// Content that counts as progress: a slower client than this per `idle` is cut off. Our choice: 55 octets a second.
     pub content_progress_bytes: u64,
+    /// Without a message taken for so long, however busy, the session ends. Our choice: 50 MiB over a 56 kbit/s line.
+    pub fruitless: Duration,
     /// From the greeting to a successful log-in, where one is required. `protocols.md`: 60 s in all.
     pub login: Duration,
     /// Commands in error since the last message, before 421. Postfix's `smtpd_hard_error_limit`.
@@ -68,6 +70,7 @@ impl Default for Limits {
             mime: mailstore::mime::Limits::default(),
             idle: Duration::from_secs(300),
             content_progress_bytes: 16 * 1024,
+            fruitless: Duration::from_secs(2 * 3600),
             login: Duration::from_secs(60),
             errors_max: 20,
             refused_recipients_max: 100,

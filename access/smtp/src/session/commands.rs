@@ -25,24 +25,23 @@ impl Conversation {
             return Advance::Wait(0);
         }
         self.lines = lines;
-        self.progress = cx.mono();
         let used = match next {
+            // No progress: a line has to come within the time of one command.
             NextLine::More { used } => return Advance::Wait(used),
             NextLine::Line { line, used } => {
                 self.on_line(cx, line, &input[used..]);
                 used
             }
             NextLine::BareLineFeed { used } => {
-                self.counts.commands += 1;
-                self.refuse(reply::BARE_LINE_FEED);
+                self.on_bad_line(reply::BARE_LINE_FEED);
                 used
             }
             NextLine::TooLong { used } => {
-                self.counts.commands += 1;
-                self.refuse(reply::LINE_TOO_LONG);
+                self.on_bad_line(reply::LINE_TOO_LONG);
                 used
             }
         };
+        self.progress = cx.mono();
         self.check_tally(cx);
         Advance::Used(used)
     }
@@ -67,6 +66,15 @@ impl Conversation {
                 is_full || !matches!(parse(line), Ok(Command::Rcpt { .. }))
             }
             NextLine::BareLineFeed { .. } | NextLine::TooLong { .. } => true,
+        }
+    }
+
+    fn on_bad_line(&mut self, refusal: Reply) {
+        self.counts.commands += 1;
+        self.refuse(refusal);
+        // RFC 4954 section 4: a response that cannot be taken ends the exchange.
+        if let State::Authenticating(_) = self.state {
+            self.state = State::Ready;
         }
     }
 

@@ -200,7 +200,14 @@ impl Conversation {
         if let Extent::Chunk { left: _, last: LastChunk::MoreFollow } = extent {
             match &intake.taking {
                 Taking::Keeping(_) => self.reply(reply::CHUNK_OK),
-                Taking::Refusing(refusing) => self.reply(refusing.fault.reply()),
+                // RFC 3030 section 2: the client may only send RSET or QUIT now; further chunks are refused alike.
+                Taking::Refusing(refusing) => {
+                    let fault = refusing.fault;
+                    self.refuse(fault.reply());
+                    if fault == Fault::BareInContent {
+                        return self.close(cx);
+                    }
+                }
             }
             self.state = State::BetweenChunks(Box::new(intake));
             return;

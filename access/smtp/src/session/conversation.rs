@@ -37,7 +37,9 @@ pub struct Conversation {
     pub(super) ending: Ending,
     /// When the client last did something that counts as progress.
     pub(super) progress: Mono,
-    /// Octets of content since then.
+    /// When the last message was taken, or the connection began.
+    pub(super) fruitful: Mono,
+    /// Octets of content since `progress`.
     pub(super) content_since: u64,
     pending: BytesMut,
     reading: Reading,
@@ -68,6 +70,7 @@ impl Conversation {
             tally: Tally::default(),
             ending: Ending::No,
             progress: cx.mono(),
+            fruitful: cx.mono(),
             content_since: 0,
             pending: BytesMut::new(),
             reading: Reading::On,
@@ -154,6 +157,7 @@ impl Conversation {
     fn consume(&mut self, cx: &mut Cx<'_, SessionEffect>, input: &[u8]) -> usize {
         let mut used = 0;
         while used < input.len() {
+            self.end_if_asked(cx);
             match self.advance(cx, &input[used..]) {
                 Advance::Used(bytes) => used += bytes,
                 Advance::Wait(bytes) => return used + bytes,
@@ -209,10 +213,11 @@ impl Conversation {
             return;
         }
         let quiet = cx.mono().since(self.progress);
+        let fruitless = cx.mono().since(self.fruitful) >= self.limits.fruitless;
         if self.awaits_completion() || matches!(self.state, State::StartingTls) {
             // It is not the client who keeps us waiting.
             cx.arm(IDLE, self.limits.idle);
-        } else if quiet >= self.limits.idle {
+        } else if quiet >= self.limits.idle || fruitless {
             self.time_out(cx);
         } else {
             // The timer is moved only when it fires: progress costs no timer operation.

@@ -265,6 +265,7 @@ impl Conversation {
         }
         if kept {
             self.counts.messages += 1;
+            self.fruitful = cx.mono();
             self.tally = Tally { failed_logins: self.tally.failed_logins, ..Tally::default() };
             self.log_received(cx, delivering);
         }
