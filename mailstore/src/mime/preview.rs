@@ -54,12 +54,15 @@ fn shorten(text: &str) -> String {
     let mut out = String::new();
     let mut chars = 0;
     for word in text.split_whitespace() {
+        if chars >= PREVIEW_CHARS_MAX - 1 {
+            break;
+        }
         if !out.is_empty() {
             out.push(' ');
             chars += 1;
         }
         for c in word.chars().filter(|c| !c.is_control()) {
-            if chars >= PREVIEW_CHARS_MAX {
+            if chars == PREVIEW_CHARS_MAX {
                 return out;
             }
             out.push(c);

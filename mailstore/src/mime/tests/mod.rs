@@ -1,6 +1,10 @@
 //! The scanner on whole messages.
 
+mod formats;
+mod grammar;
+mod hostile;
 mod odd_mail;
+mod properties;
 
 use super::{Limits, Scanner};
 use crate::face::Columns;
