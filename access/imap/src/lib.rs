@@ -5,3 +5,6 @@
 #![forbid(unsafe_code)]
 
 pub mod codec;
+mod session;
+
+pub use session::{Limits, Session};
