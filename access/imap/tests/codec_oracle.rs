@@ -1,13 +1,15 @@
-//! Random commands: what we read is what an independent parser reads; what is read can be written and read again; the form of a
-//! string does not matter; garbage is an answer, never a panic.
+//! Random commands: what we read is what an independent parser reads; what is read can be written
+//! and read again; the form of a string does not matter; garbage is an answer, never a panic.
 
 mod grammar;
 
-use bytes::Bytes;
-use grammar::{Form, extensions, known_to_oracle, render, wire};
+use bytes::{Bytes, BytesMut};
+use grammar::{Form, append_head, extensions, known_to_oracle, render, wire};
+use imap::codec::encode::{Recent, put_flags, put_internal_date, put_mailbox};
 use imap::codec::{AppendEvent, CommandBody, Event, Framer, NameEncoding};
 use imap_codec::CommandCodec;
 use imap_codec::decode::Decoder;
+use mailstore::face::Flags;
 use proptest::prelude::*;
 
 fn with_tag(body: &[u8]) -> Vec<u8> {
@@ -31,6 +33,40 @@ fn oracles(body: &[u8]) -> String {
         Ok((b"", command)) => format!("{:?}", command.body),
         other => panic!("{}: {other:?}", body.escape_ascii()),
     }
+}
+
+/// What the events of one APPEND say, as a command again.
+fn append_wire(body: &[u8], cut: usize) -> Vec<u8> {
+    let mut framer = Framer::new(65_536);
+    let mut wire = BytesMut::new();
+    for piece in with_tag(body).chunks(cut) {
+        framer.push(Bytes::copy_from_slice(piece));
+        while let Some(event) = framer.poll() {
+            let Event::Append(event) = event else { panic!("{event:?}") };
+            match event {
+                AppendEvent::Begin { tag: _, mailbox } => {
+                    wire.extend_from_slice(b"APPEND ");
+                    let name = mailbox.expect("drawn valid");
+                    put_mailbox(&mut wire, name.as_str(), NameEncoding::Utf7);
+                }
+                AppendEvent::Message(message) => {
+                    framer.accept_literal();
+                    let flags = message.flags.expect("few");
+                    wire.extend_from_slice(b" (");
+                    let known =
+                        Flags { system: flags.system, keywords: (1 << flags.keywords.len()) - 1 };
+                    put_flags(&mut wire, known, Recent::No, &flags.keywords);
+                    wire.extend_from_slice(b") ");
+                    put_internal_date(&mut wire, message.internal_date.expect("always drawn"));
+                    wire.extend_from_slice(format!(" {{{}+}}\r\n", message.bytes).as_bytes());
+                }
+                AppendEvent::Data(data) => wire.extend_from_slice(&data),
+                AppendEvent::LiteralEnd | AppendEvent::End => {}
+            }
+        }
+    }
+    assert_eq!(framer.unread_len(), 0);
+    wire.to_vec()
 }
 
 /// Polls all there is, taking every message, and returns how many events there were.
@@ -117,6 +153,18 @@ proptest! {
         for form in [None, Some(Form::Quoted), Some(Form::Literal)] {
             prop_assert_eq!(ours(&render(&pieces, form)), body.clone());
         }
+    }
+
+    #[test]
+    fn the_oracle_reads_the_same_append(
+        (head, message) in (append_head(), prop::collection::vec(1_u8.., 0..20)),
+        cut in 1_usize..20,
+    ) {
+        let literal = format!(" {{{}+}}\r\n", message.len());
+        let body = [&render(&head, Some(Form::Atom))[..], literal.as_bytes(), &message[..]].concat();
+        prop_assert_eq!(oracles(&append_wire(&body, cut)), oracles(&body));
+        let literal_name = [&render(&head, Some(Form::Literal))[..], literal.as_bytes(), &message[..]];
+        prop_assert_eq!(append_wire(&literal_name.concat(), cut), append_wire(&body, cut));
     }
 
     #[test]

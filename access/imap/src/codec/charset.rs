@@ -3,7 +3,8 @@
 use bytes::Bytes;
 use encoding_rs::Encoding;
 
-/// What NO `[BADCHARSET (...)]` lists; every other label of the WHATWG Encoding Standard is understood too.
+/// What NO `[BADCHARSET (...)]` lists; every other label of the WHATWG Encoding Standard is
+/// understood too.
 pub const SUPPORTED: [&str; 14] = [
     "US-ASCII",
     "UTF-8",
@@ -24,7 +25,8 @@ pub const SUPPORTED: [&str; 14] = [
 /// The charset that SEARCH strings are in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Charset {
-    /// US-ASCII and UTF-8. RFC 9051 6.4.4: without CHARSET it is US-ASCII, and what clients send then is UTF-8.
+    /// US-ASCII and UTF-8. RFC 9051 6.4.4: without CHARSET it is US-ASCII, and what clients send
+    /// then is UTF-8.
     Utf8,
     Other(&'static Encoding),
 }
@@ -32,7 +34,8 @@ pub(super) enum Charset {
 impl Charset {
     /// A charset by its name, any case; `None` when unknown.
     pub(super) fn named(name: &[u8]) -> Option<Self> {
-        // The standard reads these as windows-1252, which would garble UTF-8 of clients that claim ASCII.
+        // The standard reads these as windows-1252, which would garble UTF-8 of clients that claim
+        // ASCII.
         if name.eq_ignore_ascii_case(b"US-ASCII") || name.eq_ignore_ascii_case(b"ASCII") {
             return Some(Self::Utf8);
         }

@@ -1,6 +1,7 @@
 //! The typed commands of IMAP4rev1 and of the extensions that are announced.
 //!
-//! Strings are decoded: mailbox names to UTF-8 in NFC, search strings to UTF-8, flags to sets. Credentials stay bytes.
+//! Strings are decoded: mailbox names to UTF-8 in NFC, search strings to UTF-8, flags to sets.
+//! Credentials stay bytes.
 
 use super::{FetchCommand, SearchCommand, SequenceSet};
 use bytes::Bytes;
@@ -20,7 +21,8 @@ pub struct Command {
     pub body: CommandBody,
 }
 
-/// A mailbox argument: a valid name, or why it is none, to be answered NO `[CANNOT]` (`protocols.md`).
+/// A mailbox argument: a valid name, or why it is none, to be answered NO `[CANNOT]`
+/// (`protocols.md`).
 pub type Mailbox = Result<FolderName, MailboxError>;
 
 /// Why a mailbox argument names nothing.
@@ -53,7 +55,8 @@ pub enum CommandBody {
     Authenticate {
         /// In capitals.
         mechanism: Bytes,
-        /// RFC 4959: base64 as sent, still encoded. Empty when the client sent `=` (an empty response).
+        /// RFC 4959: base64 as sent, still encoded. Empty when the client sent `=` (an empty
+        /// response).
         initial: Option<Bytes>,
     },
     Login {

@@ -1,6 +1,7 @@
 //! Pieces of responses, appended to a buffer.
 //!
-//! Invariants: what is appended is well-formed whatever bytes are given; nothing allocates but the buffer.
+//! Invariants: what is appended is well-formed whatever bytes are given; nothing allocates but the
+//! buffer.
 
 use super::{NameEncoding, object_id, utf7};
 use bytes::BytesMut;
@@ -14,8 +15,8 @@ pub fn put_number(buffer: &mut BytesMut, number: impl Into<u64>) {
     buffer.extend_from_slice(itoa::Buffer::new().format(number.into()).as_bytes());
 }
 
-/// RFC 9051 section 9 string: quoted where it can be, else a literal. 8-bit text goes quoted only to clients that enabled
-/// UTF8=ACCEPT (RFC 9755 3).
+/// RFC 9051 section 9 string: quoted where it can be, else a literal. 8-bit text goes quoted only
+/// to clients that enabled UTF8=ACCEPT (RFC 9755 3).
 pub fn put_string(buffer: &mut BytesMut, text: &[u8], names: NameEncoding) {
     let is_plain = |&byte: &u8| byte >= b' ' && byte != 0x7f && byte.is_ascii();
     let can_quote = text.len() <= QUOTED_BYTES_MAX
@@ -185,7 +186,8 @@ pub fn put_uid_set(buffer: &mut BytesMut, set: &UidSet) {
     }
 }
 
-/// RFC 9051 section 9 date-time, in quotes, in its own zone. Years beyond 0 to 9999 show as the nearest of them.
+/// RFC 9051 section 9 date-time, in quotes, in its own zone. Years beyond 0 to 9999 show as the
+/// nearest of them.
 pub fn put_internal_date(buffer: &mut BytesMut, date: InternalDate) {
     const MONTHS: &[u8; 36] = b"JanFebMarAprMayJunJulAugSepOctNovDec";
     let (year, month, day, hour, minute, second) = date.civil();
@@ -220,8 +222,8 @@ fn digit(number: u32) -> u8 {
     b"0123456789"[(number % 10) as usize]
 }
 
-/// The name of a section in FETCH responses: `BODY[1.2.HEADER.FIELDS (From)]`, or `BINARY[1]`. Behind it goes the origin of a
-/// partial, `<n>`.
+/// The name of a section in FETCH responses: `BODY[1.2.HEADER.FIELDS (From)]`, or `BINARY[1]`.
+/// Behind it goes the origin of a partial, `<n>`.
 pub fn put_section(buffer: &mut BytesMut, section: &Section) {
     let name: &[u8] = match section.text {
         SectionText::Binary => b"BINARY[",

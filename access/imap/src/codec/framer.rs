@@ -1,10 +1,11 @@
 //! Finds commands, literals and their ends in the bytes that arrive.
 //!
-//! States: `Line` -> `Literal` -> `Line` ... for commands that are collected whole; `Begun` -> `Verdict` -> `Message` -> `Tail`
-//! -> (`Verdict` | `Line`) for APPEND, whose messages are handed through; `Drain` -> `DropLine` -> `Line` for what is refused.
-//! Invariants: what is collected never exceeds the limit; each byte is looked at a bounded number of times, however the bytes
-//! are cut; when nothing is pending no memory is held. After an error the next command begins behind the CRLF that ends the
-//! wrong one, its literals passed over.
+//! States: `Line` -> `Literal` -> `Line` ... for commands that are collected whole; `Begun` ->
+//! `Verdict` -> `Message` -> `Tail` -> (`Verdict` | `Line`) for APPEND, whose messages are handed
+//! through; `Drain` -> `DropLine` -> `Line` for what is refused.
+//! Invariants: what is collected never exceeds the limit; each byte is looked at a bounded number
+//! of times, however the bytes are cut; when nothing is pending no memory is held. After an error
+//! the next command begins behind the CRLF that ends the wrong one, its literals passed over.
 //! Must not know: what a command does, which state the session is in.
 
 use super::event::{AppendEvent, AppendMessage, Event, LiteralKind, LiteralSync};
@@ -15,7 +16,8 @@ use super::parse::{
 use super::{Mailbox, Tag};
 use bytes::{Bytes, BytesMut};
 
-/// Bytes at the end of a dropped line that are kept to see whether it announces a literal: `~{`, 20 digits, `+}`, CRLF.
+/// Bytes at the end of a dropped line that are kept to see whether it announces a literal: `~{`, 20
+/// digits, `+}`, CRLF.
 const LINE_END_BYTES: usize = 28;
 
 /// The reader of one connection: bytes in by [`Framer::push`], events out by [`Framer::poll`].
@@ -125,20 +127,23 @@ impl Framer {
         self.input.len() + self.pending.len()
     }
 
-    /// Bytes looked at, copied or parsed so far: grows in proportion to the bytes pushed, however they are cut.
+    /// Bytes looked at, copied or parsed so far: grows in proportion to the bytes pushed, however
+    /// they are cut.
     #[must_use]
     pub const fn work(&self) -> u64 {
         self.work
     }
 
-    /// The next line is no command: [`Event::Line`] (AUTHENTICATE, IDLE). Holds for one line; to be called between commands.
+    /// The next line is no command: [`Event::Line`] (AUTHENTICATE, IDLE). Holds for one line; to be
+    /// called between commands.
     pub fn expect_line(&mut self) {
         if let State::Line { start: 0, purpose } = &mut self.state {
             *purpose = Purpose::Raw;
         }
     }
 
-    /// After [`AppendEvent::Message`]: the message is wanted. When the client waits, the session has sent `+ `.
+    /// After [`AppendEvent::Message`]: the message is wanted. When the client waits, the session
+    /// has sent `+ `.
     pub fn accept_literal(&mut self) {
         self.state = match std::mem::replace(&mut self.state, LINE) {
             State::Verdict { tag, bytes, literal, sync: _ } => {
@@ -148,8 +153,9 @@ impl Framer {
         };
     }
 
-    /// Ends the APPEND under way; nothing more is told of it. The session answers it by NO. What the client is still going to
-    /// send of it is dropped: so many bytes of the message at hand (0 when the client waits and will send none).
+    /// Ends the APPEND under way; nothing more is told of it. The session answers it by NO. What
+    /// the client is still going to send of it is dropped: so many bytes of the message at hand (0
+    /// when the client waits and will send none).
     pub fn abandon_append(&mut self) -> u64 {
         let state = std::mem::replace(&mut self.state, LINE);
         let left = match state {
@@ -176,7 +182,8 @@ impl Framer {
         left
     }
 
-    /// The next event; `None` when more bytes, or the session's word on an APPEND, are needed first.
+    /// The next event; `None` when more bytes, or the session's word on an APPEND, are needed
+    /// first.
     pub fn poll(&mut self) -> Option<Event> {
         loop {
             let turn = match std::mem::replace(&mut self.state, LINE) {
@@ -229,7 +236,8 @@ impl Framer {
         self.on_line(line, start, announced, purpose)
     }
 
-    /// A whole line is there: `line`, or, when that is empty, what stands in `pending` from `start`.
+    /// A whole line is there: `line`, or, when that is empty, what stands in `pending` from
+    /// `start`.
     fn on_line(
         &mut self,
         line: Bytes,
@@ -433,7 +441,8 @@ impl Framer {
         if len == 0 { Turn::Wait } else { Turn::Again }
     }
 
-    /// The rest of the line, LF included, when it is there; else moves all there is to `pending`, as far as it may grow.
+    /// The rest of the line, LF included, when it is there; else moves all there is to `pending`,
+    /// as far as it may grow.
     fn gather_line(&mut self) -> Option<Bytes> {
         loop {
             let front = self.input.front();
@@ -491,7 +500,8 @@ fn literal_at_end(line: &[u8]) -> Option<Announced> {
     Some(Announced { bytes, sync })
 }
 
-/// A wrong command goes on behind a literal that the client sends unasked, and is over behind any other line.
+/// A wrong command goes on behind a literal that the client sends unasked, and is over behind any
+/// other line.
 fn after_dropped_line(end: &[u8]) -> State {
     match literal_at_end(end) {
         Some(Announced { bytes, sync: LiteralSync::NonSynchronizing }) => {

@@ -1,7 +1,8 @@
 //! Bytes to commands and back.
 //!
-//! The AST ([`Command`]) is plain data. Nothing here decides anything about mail: what is syntactically wrong becomes an
-//! event, what is merely unacceptable (a mailbox name, a charset) stands in the AST as an `Err` for the session to answer.
+//! The AST ([`Command`]) is plain data. Nothing here decides anything about mail: what is
+//! syntactically wrong becomes an event, what is merely unacceptable (a mailbox name, a charset)
+//! stands in the AST as an `Err` for the session to answer.
 
 pub mod charset;
 mod command;

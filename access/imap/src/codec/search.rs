@@ -77,7 +77,8 @@ pub enum SearchKey {
     /// RFC 5032: seconds.
     Younger(u64),
     Older(u64),
-    /// RFC 7162 3.1.5. The entry, when given, does not matter: one MODSEQ covers all flags of a message.
+    /// RFC 7162 3.1.5. The entry, when given, does not matter: one MODSEQ covers all flags of a
+    /// message.
     ModSeq(ModSeq),
     EmailId(EmailId),
     ThreadId(ThreadId),
@@ -86,7 +87,8 @@ pub enum SearchKey {
 }
 
 impl SearchKey {
-    /// Whether this key or one inside it satisfies `test`: to find message numbers or MODSEQ in a search.
+    /// Whether this key or one inside it satisfies `test`: to find message numbers or MODSEQ in a
+    /// search.
     pub fn any(&self, test: &mut dyn FnMut(&Self) -> bool) -> bool {
         if test(self) {
             return true;
@@ -137,7 +139,8 @@ impl SearchKey {
         self.any(&mut |key| matches!(key, Self::ModSeq(_)))
     }
 
-    /// Whether message sequence numbers occur: then no EXPUNGE may be told meanwhile (RFC 9051 7.5.1).
+    /// Whether message sequence numbers occur: then no EXPUNGE may be told meanwhile (RFC 9051
+    /// 7.5.1).
     #[must_use]
     pub fn has_numbers(&self) -> bool {
         self.any(&mut |key| matches!(key, Self::Numbers(_)))

@@ -50,7 +50,8 @@ pub enum SequenceSet {
 }
 
 impl SequenceSet {
-    /// The numbers, `*` being `largest`; `None` for `$`. With `largest` 0 (nothing there) `*` alone is empty.
+    /// The numbers, `*` being `largest`; `None` for `$`. With `largest` 0 (nothing there) `*` alone
+    /// is empty.
     #[must_use]
     pub fn resolve(&self, largest: u32) -> Option<UidSet> {
         let Self::Ranges(ranges) = self else { return None };

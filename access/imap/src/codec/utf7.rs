@@ -2,8 +2,9 @@
 
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+,";
 
-/// Text of a name on the wire. `None` when it is malformed: 8-bit or control bytes, a run that does not end, stray bits,
-/// lone surrogates, an encoded printable ASCII character, two runs side by side.
+/// Text of a name on the wire. `None` when it is malformed: 8-bit or control bytes, a run that does
+/// not end, stray bits, lone surrogates, an encoded printable ASCII character, two runs side by
+/// side.
 #[must_use]
 pub fn decode(wire: &[u8]) -> Option<String> {
     let mut text = String::with_capacity(wire.len());

@@ -285,6 +285,16 @@ pub fn known_to_oracle() -> impl Strategy<Value = Pieces> {
     ]
 }
 
+/// APPEND up to its literal, with flags and a date.
+pub fn append_head() -> impl Strategy<Value = Pieces> {
+    let zone = select(vec!["+0000", "-0730", "+1400"]);
+    (mailbox(), flags(), date(), zone).prop_map(|(name, flags, date, zone)| {
+        let date = format!("{:0>11}", date).replacen('0', " ", usize::from(date.len() < 11));
+        let rest = format!(" ({flags}) \"{date} 23:59:01 {zone}\"");
+        vec![raw("APPEND "), name, raw(rest)]
+    })
+}
+
 /// Commands that only we know.
 pub fn extensions() -> impl Strategy<Value = Pieces> {
     let selection = subsequence(vec!["SUBSCRIBED", "REMOTE", "SPECIAL-USE"], 0..=3);

@@ -19,7 +19,8 @@ use mailstore::face::{ModSeq, SpecialUse, UidValidity};
 pub(in crate::codec) fn tag_of(command: &Bytes) -> Option<Tag> {
     let is_tag = |byte: u8| is_astring(byte) && byte != b'+';
     let tag = Cursor::new(command, NameEncoding::Utf8).run(is_tag);
-    (!tag.is_empty() && tag.len() <= TAG_BYTES_MAX).then_some(Tag(tag))
+    // A copy: the tag lives as long as the command runs (IDLE: for hours), the input must not.
+    (!tag.is_empty() && tag.len() <= TAG_BYTES_MAX).then(|| Tag(Bytes::copy_from_slice(&tag)))
 }
 
 /// Whether the second word is APPEND.
@@ -237,7 +238,8 @@ fn select(cursor: &mut Cursor<'_>) -> Parsed<(Mailbox, SelectParams)> {
     Ok((mailbox, params))
 }
 
-/// RFC 7162 section 7 select-param: `(uidvalidity modseq [known-uids] [(known-sequence-set known-uid-set)])`.
+/// RFC 7162 section 7 select-param: `(uidvalidity modseq [known-uids] [(known-sequence-set
+/// known-uid-set)])`.
 fn qresync(cursor: &mut Cursor<'_>) -> Parsed<QResync> {
     cursor.expect(b'(', "list expected")?;
     let uid_validity = UidValidity(cursor.nz_number()?);

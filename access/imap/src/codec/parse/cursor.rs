@@ -153,7 +153,8 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// A quoted string. 8-bit bytes are allowed in it (RFC 9051 4.3); what they mean is for the rule that asked.
+    /// A quoted string. 8-bit bytes are allowed in it (RFC 9051 4.3); what they mean is for the
+    /// rule that asked.
     pub(super) fn quoted(&mut self) -> Parsed<Bytes> {
         self.expect(b'"', "quoted string expected")?;
         let plain = self.run(|byte| !matches!(byte, b'"' | b'\\' | b'\r' | b'\n' | 0));

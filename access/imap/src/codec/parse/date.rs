@@ -15,7 +15,8 @@ pub(super) fn date(cursor: &mut Cursor<'_>) -> Parsed<i32> {
     InternalDate::from_civil(date, (0, 0, 0), 0).map(InternalDate::day).ok_or(WRONG_DATE)
 }
 
-/// RFC 9051 section 9 date-time: `"dd-Mmm-yyyy hh:mm:ss +zzzz"`, the day with a space for a leading zero.
+/// RFC 9051 section 9 date-time: `"dd-Mmm-yyyy hh:mm:ss +zzzz"`, the day with a space for a leading
+/// zero.
 pub(super) fn date_time(cursor: &mut Cursor<'_>) -> Parsed<InternalDate> {
     cursor.expect(b'"', WRONG_DATE.0)?;
     cursor.skip(b' ');

@@ -38,7 +38,8 @@ impl Collector {
             .find(|flag| flag.name().as_bytes()[1..].eq_ignore_ascii_case(name));
         match known {
             Some(flag) => self.flags.add_system(flag),
-            // RFC 3501 2.3.2: \Recent can't be altered by a client; old clients copy it into APPEND.
+            // RFC 3501 2.3.2: \Recent can't be altered by a client; old clients copy it into
+            // APPEND.
             None if name.eq_ignore_ascii_case(b"Recent") => {}
             None => return Err(SyntaxError("unknown system flag")),
         }

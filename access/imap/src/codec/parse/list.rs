@@ -50,7 +50,8 @@ fn selection(cursor: &mut Cursor<'_>) -> Parsed<ListSelection> {
         }
         Ok(())
     })?;
-    // RFC 5258 3.1: RECURSIVEMATCH needs an option that selects by more than the name (REMOTE is none).
+    // RFC 5258 3.1: RECURSIVEMATCH needs an option that selects by more than the name (REMOTE is
+    // none).
     if selection.recursive_match && !selection.subscribed && !selection.special_use {
         return Err(SyntaxError("RECURSIVEMATCH must not stand alone"));
     }

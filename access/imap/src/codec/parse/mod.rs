@@ -1,6 +1,7 @@
 //! The grammar, by recursive descent over one contiguous command (lines and literals as sent).
 //!
-//! Every rule consumes what it reads and none goes back, so that a command costs time in proportion to its bytes.
+//! Every rule consumes what it reads and none goes back, so that a command costs time in proportion
+//! to its bytes.
 
 mod append;
 mod command;
