@@ -1,8 +1,11 @@
-//! Address lists of a header (RFC 5322 3.4 and 4.4), read leniently and written as RFC 9051 addresses.
+//! Address lists of a header (RFC 5322 3.4 and 4.4), read leniently and written as RFC 9051
+//! addresses.
 //!
-//! Every byte is looked at a bounded number of times, whatever is broken: an unclosed quote or comment takes the rest.
+//! Every byte is looked at a bounded number of times, whatever is broken: an unclosed quote or
+//! comment takes the rest.
 
 use super::imap_string::write_nstring;
+use super::words::word_at;
 
 /// RFC 9051 7.5.2: the end of a group.
 const GROUP_END: &[u8] = b"(NIL NIL NIL NIL)";
@@ -16,8 +19,8 @@ pub(super) struct Room {
     pub out_len_max: usize,
 }
 
-/// Appends the addresses of an unfolded field value, without the parentheses around the list. What is beyond the room is
-/// left out, address by address.
+/// Appends the addresses of an unfolded field value, without the parentheses around the list. What
+/// is beyond the room is left out, address by address.
 pub(super) fn write_addresses(out: &mut Vec<u8>, value: &[u8], room: Room) {
     let parser = Parser { value, at: 0, address: Address::default() };
     parser.run(&mut Writer { out, room, in_group: false });
@@ -156,7 +159,8 @@ impl Parser<'_> {
         self.value.get(self.at).copied()
     }
 
-    /// A comment; its text may serve as the name of the address (RFC 5322 appendix A.5 shows why people do that).
+    /// A comment; its text may serve as the name of the address (RFC 5322 appendix A.5 shows why
+    /// people do that).
     fn comment(&mut self) {
         let into = &mut self.address.comment;
         if !into.is_empty() {
@@ -191,7 +195,10 @@ impl Parser<'_> {
 
     fn atom_word(&mut self) {
         let rest = &self.value[self.at..];
-        let len = rest.iter().position(|&byte| ends_atom(byte)).unwrap_or(rest.len());
+        // RFC 2047 5 (3) forbids specials in an encoded word, but commas in them are common.
+        let word = whole_word_len(rest).unwrap_or(0);
+        let behind = rest[word..].iter().position(|&byte| ends_atom(byte));
+        let len = behind.map_or(rest.len(), |behind| word + behind);
         let touches = self.at > 0 && self.value[self.at - 1] == b'"';
         if touches && self.address.word_count > 0 {
             self.address.word_count += 1;
@@ -202,7 +209,8 @@ impl Parser<'_> {
         self.at += len;
     }
 
-    /// Words, `@` gone by: the last word is the local part, what stands before it the name (broken, but seen).
+    /// Words, `@` gone by: the last word is the local part, what stands before it the name (broken,
+    /// but seen).
     fn addr_spec(&mut self, writer: &mut Writer<'_>) {
         let words = std::mem::take(&mut self.address.words);
         let (name, local) = words.split_at(self.address.last_word);
@@ -276,6 +284,12 @@ fn ends_atom(byte: u8) -> bool {
     )
 }
 
+/// Bytes of the encoded word at the beginning, if there is a whole one.
+fn whole_word_len(text: &[u8]) -> Option<usize> {
+    let word = word_at(text, 0)?;
+    (!word.text.windows(2).any(|pair| pair == b"=?")).then_some(word.end)
+}
+
 /// Copies the text of the comment that begins at `at`; returns where it ends.
 fn copy_comment(value: &[u8], at: usize, into: &mut Vec<u8>) -> usize {
     let mut depth = 0usize;
@@ -342,7 +356,8 @@ fn copy_domain(value: &[u8], at: usize, into: &mut Vec<u8>) -> usize {
                 return end;
             }
             _ if ends_atom(byte) => break,
-            // RFC 5322 4.4 (obsolete): space around dots belongs to the domain, other space ends it.
+            // RFC 5322 4.4 (obsolete): space around dots belongs to the domain, other space ends
+            // it.
             _ if spaced && !into.is_empty() && byte != b'.' && into.last() != Some(&b'.') => break,
             _ => {
                 spaced = false;
@@ -354,8 +369,8 @@ fn copy_domain(value: &[u8], at: usize, into: &mut Vec<u8>) -> usize {
     at
 }
 
-/// What stands in angle brackets, and how many bytes that takes with the closing one. Without a closing one: up to the next
-/// `<`, else to the next separator.
+/// What stands in angle brackets, and how many bytes that takes with the closing one. Without a
+/// closing one: up to the next `<`, else to the next separator.
 fn angle_extent(rest: &[u8]) -> (&[u8], usize) {
     let mut ignored = Vec::new();
     let mut at = 0;
@@ -484,6 +499,14 @@ mod tests {
             ("a . b @ c . d", r#"((NIL NIL "a.b" "c.d"))"#),
             ("a@[10.0.0.1]", r#"((NIL NIL "a" "[10.0.0.1]"))"#),
             ("[Bug 1] x <a@b>", r#"(("[Bug 1] x" NIL "a" "b"))"#),
+            (
+                "=?utf-8?q?A,_(B)?= <a@b>, c@d",
+                r#"(("=?utf-8?q?A,_(B)?=" NIL "a" "b")(NIL NIL "c" "d"))"#,
+            ),
+            (
+                "=?utf-8?q?A, c@d, =?utf-8?q?B?= <e@f>",
+                r#"((NIL NIL "=?utf-8?q?A" "")(NIL NIL "c" "d")("=?utf-8?q?B?=" NIL "e" "f"))"#,
+            ),
             ("=?utf-8?q?A=2C?= <a@b>", r#"(("=?utf-8?q?A=2C?=" NIL "a" "b"))"#),
         ];
         for (value, expected) in cases {
@@ -548,9 +571,10 @@ mod tests {
 
     #[test]
     fn time_is_linear_in_broken_lists() {
-        for piece in
-            ["<", "\"", "(", "<a,", "<\"", "a@", "@", ":", ";", "<(", "a <", "\\\"", "<@a:"]
-        {
+        for piece in [
+            "<", "\"", "(", "=?a?q?,", "<a,", "<\"", "a@", "@", ":", ";", "<(", "a <", "\\\"",
+            "<@a:",
+        ] {
             let value = piece.repeat(200_000 / piece.len());
             let mut out = Vec::new();
             let room = Room { addresses: usize::MAX, out_len_max: usize::MAX };

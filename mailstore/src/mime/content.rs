@@ -1,4 +1,5 @@
-//! What the header of an entity says of its body: type, encoding, disposition; judged, and written for BODYSTRUCTURE.
+//! What the header of an entity says of its body: type, encoding, disposition; judged, and written
+//! for BODYSTRUCTURE.
 
 use super::header::{ContentFields, unfold};
 use super::imap_string::{cut, write_nstring, write_string};
@@ -57,7 +58,8 @@ const TEXT: &[u8] = b"text";
 const PLAIN: &[u8] = b"plain";
 
 impl<'a> Content<'a> {
-    /// Judges the fields. `kind` is the unfolded Content-Type. `may_nest`: whether there is room for parts inside.
+    /// Judges the fields. `kind` is the unfolded Content-Type. `may_nest`: whether there is room
+    /// for parts inside.
     pub(super) fn judge(
         kind: Option<&'a [u8]>,
         encoding: Option<Cow<'a, [u8]>>,
@@ -89,7 +91,8 @@ impl<'a> Content<'a> {
                         if digest { DefaultType::Message } else { DefaultType::TextPlain };
                     self.shape = Shape::Multipart { boundary, children };
                 }
-                // RFC 2046 5.1.1: without a boundary there are no parts, and it must not be called a multipart.
+                // RFC 2046 5.1.1: without a boundary there are no parts, and it must not be called
+                // a multipart.
                 None => self.become_type(TEXT, PLAIN),
             }
         } else if self.is(b"message") && is_nested_message(&self.sub) {
@@ -97,7 +100,8 @@ impl<'a> Content<'a> {
                 Encoding::SevenBit | Encoding::EightBit | Encoding::Binary => {
                     self.shape = Shape::Message;
                 }
-                // RFC 2046 5.2.1: such a message must not be encoded. It can be saved, but not looked into.
+                // RFC 2046 5.2.1: such a message must not be encoded. It can be saved, but not
+                // looked into.
                 Encoding::QuotedPrintable | Encoding::Base64 | Encoding::Unknown => {
                     self.become_opaque();
                 }

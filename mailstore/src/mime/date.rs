@@ -1,4 +1,5 @@
-//! The Date field (RFC 5322 3.3 and 4.3), read leniently: the pieces may stand in other orders, the zone may be missing.
+//! The Date field (RFC 5322 3.3 and 4.3), read leniently: the pieces may stand in other orders, the
+//! zone may be missing.
 
 use crate::face::InternalDate;
 
@@ -144,7 +145,8 @@ fn month(word: &[u8]) -> Option<u32> {
     u32::try_from(at + 1).ok()
 }
 
-/// RFC 5322 4.3: obsolete zones. Military letters were defined the wrong way round once, so they say nothing.
+/// RFC 5322 4.3: obsolete zones. Military letters were defined the wrong way round once, so they
+/// say nothing.
 fn zone(word: &[u8]) -> Option<i16> {
     const ZONES: [(&[u8], i16); 15] = [
         (b"ut", 0),

@@ -75,8 +75,8 @@ impl Decoder {
 
     /// Appends what the next piece decodes to.
     ///
-    /// # Errors
-    /// When the data are no base64; what stood before has been appended. Quoted-printable takes all (RFC 2045 6.7).
+    /// # Errors When the data are no base64; what stood before has been appended. Quoted-printable
+    /// takes all (RFC 2045 6.7).
     pub fn push(&mut self, piece: &[u8], out: &mut Vec<u8>) -> Result<(), BrokenEncoding> {
         match &mut self.state {
             State::Identity => {
@@ -324,7 +324,8 @@ mod tests {
 
     #[test]
     fn base64_as_it_comes() {
-        let cases: [(&[u8], Result<&[u8], BrokenEncoding>); 9] = [
+        type Case = (&'static [u8], Result<&'static [u8], BrokenEncoding>);
+        let cases: [Case; 9] = [
             (b"", Ok(b"")),
             (b"aGVsbG8=", Ok(b"hello")),
             (b"aGVs\r\nbG8=\r\n", Ok(b"hello")),

@@ -8,7 +8,8 @@ use super::limits::Limits;
 /// An envelope that says nothing.
 pub(super) const EMPTY: &[u8] = b"(NIL NIL NIL NIL NIL NIL NIL NIL NIL NIL)";
 
-/// Appends the envelope, in at most `bytes_max` bytes where that is above some 100: long texts are cut, addresses left out.
+/// Appends the envelope, in at most `bytes_max` bytes where that is above some 100: long texts are
+/// cut, addresses left out.
 pub(super) fn write_envelope(
     out: &mut Vec<u8>,
     fields: &Fields<'_>,

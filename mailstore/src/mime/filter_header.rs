@@ -3,8 +3,8 @@
 use super::header::FieldIter;
 use bytes::{Bytes, BytesMut};
 
-/// The fields of a header whose names (in any case) are in `names`, or with [`Keep::Others`] those whose names are not, folds
-/// as they were, and the empty line.
+/// The fields of a header whose names (in any case) are in `names`, or with [`Keep::Others`] those
+/// whose names are not, folds as they were, and the empty line.
 #[must_use]
 pub fn filter_header(header: &[u8], names: &[Bytes], keep: Keep) -> Bytes {
     let mut names: Vec<Vec<u8>> = names.iter().map(|name| name.to_ascii_lowercase()).collect();
@@ -30,7 +30,8 @@ pub fn filter_header(header: &[u8], names: &[Bytes], keep: Keep) -> Bytes {
             }
         }
     }
-    // RFC 9051 6.4.5: the delimiting blank line is included in a subset of the header, whatever it is.
+    // RFC 9051 6.4.5: the delimiting blank line is included in a subset of the header, whatever it
+    // is.
     out.extend_from_slice(b"\r\n");
     out.freeze()
 }

@@ -1,13 +1,14 @@
 //! The fields of one header (RFC 5322 2.2), raw: names, folded values, unfolding.
 //!
-//! A header ends with its bytes; whoever cuts it out of a message decides where. A line without a colon is no field and is
-//! passed over.
+//! A header ends with its bytes; whoever cuts it out of a message decides where. A line without a
+//! colon is no field and is passed over.
 
 use super::limits::Limits;
 use memchr::memchr;
 use std::borrow::Cow;
 
-/// One field: `value` is what stands behind the colon, folds and surrounding space included, the last line end not.
+/// One field: `value` is what stands behind the colon, folds and surrounding space included, the
+/// last line end not.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Field<'a> {
     pub name: &'a [u8],
@@ -31,7 +32,8 @@ impl<'a> FieldIter<'a> {
         Self { rest: header }
     }
 
-    /// The next field with its line ends; `None` at the end of the header, be it the empty line or the last byte.
+    /// The next field with its line ends; `None` at the end of the header, be it the empty line or
+    /// the last byte.
     pub(super) fn next_raw(&mut self) -> Option<RawField<'a>> {
         if self.rest.is_empty() || self.rest[0] == b'\n' || self.rest.starts_with(b"\r\n") {
             return None;
@@ -76,7 +78,8 @@ impl<'a> Iterator for FieldIter<'a> {
     }
 }
 
-/// RFC 5322 2.2.3: a value without its line ends and surrounding white space. What folds kept of white space stays.
+/// RFC 5322 2.2.3: a value without its line ends and surrounding white space. What folds kept of
+/// white space stays.
 pub(super) fn unfold(value: &[u8]) -> Cow<'_, [u8]> {
     let value = value.trim_ascii();
     if memchr(b'\n', value).is_none() {
@@ -89,7 +92,8 @@ pub(super) fn unfold(value: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(text)
 }
 
-/// The fields that structure and envelope are made of, raw. Of a field that may stand once, the first counts.
+/// The fields that structure and envelope are made of, raw. Of a field that may stand once, the
+/// first counts.
 #[derive(Debug, Default)]
 pub(super) struct Fields<'a> {
     pub date: Option<&'a [u8]>,

@@ -1,6 +1,7 @@
 //! Strings of RFC 9051 as the server sends them: quoted where that is safe, else literals.
 
-/// Longest quoted string, in bytes. Our choice: some clients read quoted strings into small buffers.
+/// Longest quoted string, in bytes. Our choice: some clients read quoted strings into small
+/// buffers.
 const QUOTED_BYTES_MAX: usize = 1_000;
 
 /// `NIL` for none, else a string.
@@ -11,7 +12,8 @@ pub(super) fn write_nstring(out: &mut Vec<u8>, text: Option<&[u8]>) {
     }
 }
 
-/// RFC 9051 4.3: quoted when it is 7-bit without CR, LF and NUL, else a literal. A NUL becomes `?`, for no string has it.
+/// RFC 9051 4.3: quoted when it is 7-bit without CR, LF and NUL, else a literal. A NUL becomes `?`,
+/// for no string has it.
 pub(super) fn write_string(out: &mut Vec<u8>, text: &[u8]) {
     let mut plain = text.len() <= QUOTED_BYTES_MAX;
     let mut specials = false;

@@ -1,26 +1,31 @@
-//! Limits of what is computed of a message at arrival. No limit refuses a message: beyond one, less of it is described.
+//! Limits of what is computed of a message at arrival. No limit refuses a message: beyond one, less
+//! of it is described.
 
 /// What the scanner keeps and describes. Documented defaults; a simulation shrinks them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Bytes of one header that are looked at; the rest still counts as header. Our choice: a header of 2,000 recipients
-    /// has about 100 KiB.
+    /// Bytes of one header that are looked at; the rest still counts as header. Our choice: a
+    /// header of 2,000 recipients has about 100 KiB.
     pub header_bytes_max: usize,
     /// Fields of one header that are looked at. Our choice; the longest traces have about 200.
     pub header_fields_max: usize,
-    /// Levels of multiparts and nested messages. Our choice; Dovecot has 100, mail in the wild stays under 10.
+    /// Levels of multiparts and nested messages. Our choice; Dovecot has 100, mail in the wild
+    /// stays under 10.
     pub depth_max: u8,
-    /// Parts described; behind the last, nothing is described. Our choice: also bounded by `structure_bytes_max`.
+    /// Parts described; behind the last, nothing is described. Our choice: also bounded by
+    /// `structure_bytes_max`.
     pub parts_max: usize,
     /// Bytes of a boundary. RFC 2046 5.1.1 allows 70; longer ones are seen in the wild.
     pub boundary_bytes_max: usize,
     /// Parameters of one Content-Type or Content-Disposition. Our choice.
     pub params_max: usize,
-    /// Bytes of the value of one parameter. Our choice: file names of 255 characters, percent-encoded UTF-8.
+    /// Bytes of the value of one parameter. Our choice: file names of 255 characters,
+    /// percent-encoded UTF-8.
     pub param_bytes_max: usize,
     /// Addresses of one field in ENVELOPE. Our choice; bounded by `envelope_bytes_max` too.
     pub addresses_max: usize,
-    /// Bytes of ENVELOPE. The three texts stand in one value of the store: 64 KiB at most (design section 4).
+    /// Bytes of ENVELOPE. The three texts stand in one value of the store: 64 KiB at most (design
+    /// section 4).
     pub envelope_bytes_max: usize,
     /// Bytes of the ENVELOPE of a nested message. Our choice, so that several fit in the structure.
     pub nested_envelope_bytes_max: usize,

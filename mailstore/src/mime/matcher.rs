@@ -1,17 +1,18 @@
 //! SEARCH BODY and TEXT (RFC 9051 6.4.4): needles in the decoded, folded text of a message.
 //!
-//! Transfer encodings and character sets are undone part by part, in windows of bounded size; encoded words of headers are
-//! decoded; both sides go through [`fold_into`](super::fold_into). HTML is searched as its source. Parts that are no text are not
-//! read. BODY looks at text parts and at the headers of nested messages; TEXT also at the header of the message and of each
-//! part. A combining mark that begins a window is not joined to the letter before it.
+//! Transfer encodings and character sets are undone part by part, in windows of bounded size;
+//! encoded words of headers are decoded; both sides go through [`fold_into`](super::fold_into).
+//! HTML is searched as its source. Parts that are no text are not read. BODY looks at text parts
+//! and at the headers of nested messages; TEXT also at the header of the message and of each part.
+//! A combining mark that begins a window is not joined to the letter before it.
 
 use super::decoder::Decoder;
 use super::fold::fold_into;
-use super::header::{FieldIter, unfold};
+use super::header::FieldIter;
 use super::limits::Limits;
 use super::part_table::{Charset, Encoding, Media, PartKind, PartTable};
 use super::resolve::{Layout, Ranges};
-use super::words::{Decoding, decode_words};
+use super::words::{Decoding, fold_value};
 use bytes::Bytes;
 use memchr::memmem::{self, Finder};
 use std::ops::Range;
@@ -34,7 +35,8 @@ pub struct Matcher {
     header_bytes_max: usize,
 }
 
-/// A piece of a message that has to be read. The range counts from the first byte of the trace prefix.
+/// A piece of a message that has to be read. The range counts from the first byte of the trace
+/// prefix.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Piece {
     pub range: Range<u64>,
@@ -363,7 +365,8 @@ enum Last {
 }
 
 fn fold_running(decoder: &mut encoding_rs::Decoder, bytes: &[u8], last: Last, out: &mut Vec<u8>) {
-    // A window is small, so the sum does not overflow; three bytes a byte is the most that any set takes.
+    // A window is small, so the sum does not overflow; three bytes a byte is the most that any set
+    // takes.
     let room = decoder.max_utf8_buffer_length(bytes.len()).unwrap_or(bytes.len() * 3 + 16);
     let mut text = String::with_capacity(room);
     let _whole = decoder.decode_to_string(bytes, &mut text, last == Last::Yes);
@@ -375,20 +378,21 @@ fn fold_header(header: &[u8], out: &mut Vec<u8>) {
     for field in FieldIter::new(header) {
         fold_into(&Decoding::Guess.decode(field.name), out);
         out.extend_from_slice(b": ");
-        fold_into(&decode_words(&unfold(field.value)), out);
+        fold_value(field.value, out);
         out.push(b'\n');
     }
 }
 
-/// SEARCH HEADER: whether a field of this name contains the needle (of [`fold_needle`](super::fold_needle)) when decoded and
-/// folded. RFC 9051 6.4.4: an empty needle asks whether there is such a field.
+/// SEARCH HEADER: whether a field of this name contains the needle (of
+/// [`fold_needle`](super::fold_needle)) when decoded and folded. RFC 9051 6.4.4: an empty needle
+/// asks whether there is such a field.
 #[must_use]
 pub fn header_contains(header: &[u8], name: &[u8], needle: &[u8]) -> bool {
     let finder = memmem::Finder::new(needle);
     let mut folded = Vec::new();
     FieldIter::new(header).filter(|field| field.name.eq_ignore_ascii_case(name)).any(|field| {
         folded.clear();
-        fold_into(&decode_words(&unfold(field.value)), &mut folded);
+        fold_value(field.value, &mut folded);
         finder.find(&folded).is_some()
     })
 }

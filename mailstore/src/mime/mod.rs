@@ -1,7 +1,9 @@
-//! MIME: what is computed of a message once, at arrival, and how its parts are found and read afterwards.
+//! MIME: what is computed of a message once, at arrival, and how its parts are found and read
+//! afterwards.
 //!
-//! [`Scanner`] takes the message in pieces and gives [`Columns`](crate::face::Columns): ENVELOPE, BODY, BODYSTRUCTURE, search
-//! columns, and the [`PartTable`], by which a section is resolved to a range of bytes without reading the rest.
+//! [`Scanner`] takes the message in pieces and gives [`Columns`](crate::face::Columns): ENVELOPE,
+//! BODY, BODYSTRUCTURE, search columns, and the [`PartTable`], by which a section is resolved to a
+//! range of bytes without reading the rest.
 //!
 //! Absences: nothing here keeps a message, and no bytes of a message are refused.
 
@@ -16,6 +18,7 @@ mod header;
 mod imap_string;
 mod limits;
 mod matcher;
+mod open;
 mod params;
 mod part_table;
 mod preview;

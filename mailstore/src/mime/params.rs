@@ -1,4 +1,5 @@
-//! Values with parameters: Content-Type (RFC 2045 5.1) and Content-Disposition (RFC 2183), continuations joined (RFC 2231).
+//! Values with parameters: Content-Type (RFC 2045 5.1) and Content-Disposition (RFC 2183),
+//! continuations joined (RFC 2231).
 
 use super::address::copy_quoted;
 use super::imap_string::{cut, write_string};
@@ -19,7 +20,8 @@ pub(super) struct Param<'a> {
     pub value: Cow<'a, [u8]>,
 }
 
-/// RFC 2045 5.1, leniently: unquoted values go up to the semicolon, for file names with spaces are common.
+/// RFC 2045 5.1, leniently: unquoted values go up to the semicolon, for file names with spaces are
+/// common.
 pub(super) fn parse<'a>(text: &'a [u8], limits: &Limits) -> Parameterized<'a> {
     let (value, mut at) = bare(text, 0);
     let mut params = Vec::new();
@@ -108,8 +110,8 @@ fn continuation(name: &[u8]) -> Continuation<'_> {
     }
 }
 
-/// RFC 2231 section 6: an IMAP server joins continuations (section 3); character set and language stay encoded (section 4).
-/// Sections without a first one stay as they are.
+/// RFC 2231 section 6: an IMAP server joins continuations (section 3); character set and language
+/// stay encoded (section 4). Sections without a first one stay as they are.
 fn join_continuations(params: Vec<Param<'_>>) -> Vec<Param<'_>> {
     let mut joined: Vec<Param<'_>> = Vec::with_capacity(params.len());
     for (at, param) in params.iter().enumerate() {

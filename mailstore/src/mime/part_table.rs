@@ -1,11 +1,12 @@
 //! The part table: where each MIME part of a message begins and ends, as kept with the message.
 //!
-//! Format 1, read and written by the MailStore alone: a version byte; then, until the end, each part in the order of the
-//! message, parents first: a byte of kind, encoding and marks; a byte of depth; then as varints the bytes between the
-//! beginnings of this header and the one before, the bytes of the header (its empty line included), the bytes of the body;
-//! the character set: 0 unstated, 1 US-ASCII, 2 UTF-8, else 3 plus the length of a name that follows.
-//! A body begins where its header ends. A part of a multipart, and the message inside a message, has the depth of its parent
-//! plus one.
+//! Format 1, read and written by the MailStore alone: a version byte; then, until the end, each
+//! part in the order of the message, parents first: a byte of kind, encoding and marks; a byte of
+//! depth; then as varints the bytes between the beginnings of this header and the one before, the
+//! bytes of the header (its empty line included), the bytes of the body; the character set: 0
+//! unstated, 1 US-ASCII, 2 UTF-8, else 3 plus the length of a name that follows. A body begins
+//! where its header ends. A part of a multipart, and the message inside a message, has the depth of
+//! its parent plus one.
 
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -100,7 +101,8 @@ pub enum Media {
     Other,
 }
 
-/// One part. Offsets in bytes from the first byte of the body of the message as stored, the trace prefix not counted.
+/// One part. Offsets in bytes from the first byte of the body of the message as stored, the trace
+/// prefix not counted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Part {
     pub kind: PartKind,

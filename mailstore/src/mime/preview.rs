@@ -8,10 +8,12 @@ use mail_parser::decoders::html::html_to_text;
 /// Characters of a preview. RFC 8970 3.2: at most 200.
 const PREVIEW_CHARS_MAX: usize = 200;
 
-/// Bytes of a part that are decoded for it. Our choice: the head of an HTML mail may hold kilobytes of style.
+/// Bytes of a part that are decoded for it. Our choice: the head of an HTML mail may hold kilobytes
+/// of style.
 const DECODED_BYTES_MAX: usize = 32 * 1024;
 
-/// The first words of the text of a message; empty when it has none. `body` is the body as stored, or enough of its beginning.
+/// The first words of the text of a message; empty when it has none. `body` is the body as stored,
+/// or enough of its beginning.
 #[must_use]
 pub fn preview(body: &[u8], parts: &PartTable) -> String {
     let shown = |media: Media| {

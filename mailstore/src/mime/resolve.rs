@@ -1,8 +1,8 @@
 //! Sections (RFC 9051 6.4.5, RFC 3516) resolved to ranges of bytes by the part table.
 //!
-//! A message as clients see it is the trace prefix of its delivery and behind it the body as stored. The part table counts from
-//! the first byte of the body; what is resolved here counts from the first byte of the prefix. The prefix belongs to the header
-//! of the message.
+//! A message as clients see it is the trace prefix of its delivery and behind it the body as
+//! stored. The part table counts from the first byte of the body; what is resolved here counts from
+//! the first byte of the prefix. The prefix belongs to the header of the message.
 
 use super::filter_header::Keep;
 use super::part_table::{Encoding, Part, PartKind, PartTable};
@@ -27,7 +27,8 @@ impl Layout {
     }
 }
 
-/// What to read for a section. Ranges count from the first byte of the prefix and lie inside the message.
+/// What to read for a section. Ranges count from the first byte of the prefix and lie inside the
+/// message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Resolved {
     /// These bytes, as they are.
@@ -87,8 +88,8 @@ impl PartTable {
         }
     }
 
-    /// The part that the numbers name. RFC 9051 6.4.5: parts of a multipart count from 1; a message that is no multipart has
-    /// one part, 1, its body.
+    /// The part that the numbers name. RFC 9051 6.4.5: parts of a multipart count from 1; a message
+    /// that is no multipart has one part, 1, its body.
     fn find(&self, numbers: &[u32]) -> Option<usize> {
         let (&first, rest) = numbers.split_first()?;
         let mut at = self.inside_message(0, first)?;

@@ -1,15 +1,19 @@
-//! The scanner: a message in pieces of any size goes by once, and what FETCH and SEARCH need of it stays.
+//! The scanner: a message in pieces of any size goes by once, and what FETCH and SEARCH need of it
+//! stays.
 //!
-//! States: within a header (at the start of a line, behind a CR, inside a line), within a body (start or inside of a line), at
-//! a line that may be a delimiter, behind one that is, or in the tail, where nothing more can be found.
-//! Invariants: memory is bounded by [`Limits`], not by the message; each byte is looked at a bounded number of times; any
-//! bytes are a message; the result depends on the bytes and not on how they were cut.
+//! States: within a header (at the start of a line, behind a CR, inside a line), within a body
+//! (start or inside of a line), at a line that may be a delimiter, behind one that is, or in the
+//! tail, where nothing more can be found.
+//! Invariants: memory is bounded by [`Limits`], not by the message; each byte is looked at a
+//! bounded number of times; any bytes are a message; the result depends on the bytes and not on how
+//! they were cut.
 //! Line ends are LF, with or without CR before it.
 
 use super::content::{Content, DefaultType, Detail, Shape, is_attachment};
 use super::envelope;
 use super::header::{Fields, unfold};
 use super::limits::Limits;
+use super::open::{Boundary, Inside, Next, Open, find_delimiter};
 use super::part_table::{Media, Part, PartKind, PartTable};
 use super::search_columns::{RootColumns, root_columns};
 use super::structure::{
@@ -48,13 +52,6 @@ enum Within {
     Body,
 }
 
-/// What follows a delimiter line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Next {
-    Part,
-    Epilogue,
-}
-
 /// A line end, and how many bytes it has: those before a delimiter belong to the delimiter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum LastEnd {
@@ -71,30 +68,6 @@ impl LastEnd {
             Self::CrLf => 2,
         }
     }
-}
-
-/// An entity that has begun and not ended.
-#[derive(Debug)]
-struct Open {
-    /// Its place in `noted`.
-    index: usize,
-    /// Line feeds before its body.
-    lines_before: u64,
-    inside: Inside,
-}
-
-#[derive(Debug)]
-enum Inside {
-    Leaf,
-    Message,
-    Multipart { boundary: Boundary, children: DefaultType },
-}
-
-#[derive(Debug)]
-enum Boundary {
-    Active(Vec<u8>),
-    /// Its close delimiter went by: what follows is the epilogue.
-    Closed,
 }
 
 /// Scans one message.
@@ -314,7 +287,7 @@ impl Scanner {
     /// A held line is complete, or long enough: is it a delimiter?
     fn judge_held(&mut self, within: Within) {
         let held = std::mem::take(&mut self.held);
-        let found = self.find_delimiter(&held);
+        let found = find_delimiter(&self.open, &held);
         match (found, within) {
             (Some((level, next)), _) => {
                 self.on_delimiter(level);
@@ -341,34 +314,8 @@ impl Scanner {
         self.held.clear();
     }
 
-    /// The open multipart whose delimiter the line is.
-    fn find_delimiter(&self, line: &[u8]) -> Option<(usize, Next)> {
-        let text = line.strip_prefix(b"--")?;
-        let trimmed = text.trim_ascii_end();
-        let mut starts: Option<(usize, &[u8])> = None;
-        for (level, open) in self.open.iter().enumerate().rev() {
-            let Inside::Multipart { boundary: Boundary::Active(boundary), .. } = &open.inside
-            else {
-                continue;
-            };
-            match trimmed.strip_prefix(&boundary[..]) {
-                // The line as it should be goes before one that begins with another boundary.
-                Some(b"") => return Some((level, Next::Part)),
-                Some(b"--") => return Some((level, Next::Epilogue)),
-                // RFC 2046 5.1.1: it is enough that the line begins with the boundary. The longest one wins.
-                Some(_) if starts.is_none_or(|(_, other)| other.len() < boundary.len()) => {
-                    starts = Some((level, boundary));
-                }
-                Some(_) | None => {}
-            }
-        }
-        starts.map(|(level, boundary)| {
-            let closes = trimmed[boundary.len()..].starts_with(b"--");
-            (level, if closes { Next::Epilogue } else { Next::Part })
-        })
-    }
-
-    /// A delimiter of the multipart at `level` begins here: all inside it ends before the line end in front.
+    /// A delimiter of the multipart at `level` begins here: all inside it ends before the line end
+    /// in front.
     fn on_delimiter(&mut self, level: usize) {
         self.end_headers();
         let end = self.at.saturating_sub(self.last_end.len());
@@ -530,7 +477,8 @@ impl Scanner {
         self.open.push(Open { index, lines_before: self.lines, inside });
     }
 
-    /// Writes the texts of an entity, with less detail when room is short; without any room, no more parts follow.
+    /// Writes the texts of an entity, with less detail when room is short; without any room, no
+    /// more parts follow.
     fn note_texts(&mut self, content: &mut Content<'_>, fields: &Fields<'_>) -> Texts {
         // The room for what must stand inside.
         let inside = match content.shape {

@@ -1,11 +1,10 @@
 //! What SEARCH and threads need of the header of a message.
 
 use super::date::parse_date;
-use super::fold::fold_into;
 use super::header::{Fields, unfold};
 use super::imap_string::cut;
 use super::limits::Limits;
-use super::words::decode_words;
+use super::words::fold_value;
 use crate::face::SearchColumns;
 use bytes::Bytes;
 use memchr::{memchr, memrchr};
@@ -45,7 +44,7 @@ fn search_column(values: &[&[u8]], limits: &Limits) -> Bytes {
         if !column.is_empty() {
             column.extend_from_slice(b", ");
         }
-        fold_into(&decode_words(&unfold(value)), &mut column);
+        fold_value(value, &mut column);
         if column.len() > limits.search_bytes_max {
             column.truncate(cut(&column, limits.search_bytes_max).len());
             break;
@@ -78,8 +77,8 @@ fn own_id(fields: &Fields<'_>, limits: &Limits) -> Bytes {
     if usable { Bytes::copy_from_slice(id) } else { Bytes::new() }
 }
 
-/// RFC 5322 3.6.4: References, oldest first, then what In-Reply-To adds. Without room for all, the first (the root of the
-/// thread) and the last ones stay.
+/// RFC 5322 3.6.4: References, oldest first, then what In-Reply-To adds. Without room for all, the
+/// first (the root of the thread) and the last ones stay.
 fn references(fields: &Fields<'_>, limits: &Limits) -> Bytes {
     let references = fields.references.map(unfold).unwrap_or_default();
     let in_reply_to = fields.in_reply_to.map(unfold).unwrap_or_default();
@@ -108,5 +107,6 @@ fn references(fields: &Fields<'_>, limits: &Limits) -> Bytes {
     Bytes::from(out)
 }
 
-/// Identifiers taken of In-Reply-To. RFC 5322 3.6.4: one for each parent; more than a few is no reply.
+/// Identifiers taken of In-Reply-To. RFC 5322 3.6.4: one for each parent; more than a few is no
+/// reply.
 const IN_REPLY_TO_MAX: usize = 8;

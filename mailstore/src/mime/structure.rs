@@ -1,4 +1,5 @@
-//! BODY and BODYSTRUCTURE (RFC 9051 7.5.2) of a whole message, from what the scanner noted part by part.
+//! BODY and BODYSTRUCTURE (RFC 9051 7.5.2) of a whole message, from what the scanner noted part by
+//! part.
 
 use super::imap_string::write_number;
 use super::part_table::{Encoding, Media, Part, PartKind};

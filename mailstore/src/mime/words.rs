@@ -1,6 +1,9 @@
-//! Decoding of header text for people: encoded words (RFC 2047, RFC 2231 5), and bytes of unknown character sets.
+//! Decoding of header text for people: encoded words (RFC 2047, RFC 2231 5), and bytes of unknown
+//! character sets.
 
 use super::decoder::{decode_base64, decode_q};
+use super::fold::fold_into;
+use super::header::unfold;
 use encoding_rs::{Encoding, UTF_8, WINDOWS_1252};
 use mail_parser::decoders::charsets::map::charset_decoder;
 use std::borrow::Cow;
@@ -60,7 +63,8 @@ impl Decoding {
     }
 }
 
-/// Bytes that aren't UTF-8 throughout: a text of UTF-8 cut at its end is still UTF-8, any other is windows-1252.
+/// Bytes that aren't UTF-8 throughout: a text of UTF-8 cut at its end is still UTF-8, any other is
+/// windows-1252.
 fn guess(bytes: &[u8], error: std::str::Utf8Error) -> Cow<'_, str> {
     let was_utf8 = error.error_len().is_none() && !bytes[..error.valid_up_to()].is_ascii();
     let encoding = if was_utf8 { UTF_8 } else { WINDOWS_1252 };
@@ -79,8 +83,8 @@ pub(super) fn decode_words(value: &[u8]) -> Cow<'_, str> {
     loop {
         let mut bytes = word.bytes();
         let mut end = word.end;
-        // RFC 2047 6.2: white space between encoded words is not shown. Sets are joined before they are decoded, for some
-        // mailers cut inside a character.
+        // RFC 2047 6.2: white space between encoded words is not shown. Sets are joined before they
+        // are decoded, for some mailers cut inside a character.
         let next = loop {
             match words.next_word() {
                 Some(next) if value[end..next.start].iter().all(u8::is_ascii_whitespace) => {
@@ -106,13 +110,30 @@ pub(super) fn decode_words(value: &[u8]) -> Cow<'_, str> {
     }
 }
 
+/// Appends the decoded, folded text of a field value as it stands in the header.
+pub(super) fn fold_value(value: &[u8], out: &mut Vec<u8>) {
+    if !value.is_ascii() || memchr::memmem::find(value, b"=?").is_some() {
+        fold_into(&decode_words(&unfold(value)), out);
+        return;
+    }
+    let start = out.len();
+    let mut rest = value.trim_ascii();
+    // As `unfold` does, in place.
+    while let Some(at) = memchr::memchr(b'\n', rest) {
+        out.extend_from_slice(rest[..at].strip_suffix(b"\r").unwrap_or(&rest[..at]));
+        rest = &rest[at + 1..];
+    }
+    out.extend_from_slice(rest);
+    out[start..].make_ascii_lowercase();
+}
+
 /// One encoded word: `=?charset*language?encoding?text?=`.
-struct Word<'a> {
+pub(super) struct Word<'a> {
     start: usize,
-    end: usize,
+    pub end: usize,
     charset: &'a [u8],
     encoding: u8,
-    text: &'a [u8],
+    pub text: &'a [u8],
 }
 
 impl Word<'_> {
@@ -148,11 +169,13 @@ impl<'a> Words<'a> {
 
 /// RFC 2047 2 limits a word to 75 bytes; longer ones are common.
 const CHARSET_BYTES_MAX: usize = 64;
-/// Bytes of the text of one word. Our choice; it bounds what is scanned again when a word proves to be none.
-const WORD_BYTES_MAX: usize = 4_096;
+/// Bytes of the text of one word. Our choice; it bounds what is scanned again when a word proves to
+/// be none.
+const WORD_BYTES_MAX: usize = 1_024;
 
-fn word_at(value: &[u8], start: usize) -> Option<Word<'_>> {
-    let behind = value.get(start + 2..)?;
+/// The encoded word that begins at `start`.
+pub(super) fn word_at(value: &[u8], start: usize) -> Option<Word<'_>> {
+    let behind = value.get(start..)?.strip_prefix(b"=?")?;
     let window = &behind[..behind.len().min(CHARSET_BYTES_MAX)];
     let charset_len = memchr::memchr(b'?', window)?;
     let charset = &behind[..charset_len];
