@@ -7,6 +7,8 @@
 #![forbid(unsafe_code)]
 
 pub mod address;
+mod backoff;
+pub mod delivery;
 pub mod directory;
 pub mod face;
 pub mod mime;

@@ -15,9 +15,10 @@ use super::plan::{Aftermath, Ground, Plan, plan, plan_upgrade, plan_used};
 use super::tables::{Change, Tables};
 use super::{TIMER_COMMIT, answer, refuse_task};
 use crate::address::Address;
+use crate::backoff::backoff;
 use crate::face::{AdminDone, AdminTask, DirectoryDone, SessionId, TaskRefusal, UserId};
 use dds::{Batch, Epoch, Op, Outcome, Refusal, Request, Response, Seq, Writer};
-use fsm::{Cx, Digest, Duration, Token, Wall};
+use fsm::{Cx, Digest, Token, Wall};
 use std::collections::{BTreeSet, VecDeque};
 
 /// Something that is to be changed.
@@ -308,12 +309,4 @@ fn lost(cx: &mut Cx<'_, Effect>, flight: Flight) -> Settled {
         answer(cx, to, DirectoryDone::Admin(AdminDone::Refused(text)));
     }
     Settled::Lost
-}
-
-/// Doubling waits from the first to the second of `range`, with up to a half of jitter.
-pub(super) fn backoff<E>(cx: &mut Cx<'_, E>, range: (Duration, Duration), tries: u32) -> Duration {
-    let factor = 1_u32.checked_shl(tries.saturating_sub(1).min(20)).unwrap_or(u32::MAX);
-    let full = range.0.saturating_mul(factor).min(range.1);
-    let nanos = u64::try_from(full.as_nanos()).unwrap_or(u64::MAX);
-    Duration::from_nanos(nanos - cx.rng().below(nanos / 2 + 1))
 }

@@ -22,12 +22,13 @@ mod tests;
 pub use attempts::Net;
 pub use limits::Limits;
 
+use crate::backoff::backoff;
 use crate::face::{
     AccountFacts, AdminDone, AdminTask, Completion, CredentialEntry, DirectoryDone, DirectoryTask,
     LogEvent, Resolved, SessionId, TaskRefusal, UserId,
 };
 use bytes::Bytes;
-use commit::{Commits, Order, Settled, backoff};
+use commit::{Commits, Order, Settled};
 use dds::{Claimed, Entry, Epoch, Request, Response, SortKey};
 use format::Record;
 use fsm::{Cx, Digest, Machine, TimerKey, Token};
