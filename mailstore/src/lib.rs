@@ -17,3 +17,4 @@ pub mod sasl;
 pub mod secret;
 #[cfg(test)]
 mod test_dds;
+mod verdict;

@@ -16,6 +16,7 @@ pub enum Fault {
     /// It does not apply, and the outcome is lost.
     LostUnknown,
     Unavailable,
+    /// The store takes only what frees space.
     NoSpace,
 }
 
@@ -55,7 +56,12 @@ impl TestDds {
             }
             Some(Fault::LostUnknown) => Response::Wrote(Outcome::Unknown),
             Some(Fault::Unavailable) => Response::Wrote(Outcome::Refused(Refusal::Unavailable)),
-            Some(Fault::NoSpace) => Response::Wrote(Outcome::Refused(Refusal::NoSpace)),
+            Some(Fault::NoSpace) => {
+                self.store.set_bytes_max(Some(0));
+                let response = self.run(request);
+                self.store.set_bytes_max(None);
+                response
+            }
         }
     }
 
@@ -68,7 +74,9 @@ impl TestDds {
             self.host.step(&mut self.partition, &mut stepped, now, Budget::new(9999), input);
             for effect in stepped.effects {
                 match effect {
-                    partition::Effect::Answer { to: _, token: _, response: r } => response = Some(r),
+                    partition::Effect::Answer { to: _, token: _, response: r } => {
+                        response = Some(r)
+                    }
                     partition::Effect::Commit { token, group } => {
                         let result = self.store.commit(&[group], Durability::Synced);
                         inputs.push(partition::Input::Stored { token, result });

@@ -10,7 +10,8 @@ use super::limits::Limits;
 use super::{TIMER_COMMIT, TIMER_REMOVE};
 use crate::backoff::backoff;
 use crate::face::{DeliveryId, TaskRefusal};
-use dds::{Batch, Epoch, Op, Outcome, Refusal, Request, Response, RouteKey, Seq, Writer};
+use crate::verdict::{Verdict, judge};
+use dds::{Batch, Epoch, Op, Request, Response, RouteKey, Seq, Writer};
 use fsm::{Cx, Digest, Token};
 use std::collections::VecDeque;
 
@@ -147,13 +148,13 @@ impl Commits {
         else {
             return Settled::Pending;
         };
-        match response {
-            Response::Wrote(Outcome::Committed { version: _ }) => {
+        match judge(response, flight.tries) {
+            Verdict::Committed => {
                 self.writer.seq.0 += 1;
                 self.refusals = 0;
                 Settled::Applied(flight.items)
             }
-            Response::Wrote(Outcome::Unknown) => {
+            Verdict::Unknown => {
                 flight.stage = Stage::Waiting;
                 flight.tries = flight.tries.saturating_add(1);
                 let range = (limits.store_retry_min, limits.store_retry_max);
@@ -162,18 +163,8 @@ impl Commits {
                 self.flight = Some(flight);
                 Settled::Pending
             }
-            Response::Wrote(Outcome::Refused(refusal)) | Response::Refused(refusal) => {
-                match task_refusal(refusal) {
-                    Some(reason) => self.refused(cx, limits, flight, reason),
-                    None => Settled::Lost(flight.items),
-                }
-            }
-            Response::Claimed(_)
-            | Response::Got(_)
-            | Response::Scanned { .. }
-            | Response::BlobRead(_)
-            | Response::Absent
-            | Response::Collected { .. } => Settled::Lost(flight.items),
+            Verdict::Refused(reason) => self.refused(cx, limits, flight, reason),
+            Verdict::Lost => Settled::Lost(flight.items),
         }
     }
 
@@ -240,20 +231,4 @@ fn write(cx: &mut Cx<'_, Effect>, batch: &Batch) -> Token {
     let token = cx.fresh_token();
     cx.emit(Effect::Dds { token, request: Request::Write(batch.clone()) });
     token
-}
-
-/// What a client is told; `None`: this writer is no longer the writer.
-fn task_refusal(refusal: &Refusal) -> Option<TaskRefusal> {
-    match refusal {
-        Refusal::NoSpace => Some(TaskRefusal::NoSpace),
-        Refusal::Overloaded | Refusal::TooLarge { what: _ } | Refusal::ReservedKey => {
-            Some(TaskRefusal::Overloaded)
-        }
-        Refusal::Unavailable => Some(TaskRefusal::Unavailable),
-        Refusal::Corrupt { what: _ } => Some(TaskRefusal::Damaged),
-        Refusal::Fenced { .. }
-        | Refusal::SequenceGap { .. }
-        | Refusal::Forgotten
-        | Refusal::PreconditionFailed { .. } => None,
-    }
 }

@@ -92,7 +92,7 @@ enum State {
     Idle,
     Claiming { token: Token },
     Scanning(Scanning),
-    Serving(Commits),
+    Serving(Box<Commits>),
 }
 
 /// The acceptances that stand in the store are looked up.
@@ -366,7 +366,7 @@ impl Delivery {
 
     fn serve(&mut self, cx: &mut Cx<'_, Effect>, epoch: Epoch) {
         self.load_tries = 0;
-        self.state = State::Serving(Commits::new(self.route.clone(), epoch));
+        self.state = State::Serving(Box::new(Commits::new(self.route.clone(), epoch)));
         for (id, asker) in std::mem::take(&mut self.unsettled) {
             if self.pending.contains_key(&id) {
                 accepted(cx, asker);

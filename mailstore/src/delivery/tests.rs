@@ -90,11 +90,7 @@ impl Bench {
         self.settle()
     }
 
-    fn user_done(
-        &mut self,
-        token: Token,
-        result: Result<UserDone, TaskRefusal>,
-    ) -> Vec<Effect> {
+    fn user_done(&mut self, token: Token, result: Result<UserDone, TaskRefusal>) -> Vec<Effect> {
         self.step(Input::UserDone { token, result });
         self.settle()
     }
@@ -269,10 +265,9 @@ fn a_removed_account_ends_its_delivery() {
 
 #[test]
 fn a_refused_write_is_a_temporary_answer_and_leaves_nothing() {
-    for (fault, reason) in [
-        (Fault::NoSpace, TaskRefusal::NoSpace),
-        (Fault::Unavailable, TaskRefusal::Unavailable),
-    ] {
+    for (fault, reason) in
+        [(Fault::NoSpace, TaskRefusal::NoSpace), (Fault::Unavailable, TaskRefusal::Unavailable)]
+    {
         let mut bench = Bench::new();
         bench.settle();
         bench.dds.next_fault = Some(fault);
@@ -399,7 +394,7 @@ fn removals_that_were_refused_come_again_alone() {
     let mut bench = Bench::new();
     bench.settle();
     let asked = deliveries(&bench.ask(1, acceptance(5, 1)));
-    bench.dds.next_fault = Some(Fault::NoSpace);
+    bench.dds.next_fault = Some(Fault::Unavailable);
     bench.user_done(asked[0].0, delivered());
     assert_eq!(bench.stored(), 2);
     bench.pass(Duration::from_secs(1));
@@ -415,24 +410,19 @@ fn the_bytes_of_the_formats() {
         pieces: 0,
         first_piece: Bytes::from_static(b"xy"),
     };
-    let golden = [
-        &[1, 0xD0, 0x0F, 1][..],
-        &2_u128.to_be_bytes(),
-        &[0xAC, 0x02, 3, 0, 2, b'x', b'y'],
-    ]
-    .concat();
+    let golden =
+        [&[1, 0xD0, 0x0F, 1][..], &2_u128.to_be_bytes(), &[0xAC, 0x02, 3, 0, 2, b'x', b'y']]
+            .concat();
     assert_eq!(head.value(), golden);
     assert_eq!(Head::read(golden.into()), Ok(head));
     assert_eq!(format::done_value(&[0, 200])[..], [1, 2, 0, 0xC8, 1]);
     assert_eq!(format::read_done(format::done_value(&[0, 200])), Ok(vec![0, 200]));
     assert_eq!(format::blob_value(BlobId(1))[..], [&[1][..], &1_u128.to_be_bytes()].concat());
-    assert_eq!(&format::key(Kind::Head, DeliveryId(1)).0[..], [&b"h"[..], &1_u128.to_be_bytes()].concat());
-    let payload = [
-        &[1][..],
-        &[17],
-        b"(envelope of 5)",
-    ]
-    .concat();
+    assert_eq!(
+        &format::key(Kind::Head, DeliveryId(1)).0[..],
+        [&b"h"[..], &1_u128.to_be_bytes()].concat()
+    );
+    let payload = [&[1][..], &[17], b"(envelope of 5)"].concat();
     let _ = payload;
     let small = Acceptance { recipients: acceptance(5, 1).recipients, ..acceptance(5, 1) };
     let golden: Vec<u8> = [
@@ -447,7 +437,7 @@ fn the_bytes_of_the_formats() {
         b"Delivered-To: user0@x.example\r\n",
     ]
     .concat();
-    assert_eq!(format::payload(&small), golden);
+    assert_eq!(format::payload(&acceptance(5, 1)), golden);
 }
 
 /// What a master remembers, and what the test knows of every acceptance.
