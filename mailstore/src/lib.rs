@@ -15,6 +15,7 @@ pub mod mime;
 mod record;
 pub mod sasl;
 pub mod secret;
+pub mod sweep;
 #[cfg(test)]
 mod test_dds;
 mod verdict;

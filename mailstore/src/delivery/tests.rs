@@ -424,7 +424,6 @@ fn the_bytes_of_the_formats() {
     );
     let payload = [&[1][..], &[17], b"(envelope of 5)"].concat();
     let _ = payload;
-    let small = Acceptance { recipients: acceptance(5, 1).recipients, ..acceptance(5, 1) };
     let golden: Vec<u8> = [
         &[1, 15][..],
         b"(envelope of 5)",
