@@ -219,8 +219,7 @@ impl Logins {
         let outcome = match (verdict, &mut asked.stage) {
             (HashVerdict::Busy, _) => Outcome::Refused(AuthRefusal::Unavailable),
             (HashVerdict::Matches, Stage::Trying { credential, next: _ }) => {
-                let held = (asked.question.subject, *credential);
-                self.on_match(cx, tables, held, &asked.secret)
+                self.on_match(cx, tables, &asked.question, *credential, &asked.secret)
             }
             (HashVerdict::Matches, Stage::Dummy) | (HashVerdict::Differs, Stage::Dummy) => {
                 Outcome::Wrong
@@ -240,10 +239,11 @@ impl Logins {
         &mut self,
         cx: &mut Cx<'_, Effect>,
         tables: &Tables,
-        (subject, credential): (Subject, u64),
+        question: &Question,
+        credential: u64,
         secret: &Bytes,
     ) -> Outcome {
-        let entry = match subject {
+        let entry = match question.subject {
             Subject::User(user) => tables.accounts.get(&user),
             Subject::Unknown(_) => None,
         };

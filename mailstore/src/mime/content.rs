@@ -58,7 +58,8 @@ const TEXT: &[u8] = b"text";
 const PLAIN: &[u8] = b"plain";
 
 impl<'a> Content<'a> {
-    /// Judges the fields. `kind` is the unfolded Content-Type.
+    /// Judges the fields. `kind` is the unfolded Content-Type. `may_nest`: whether there is room
+    /// for parts inside.
     pub(super) fn judge(
         kind: Option<&'a [u8]>,
         encoding: Option<Cow<'a, [u8]>>,

@@ -1,1 +1,0 @@
-//! What fuzz targets share.

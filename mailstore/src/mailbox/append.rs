@@ -1,0 +1,371 @@
+//! APPEND of one message at once, and of several as a pending set that one batch shows.
+//!
+//! Staged messages are durable and belong to no folder. Their rows stand in memory with the set; when its session or its
+//! master ends before the set is shown, the set is dropped, after a restart from the rows in the store.
+
+use super::change::{ArrivalSource, Asker, Change, Showing, ShowingSource, Staging};
+use super::core::Core;
+use super::deliver::{Arriving, new_meta, now, put_message};
+use super::format::{KeywordTable, PendingBodies, PendingSet, Rows, Writer, encode_rows, keys};
+use super::machine::Effect;
+use super::{BlobLife, Waiting, answer, fail};
+use crate::face::{
+    Body, FolderId, FolderName, Keyword, ModSeq, NewMessage, PendingId, SessionId, TaskRefusal,
+    Uid, UserDone, UserError, UserTask,
+};
+use bytes::Bytes;
+use dds::Op;
+use fsm::Cx;
+
+/// A set of appended messages that nobody sees yet.
+#[derive(Debug)]
+pub struct Pending {
+    pub session: SessionId,
+    /// The folder of the last message staged: MULTIAPPEND has one.
+    pub folder: FolderId,
+    /// UIDs count from 1 and are no UIDs yet.
+    pub rows: Rows,
+    /// Keywords by row, resolved when the set is shown.
+    pub keywords: Vec<Vec<Keyword>>,
+    pub bytes: u64,
+    /// Batches that have not settled.
+    pub under_way: usize,
+    pub state: PendingState,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PendingState {
+    Open,
+    /// A message of the set was refused: it can't be shown.
+    Broken(TaskRefusal),
+    /// Its session is gone, or it was dropped: to be removed once nothing of it is under way.
+    Dropped,
+}
+
+impl Pending {
+    /// What it counts in the quota.
+    #[must_use]
+    pub fn usage(&self) -> (u64, u64) {
+        (self.bytes, self.rows.metas.len() as u64)
+    }
+}
+
+impl Core {
+    pub fn append(
+        &mut self,
+        cx: &mut Cx<'_, Effect>,
+        asker: Asker,
+        (to, message): (FolderName, NewMessage),
+        blob: BlobLife,
+    ) {
+        let Some(&id) = self.by_name.get(&to) else {
+            return fail(cx, asker, UserError::NoSuchFolder);
+        };
+        if !self.quota_admits(message.body.len(), 1) {
+            return fail(cx, asker, UserError::OverQuota);
+        }
+        if let (Body::Blob { blob: blob_id, .. }, BlobLife::AsFound) = (&message.body, blob) {
+            let blob_id = *blob_id;
+            let task = UserTask::Append { to, message };
+            return self.renew_blob(cx, blob_id, Waiting { asker, task, blob });
+        }
+        let mut ops = Vec::with_capacity(6);
+        let keywords = match self.assign_keywords(id, &message.keywords, &mut ops) {
+            Ok(keywords) => keywords,
+            Err(error) => return fail(cx, asker, error),
+        };
+        let arriving = arriving_of(cx, &message);
+        match self.arrive(cx.wall(), id, &arriving, keywords, &mut ops) {
+            Ok(meta) => {
+                let source = ArrivalSource::Append { asker };
+                self.submit_arrival(cx, id, meta, keywords, source, ops);
+            }
+            Err(error) => fail(cx, asker, error),
+        }
+    }
+
+    /// The bits of keywords in a folder's table, which grows for new ones: then it is in `ops`.
+    pub fn assign_keywords(
+        &mut self,
+        id: FolderId,
+        keywords: &[Keyword],
+        ops: &mut Vec<Op>,
+    ) -> Result<u128, UserError> {
+        if keywords.is_empty() {
+            return Ok(0);
+        }
+        let keywords_max = self.limits().keywords_max.min(128);
+        let mod_seq = ModSeq(self.counters.mod_seq.0 + 1);
+        let folder = self.folders.get_mut(&id).ok_or(UserError::NoSuchFolder)?;
+        let known = folder.keywords_assigned.len();
+        let mut bits = 0_u128;
+        for keyword in keywords {
+            let bit = match folder.keyword_bit(keyword) {
+                Some(bit) => bit,
+                None if folder.keywords_assigned.len() < keywords_max => {
+                    folder.keywords_assigned.push(keyword.clone());
+                    folder.keywords_assigned.len() - 1
+                }
+                None => {
+                    folder.keywords_assigned.truncate(known);
+                    return Err(UserError::Limit("too many keywords in the mailbox"));
+                }
+            };
+            bits |= 1_u128 << bit;
+        }
+        if folder.keywords_assigned.len() > known {
+            let count = folder.keywords_assigned.len();
+            folder.assigned.keywords = u32::try_from(count).unwrap_or(u32::MAX);
+            folder.assigned.keywords_mod_seq = mod_seq;
+            let table = KeywordTable(folder.keywords_assigned.clone());
+            let key = keys::of_folder(keys::KEYWORDS, id);
+            ops.push(Op::Put { key, value: table.encode() });
+        }
+        Ok(bits)
+    }
+
+    pub fn stage_append(
+        &mut self,
+        cx: &mut Cx<'_, Effect>,
+        asker: Asker,
+        (to, pending, message): (FolderName, Option<PendingId>, NewMessage),
+        blob: BlobLife,
+    ) {
+        let Some(&folder) = self.by_name.get(&to) else {
+            return fail(cx, asker, UserError::NoSuchFolder);
+        };
+        if !self.quota_admits(message.body.len(), 1) {
+            return fail(cx, asker, UserError::OverQuota);
+        }
+        if let Some(error) = self.ignore_staging(asker, pending) {
+            return answer(cx, asker, error);
+        }
+        if let (Body::Blob { blob: blob_id, .. }, BlobLife::AsFound) = (&message.body, blob) {
+            let blob_id = *blob_id;
+            let task = UserTask::StageAppend { to, pending, message };
+            return self.renew_blob(cx, blob_id, Waiting { asker, task, blob });
+        }
+        let mut ops = Vec::with_capacity(5);
+        let pending = pending.unwrap_or_else(|| self.open_pending(asker, folder, &mut ops));
+        if let Err(error) = self.stage(cx, (pending, folder), &message, &mut ops) {
+            return fail(cx, asker, error);
+        }
+        let ahead_max = self.limits().staged_ahead_max;
+        let Some(set) = self.pending.get_mut(&pending) else {
+            return;
+        };
+        set.under_way += 1;
+        // The batch that shows the set comes behind this one: no need to wait for it, unless too many are under way.
+        let asker = if set.under_way <= ahead_max {
+            answer(cx, asker, Ok(UserDone::Staged { pending }));
+            None
+        } else {
+            Some(asker)
+        };
+        self.pipeline.submit(cx, ops, Change::Staged(Staging { pending, asker }));
+    }
+
+    /// Why a message can't be staged, if so.
+    fn ignore_staging(
+        &self,
+        asker: Asker,
+        pending: Option<PendingId>,
+    ) -> Option<Result<UserDone, TaskRefusal>> {
+        let failed = |error| Some(Ok(UserDone::Failed(error)));
+        let Some(pending) = pending else {
+            let full = self.pending.len() >= self.limits().pending_sets_max;
+            return if full { Some(Err(TaskRefusal::Overloaded)) } else { None };
+        };
+        match self.pending.get(&pending) {
+            Some(set) if set.session == asker.session => match set.state {
+                PendingState::Open if set.rows.metas.len() >= self.limits().pending_rows_max => {
+                    failed(UserError::Limit("too many messages in one APPEND"))
+                }
+                PendingState::Open => None,
+                PendingState::Broken(refusal) => Some(Err(refusal)),
+                PendingState::Dropped => failed(UserError::NoSuchPending),
+            },
+            Some(_) | None => failed(UserError::NoSuchPending),
+        }
+    }
+
+    fn open_pending(&mut self, asker: Asker, folder: FolderId, ops: &mut Vec<Op>) -> PendingId {
+        let pending = PendingId(self.counters.next_pending);
+        self.counters.next_pending += 1;
+        let set = PendingSet { owns: PendingBodies::Own };
+        ops.push(Op::Put { key: keys::pending(pending), value: set.encode() });
+        self.pending.insert(
+            pending,
+            Pending {
+                session: asker.session,
+                folder,
+                rows: Rows::default(),
+                keywords: Vec::new(),
+                bytes: 0,
+                under_way: 0,
+                state: PendingState::Open,
+            },
+        );
+        pending
+    }
+
+    fn stage(
+        &mut self,
+        cx: &mut Cx<'_, Effect>,
+        (pending, folder): (PendingId, FolderId),
+        message: &NewMessage,
+        ops: &mut Vec<Op>,
+    ) -> Result<(), UserError> {
+        let arriving = arriving_of(cx, message);
+        let email = self.next_email();
+        put_message(ops, email, &arriving)?;
+        let set = self.pending.get_mut(&pending).ok_or(UserError::NoSuchPending)?;
+        let index = u32::try_from(set.rows.metas.len()).unwrap_or(u32::MAX);
+        let meta = new_meta(Uid(index + 1), email, ModSeq(0), cx.wall(), &arriving);
+        ops.push(Op::Put { key: keys::staged(pending, index), value: staged_value(&meta) });
+        set.folder = folder;
+        set.rows.push(meta, 0);
+        set.keywords.push(message.keywords.clone());
+        set.bytes = set.bytes.saturating_add(u64::from(meta.bytes));
+        self.usage.bytes = self.usage.bytes.saturating_add(u64::from(meta.bytes));
+        self.usage.messages += 1;
+        Ok(())
+    }
+
+    pub fn staged_committed(&mut self, cx: &mut Cx<'_, Effect>, staging: &Staging) {
+        if let Some(set) = self.pending.get_mut(&staging.pending) {
+            set.under_way -= 1;
+        }
+        if let Some(asker) = staging.asker {
+            answer(cx, asker, Ok(UserDone::Staged { pending: staging.pending }));
+        }
+        self.sweep_pending(staging.pending);
+    }
+
+    pub fn staged_refused(&mut self, cx: &mut Cx<'_, Effect>, staging: &Staging, why: TaskRefusal) {
+        if let Some(set) = self.pending.get_mut(&staging.pending) {
+            set.under_way -= 1;
+            if set.state == PendingState::Open {
+                set.state = PendingState::Broken(why);
+            }
+        }
+        if let Some(asker) = staging.asker {
+            answer(cx, asker, Err(why));
+        }
+        self.sweep_pending(staging.pending);
+    }
+
+    pub fn commit_append(&mut self, cx: &mut Cx<'_, Effect>, asker: Asker, pending: PendingId) {
+        let state = match self.pending.get(&pending) {
+            Some(set) if set.session == asker.session => set.state,
+            Some(_) | None => return fail(cx, asker, UserError::NoSuchPending),
+        };
+        match state {
+            PendingState::Open => {}
+            PendingState::Broken(refusal) => {
+                self.discard_pending(pending);
+                return answer(cx, asker, Err(refusal));
+            }
+            PendingState::Dropped => return fail(cx, asker, UserError::NoSuchPending),
+        }
+        if let Err(error) = self.show_pending(cx, asker, pending) {
+            self.discard_pending(pending);
+            fail(cx, asker, error);
+        }
+    }
+
+    fn show_pending(
+        &mut self,
+        cx: &mut Cx<'_, Effect>,
+        asker: Asker,
+        pending: PendingId,
+    ) -> Result<(), UserError> {
+        let set = self.pending.get(&pending).ok_or(UserError::NoSuchPending)?;
+        let (folder, count) = (set.folder, set.rows.metas.len());
+        self.check_room(folder, count)?;
+        let mut ops = Vec::new();
+        let lists = set.keywords.clone();
+        let mut bits = Vec::with_capacity(lists.len());
+        for keywords in &lists {
+            bits.push(self.assign_keywords(folder, keywords, &mut ops)?);
+        }
+        let set = self.pending.get(&pending).ok_or(UserError::NoSuchPending)?;
+        let mut staged = Rows::default();
+        for (meta, bits) in set.rows.metas.iter().zip(bits) {
+            staged.push(*meta, bits);
+        }
+        let bytes = set.bytes;
+        let (rows, header) = self.show_rows(folder, &staged, &mut ops)?;
+        // They were counted when they were staged.
+        self.usage.bytes = self.usage.bytes.saturating_sub(bytes);
+        self.usage.messages = self.usage.messages.saturating_sub(count as u64);
+        ops.push(Op::Delete { key: keys::pending(pending) });
+        let (from, to) = keys::staged_all(pending);
+        ops.push(Op::DeleteRange { from, to });
+        let source = ShowingSource::Append { pending, asker };
+        let showing =
+            Showing { folder, made: None, header, rows, adopted: None, removal: None, source };
+        self.hold_exclusive();
+        self.pipeline.submit(cx, ops, Change::Shown(Box::new(showing)));
+        Ok(())
+    }
+
+    pub fn drop_append(&mut self, cx: &mut Cx<'_, Effect>, asker: Asker, pending: PendingId) {
+        match self.pending.get(&pending) {
+            Some(set) if set.session == asker.session => {
+                self.discard_pending(pending);
+                answer(cx, asker, Ok(UserDone::Done));
+            }
+            Some(_) | None => fail(cx, asker, UserError::NoSuchPending),
+        }
+    }
+
+    /// A session is gone: nobody can show its sets.
+    pub fn drop_pending_of(&mut self, session: SessionId) {
+        let of_session = self.pending.iter().filter(|(_, set)| set.session == session);
+        let sets: Vec<PendingId> = of_session.map(|(pending, _)| *pending).collect();
+        for pending in sets {
+            self.discard_pending(pending);
+        }
+    }
+
+    /// The set will not be shown. One whose showing is under way is left to it.
+    fn discard_pending(&mut self, pending: PendingId) {
+        if self.pipeline.shows(pending) {
+            return;
+        }
+        if let Some(set) = self.pending.get_mut(&pending) {
+            set.state = PendingState::Dropped;
+        }
+        self.sweep_pending(pending);
+    }
+
+    /// A dropped set goes once nothing of it is under way: housekeeping removes what the store has of it.
+    fn sweep_pending(&mut self, pending: PendingId) {
+        let settled = self
+            .pending
+            .get(&pending)
+            .is_some_and(|set| set.under_way == 0 && set.state == PendingState::Dropped);
+        if settled && let Some(set) = self.pending.remove(&pending) {
+            self.usage.bytes = self.usage.bytes.saturating_sub(set.bytes);
+            self.usage.messages = self.usage.messages.saturating_sub(set.rows.metas.len() as u64);
+            self.removals.add_orphan(pending, PendingSet { owns: PendingBodies::Own });
+        }
+    }
+}
+
+fn staged_value(meta: &super::format::Meta) -> Bytes {
+    let mut writer = Writer::new(48);
+    encode_rows(&mut writer, 1, std::iter::once((meta, 0)));
+    writer.finish()
+}
+
+fn arriving_of(cx: &Cx<'_, Effect>, message: &NewMessage) -> Arriving {
+    Arriving {
+        prefix: Bytes::new(),
+        body: message.body.clone(),
+        columns: std::sync::Arc::clone(&message.columns),
+        flags: message.flags,
+        internal_date: message.internal_date.unwrap_or_else(|| now(cx.wall())),
+    }
+}

@@ -1,0 +1,225 @@
+//! What a batch under way will have changed once it commits, and who waits for it.
+
+use super::format::{CondemnedEmail, Header, Meta, Rows};
+use crate::face::{
+    Copied, DeliveryId, FlagChange, Flags, FolderId, FolderName, ModSeq, PendingId, SessionId,
+    SpecialUse, Stored, UidSet, UidValidity,
+};
+use fsm::{Mono, Token};
+use std::sync::Arc;
+
+/// Who asked, and when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asker {
+    pub session: SessionId,
+    pub token: Token,
+    pub since: Mono,
+}
+
+/// The change of one batch. Boxed where it is rare.
+#[derive(Debug)]
+pub enum Change {
+    /// The first records of a new user.
+    Founded,
+    Arrived(Arrival),
+    /// A message of a pending set is durable.
+    Staged(Staging),
+    /// Rows become visible in one folder, and perhaps vanish in another: CommitAppend, COPY, MOVE.
+    Shown(Box<Showing>),
+    Flagged(Box<Flagging>),
+    Expunged(Box<Expunging>),
+    Folders(Box<FolderChange>, Asker),
+    House(House),
+}
+
+impl Change {
+    /// The pending set that this shows, if any.
+    #[must_use]
+    pub fn shows(&self) -> Option<PendingId> {
+        match self {
+            Self::Shown(showing) => match showing.source {
+                ShowingSource::Append { pending, .. } => Some(pending),
+                ShowingSource::Copy { .. } | ShowingSource::RenamedInbox { .. } => None,
+            },
+            Self::Founded
+            | Self::Arrived(_)
+            | Self::Staged(_)
+            | Self::Flagged(_)
+            | Self::Expunged(_)
+            | Self::Folders(..)
+            | Self::House(_) => None,
+        }
+    }
+
+    /// Who is answered when the batch has settled.
+    #[must_use]
+    pub fn asker(&self) -> Option<Asker> {
+        match self {
+            Self::Founded => None,
+            Self::Arrived(arrival) => match &arrival.source {
+                ArrivalSource::Delivery { asker, .. } | ArrivalSource::Append { asker } => {
+                    Some(*asker)
+                }
+            },
+            Self::Staged(staging) => staging.asker,
+            Self::Shown(showing) => match &showing.source {
+                ShowingSource::Append { asker, .. }
+                | ShowingSource::Copy { asker, .. }
+                | ShowingSource::RenamedInbox { asker } => Some(*asker),
+            },
+            Self::Flagged(flagging) => Some(flagging.asker),
+            Self::Expunged(expunging) => Some(expunging.asker),
+            Self::Folders(_, asker) => Some(*asker),
+            Self::House(House::Dropped { asker }) => *asker,
+            Self::House(
+                House::Folded { .. }
+                | House::Trimmed { .. }
+                | House::Removed
+                | House::Packed { .. }
+                | House::CopyStaged
+                | House::Buried { .. },
+            ) => None,
+        }
+    }
+}
+
+/// One message arrives.
+#[derive(Debug)]
+pub struct Arrival {
+    pub folder: FolderId,
+    pub meta: Meta,
+    pub keywords: u128,
+    pub header: Header,
+    pub source: ArrivalSource,
+}
+
+#[derive(Debug)]
+pub enum ArrivalSource {
+    Delivery { delivery: DeliveryId, recipient: Arc<str>, memory: MemoryKey, asker: Asker },
+    Append { asker: Asker },
+}
+
+/// A place in the delivery memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct MemoryKey {
+    pub delivery: DeliveryId,
+    /// Hash of the recipient.
+    pub recipient: u64,
+    pub hour: u32,
+}
+
+/// A message of a pending set. `asker`: unless it was answered already.
+#[derive(Debug)]
+pub struct Staging {
+    pub pending: PendingId,
+    pub asker: Option<Asker>,
+}
+
+/// Rows become visible.
+#[derive(Debug)]
+pub struct Showing {
+    pub folder: FolderId,
+    /// The folder is made in the same batch (RENAME INBOX).
+    pub made: Option<Box<MadeFolder>>,
+    pub header: Header,
+    pub rows: Rows,
+    /// The pending set they come from, when its staged rows are still in the store.
+    pub adopted: Option<PendingId>,
+    /// MOVE: what vanishes elsewhere in the same batch.
+    pub removal: Option<Removal>,
+    pub source: ShowingSource,
+}
+
+#[derive(Debug)]
+pub enum ShowingSource {
+    Append { pending: PendingId, asker: Asker },
+    Copy { copied: Copied, asker: Asker },
+    RenamedInbox { asker: Asker },
+}
+
+/// Messages vanish from a folder.
+#[derive(Debug)]
+pub struct Removal {
+    pub folder: FolderId,
+    pub header: Header,
+    pub mod_seq: ModSeq,
+    pub uids: UidSet,
+    /// Messages that lost their last reference.
+    pub condemned: Vec<CondemnedEmail>,
+}
+
+#[derive(Debug)]
+pub struct Flagging {
+    pub folder: FolderId,
+    pub header: Header,
+    pub change: FlagChange,
+    pub flags: Flags,
+    pub stored: Stored,
+    pub asker: Asker,
+}
+
+/// One slice of an EXPUNGE.
+#[derive(Debug)]
+pub struct Expunging {
+    pub removal: Removal,
+    /// What was expunged in slices before this one.
+    pub earlier: UidSet,
+    /// What is still to be expunged.
+    pub later: UidSet,
+    pub then: ExpungeThen,
+    pub asker: Asker,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExpungeThen {
+    /// EXPUNGE: the answer names the UIDs.
+    Tell,
+    /// POP3 UPDATE: the lock is released.
+    ReleaseMaildrop,
+}
+
+/// A folder that a batch makes.
+#[derive(Clone, Debug)]
+pub struct MadeFolder {
+    pub id: FolderId,
+    pub name: FolderName,
+    pub uid_validity: UidValidity,
+    pub special_use: Option<SpecialUse>,
+    pub header: Header,
+}
+
+/// A change of the folder table.
+#[derive(Debug)]
+pub enum FolderChange {
+    /// In order; the last one is the one that was asked for.
+    Created(Vec<MadeFolder>),
+    Deleted(FolderId),
+    /// Folders with their new names and UIDVALIDITY; made ones are new parents.
+    Renamed {
+        moved: Vec<(FolderId, FolderName, UidValidity)>,
+        made: Vec<MadeFolder>,
+    },
+    Subscribed {
+        name: FolderName,
+        on: bool,
+    },
+}
+
+/// Housekeeping: nothing that a session sees.
+#[derive(Debug)]
+pub enum House {
+    /// Chunks with these bases were written as they were at that MODSEQ; bases of merged or empty chunks that are gone.
+    Folded { folder: FolderId },
+    /// The log of a folder was trimmed up to `folded`.
+    Trimmed { folder: FolderId, header: Header },
+    /// Condemned messages were removed.
+    Removed,
+    /// Columns of blocks were packed.
+    Packed { up_to: u64 },
+    /// A pending set was dropped.
+    Dropped { asker: Option<Asker> },
+    /// A slice of a large copy was staged.
+    CopyStaged,
+    /// A slice of a deleted folder was removed.
+    Buried { folder: FolderId },
+}

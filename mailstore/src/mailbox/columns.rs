@@ -1,0 +1,238 @@
+//! Columns of messages on their way into memory: packed blocks where there are, records of single messages elsewhere.
+
+use super::core::Core;
+use super::format::{Block, BlockKind, ColumnRecord, keys};
+use super::load::got;
+use crate::face::{EmailId, SearchColumns, TaskRefusal};
+use bytes::Bytes;
+use dds::{Response, SortKey};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Columns that somebody waits for.
+#[derive(Debug)]
+pub struct ColumnSet {
+    emails: Vec<EmailId>,
+    kinds: Vec<BlockKind>,
+    blocks: BTreeMap<(u64, BlockKind), Option<Arc<Block>>>,
+    records: BTreeMap<EmailId, Option<ColumnRecord>>,
+    asked: Vec<AskedFor>,
+}
+
+/// What a slot of the answer is.
+#[derive(Clone, Copy, Debug)]
+enum AskedFor {
+    Block(u64, BlockKind),
+    Record(EmailId),
+    /// Search columns that stand apart.
+    Search(EmailId),
+}
+
+/// Values asked for at once: 48 KiB each at most.
+const KEYS_PER_GET: usize = 64;
+
+impl ColumnSet {
+    #[must_use]
+    pub fn new(emails: Vec<EmailId>, kinds: Vec<BlockKind>) -> Self {
+        Self { emails, kinds, blocks: BTreeMap::new(), records: BTreeMap::new(), asked: Vec::new() }
+    }
+
+    /// Field `index` of a message; empty when there is none.
+    #[must_use]
+    pub fn field(&self, email: EmailId, kind: BlockKind, index: usize) -> Bytes {
+        if let Some(Some(block)) = self.blocks.get(&(Block::number_of(email), kind))
+            && let Some(entry) = block.find(email)
+        {
+            return block.field(entry, index);
+        }
+        let Some(Some(record)) = self.records.get(&email) else {
+            return Bytes::new();
+        };
+        match (kind, index) {
+            (BlockKind::Envelope, _) => record.envelope.clone(),
+            (BlockKind::Structures, 0) => record.body.clone(),
+            (BlockKind::Structures, _) => record.structure.clone(),
+            (BlockKind::Search, _) => search_field(record.search.as_ref(), index),
+        }
+    }
+
+    /// The search columns of a message that has its own record.
+    #[must_use]
+    pub fn search_record(&self, email: EmailId) -> Option<&SearchColumns> {
+        self.records.get(&email)?.as_ref()?.search.as_ref()
+    }
+
+    /// The block of a message, when it is packed in one.
+    #[must_use]
+    pub fn block(&self, email: EmailId, kind: BlockKind) -> Option<&Arc<Block>> {
+        self.blocks.get(&(Block::number_of(email), kind))?.as_ref()
+    }
+}
+
+fn search_field(search: Option<&SearchColumns>, index: usize) -> Bytes {
+    let Some(search) = search else {
+        return Bytes::new();
+    };
+    match index {
+        0 => search.from.clone(),
+        1 => search.to.clone(),
+        2 => search.cc.clone(),
+        3 => search.bcc.clone(),
+        _ => search.subject.clone(),
+    }
+}
+
+/// Blocks kept in memory, for one user.
+#[derive(Debug, Default)]
+pub struct BlockCache {
+    blocks: BTreeMap<(u64, BlockKind), (u64, Arc<Block>)>,
+    bytes: usize,
+    uses: u64,
+}
+
+impl BlockCache {
+    fn get(&mut self, key: (u64, BlockKind)) -> Option<Arc<Block>> {
+        self.uses += 1;
+        let (used, block) = self.blocks.get_mut(&key)?;
+        *used = self.uses;
+        Some(Arc::clone(block))
+    }
+
+    fn insert(&mut self, key: (u64, BlockKind), block: &Arc<Block>, bytes_max: usize) {
+        self.uses += 1;
+        self.bytes += block.memory_bytes();
+        if let Some((_, old)) = self.blocks.insert(key, (self.uses, Arc::clone(block))) {
+            self.bytes -= old.memory_bytes();
+        }
+        if self.bytes > bytes_max {
+            self.evict(bytes_max / 2);
+        }
+    }
+
+    /// Forgets what was used longest ago.
+    fn evict(&mut self, bytes_max: usize) {
+        let mut ages: Vec<(u64, (u64, BlockKind))> =
+            self.blocks.iter().map(|(key, (used, _))| (*used, *key)).collect();
+        ages.sort_unstable();
+        for (_, key) in ages {
+            if self.bytes <= bytes_max {
+                break;
+            }
+            self.forget(key);
+        }
+    }
+
+    pub fn forget(&mut self, key: (u64, BlockKind)) {
+        if let Some((_, block)) = self.blocks.remove(&key) {
+            self.bytes -= block.memory_bytes();
+        }
+    }
+
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
+impl Core {
+    /// The keys to read next for a set; none when it is complete.
+    pub fn missing_columns(&mut self, set: &mut ColumnSet) -> Vec<SortKey> {
+        let mut missing = Vec::new();
+        set.asked.clear();
+        for at in 0..set.emails.len() {
+            if missing.len() >= KEYS_PER_GET {
+                break;
+            }
+            let email = set.emails[at];
+            let number = Block::number_of(email);
+            let mut single = number >= self.packed;
+            for kind in set.kinds.clone() {
+                if single {
+                    break;
+                }
+                let known = set.blocks.get(&(number, kind)).cloned();
+                let block = match known {
+                    Some(block) => block,
+                    None => match self.blocks.get((number, kind)) {
+                        Some(block) => {
+                            set.blocks.insert((number, kind), Some(Arc::clone(&block)));
+                            Some(block)
+                        }
+                        None => {
+                            let asked = matches!(set.asked.last(),
+                                Some(AskedFor::Block(n, k)) if (*n, *k) == (number, kind))
+                                || set.asked.iter().rev().take(4).any(|asked| {
+                                    matches!(asked, AskedFor::Block(n, k)
+                                        if (*n, *k) == (number, kind))
+                                });
+                            if !asked {
+                                set.asked.push(AskedFor::Block(number, kind));
+                                missing.push(keys::block(kind, number));
+                            }
+                            continue;
+                        }
+                    },
+                };
+                // Too long for its block, or removed.
+                single |= block.is_none_or(|block| block.find(email).is_none());
+            }
+            if single {
+                match set.records.get(&email) {
+                    None => {
+                        set.asked.push(AskedFor::Record(email));
+                        missing.push(keys::columns(email));
+                    }
+                    Some(Some(record))
+                        if record.search.is_none() && set.kinds.contains(&BlockKind::Search) =>
+                    {
+                        set.asked.push(AskedFor::Search(email));
+                        missing.push(keys::apart(email, 0));
+                    }
+                    Some(_) => {}
+                }
+            }
+        }
+        missing
+    }
+
+    /// Takes the answer to [`Core::missing_columns`].
+    pub fn take_columns(
+        &mut self,
+        set: &mut ColumnSet,
+        response: Response,
+    ) -> Result<(), TaskRefusal> {
+        let bytes_max = self.limits().column_cache_bytes;
+        let values = got(response)?;
+        for (asked, value) in std::mem::take(&mut set.asked).into_iter().zip(values) {
+            match asked {
+                AskedFor::Block(number, kind) => {
+                    let block = match value {
+                        Some(value) => Some(Arc::new(Block::decode(kind, &value)?)),
+                        None => None,
+                    };
+                    if let Some(block) = &block {
+                        self.blocks.insert((number, kind), block, bytes_max);
+                    }
+                    set.blocks.insert((number, kind), block);
+                }
+                AskedFor::Record(email) => {
+                    let record = match value {
+                        Some(value) => Some(ColumnRecord::decode(&value)?),
+                        None => None,
+                    };
+                    set.records.insert(email, record);
+                }
+                AskedFor::Search(email) => {
+                    let search = match value {
+                        Some(value) => super::format::decode_search(&value)?,
+                        None => SearchColumns::default(),
+                    };
+                    if let Some(Some(record)) = set.records.get_mut(&email) {
+                        record.search = Some(search);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}

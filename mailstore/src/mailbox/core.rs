@@ -1,0 +1,590 @@
+//! A mailbox that is loaded: what it holds, who waits for what, and where a task goes.
+//!
+//! Invariants: arrivals depend on assigned counters alone and overlap freely; every other change depends on committed rows,
+//! so that at most one of those is under way (`exclusive`); a change of the folder table waits until nothing is under way,
+//! and holds back all other changes.
+
+use super::change::Asker;
+use super::folder::{Folder, IndexState};
+use super::format::Header;
+use super::load::LoadedUser;
+use super::machine::Effect;
+use super::memory::DeliveryMemory;
+use super::pipeline::Pipeline;
+use super::reading::Reading;
+use super::{IDLE_TIMER, Limits, Waiting, answer, fail};
+use crate::face::{
+    AccountFacts, EmailId, FolderId, FolderName, ModSeq, Notice, PendingId, SessionId, TaskRefusal,
+    UserDone, UserError, UserId, UserTask,
+};
+use dds::{Request, Response, RouteKey, SortKey};
+use fsm::{Cx, Digest, Token};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+/// What stays the same while a mailbox is loaded.
+#[derive(Clone, Debug)]
+pub struct Context {
+    pub user: UserId,
+    pub limits: Arc<Limits>,
+    pub route: RouteKey,
+    /// `None`: not told yet.
+    pub account: Option<AccountFacts>,
+}
+
+/// A loaded mailbox.
+#[derive(Debug)]
+pub struct Core {
+    pub context: Context,
+    pub pipeline: Pipeline,
+    pub folders: BTreeMap<FolderId, Folder>,
+    pub by_name: BTreeMap<FolderName, FolderId>,
+    pub subscriptions: BTreeSet<FolderName>,
+    pub counters: Counters,
+    /// Messages and bytes of all folders and pending sets, assigned ones included.
+    pub usage: Usage,
+    /// Reference counts other than one, as of the last batch that was sent.
+    pub references: BTreeMap<EmailId, u32>,
+    /// How to take back what the change under way did to `references`.
+    pub references_undo: Vec<(EmailId, Option<u32>)>,
+    /// An expunge between two slices; it holds `exclusive`.
+    pub parked: Option<Box<super::expunge::ParkedExpunge>>,
+    pub house: super::house::Housekeeping,
+    /// Folders of a new user, until their batch commits.
+    pub founding: Vec<super::change::MadeFolder>,
+    /// Tasks for a new user's folders.
+    pub unfounded: Vec<Waiting>,
+    pub blocks: super::columns::BlockCache,
+    /// Columns of blocks below this are packed.
+    pub packed: u64,
+    /// Messages of packed blocks that are gone.
+    pub gone: BTreeMap<u64, u64>,
+    pub pending: BTreeMap<PendingId, super::append::Pending>,
+    pub memory: DeliveryMemory,
+    pub removals: super::removal::Removals,
+    /// Deleted folders whose mail is yet to be removed.
+    pub tombstones: BTreeSet<FolderId>,
+    pub exclusive: Exclusive,
+    /// Changes that depend on rows, in order.
+    pub contenders: VecDeque<Waiting>,
+    /// Arrivals that can't be numbered now.
+    pub blocked: VecDeque<Waiting>,
+    pub reads: BTreeMap<Token, Reading>,
+    /// Who has the maildrop open.
+    pub maildrop: Option<SessionId>,
+    /// Rises with every use of a folder, for eviction.
+    pub uses: u64,
+    pub lost: Lost,
+}
+
+/// Counters that nothing takes back: a number that was assigned and not used is left out.
+#[derive(Clone, Copy, Debug)]
+pub struct Counters {
+    pub next_folder: u32,
+    pub next_uid_validity: u32,
+    pub mod_seq: ModSeq,
+    pub email_next: u64,
+    pub next_pending: u64,
+}
+
+/// What a quota limits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    pub bytes: u64,
+    pub messages: u64,
+}
+
+/// Whether a change that depends on rows is under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exclusive {
+    Free,
+    Held,
+    /// A change of the folder table is under way, or waits for the pipeline to empty.
+    Barrier,
+}
+
+/// Whether this master has learnt that its state can't be trusted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lost {
+    No,
+    Yes,
+}
+
+impl Core {
+    #[must_use]
+    pub fn new(context: Context, loaded: LoadedUser) -> Self {
+        let mut core = Self {
+            pipeline: Pipeline::new(context.route.clone(), loaded.epoch),
+            context,
+            by_name: loaded.folders.values().map(|f| (f.name.clone(), f.id)).collect(),
+            folders: loaded.folders,
+            subscriptions: loaded.subscriptions,
+            counters: loaded.counters,
+            usage: Usage::default(),
+            references: loaded.references,
+            references_undo: Vec::new(),
+            parked: None,
+            house: super::house::Housekeeping::default(),
+            founding: Vec::new(),
+            unfounded: Vec::new(),
+            blocks: super::columns::BlockCache::default(),
+            packed: loaded.packed,
+            gone: loaded.gone,
+            pending: BTreeMap::new(),
+            memory: DeliveryMemory::default(),
+            removals: super::removal::Removals::new(loaded.condemned, loaded.orphans),
+            tombstones: loaded.tombstones,
+            exclusive: Exclusive::Free,
+            contenders: VecDeque::new(),
+            blocked: VecDeque::new(),
+            reads: BTreeMap::new(),
+            maildrop: None,
+            uses: 0,
+            lost: Lost::No,
+        };
+        core.count_usage();
+        core
+    }
+
+    /// The first step after loading.
+    pub fn begin(&mut self, cx: &mut Cx<'_, Effect>) {
+        if !self.by_name.contains_key(&FolderName::inbox()) {
+            self.found(cx);
+        }
+    }
+
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        &self.context.limits
+    }
+
+    #[must_use]
+    pub fn is_lost(&self) -> bool {
+        self.lost == Lost::Yes
+    }
+
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.pipeline.is_empty()
+            && self.contenders.is_empty()
+            && self.blocked.is_empty()
+            && self.reads.is_empty()
+            && self.maildrop.is_none()
+            && self.pending.is_empty()
+            && self.house_is_idle()
+            && self.folders.values().all(|folder| {
+                folder.watchers.is_empty() && !matches!(folder.index, IndexState::Loading(_))
+            })
+    }
+
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        let folders = self.folders.values().map(|folder| {
+            let index = folder.loaded().map_or(0, |index| index.memory_bytes());
+            size_of::<Folder>() + folder.name.as_str().len() + folder.watchers.len() * 64 + index
+        });
+        size_of::<Self>()
+            + folders.sum::<usize>()
+            + self.references.len() * 24
+            + self.gone.len() * 24
+            + self.memory.memory_bytes()
+            + self.blocks.memory_bytes()
+    }
+
+    pub fn digest(&self, digest: &mut Digest) {
+        for word in self.pipeline.position() {
+            digest.word(word);
+        }
+        digest.word(self.counters.mod_seq.0);
+        digest.word(self.counters.email_next);
+        digest.word(self.usage.bytes);
+        digest.word(self.usage.messages);
+        digest.word((self.contenders.len() + self.blocked.len() + self.reads.len()) as u64);
+        for folder in self.folders.values() {
+            digest.word(u64::from(folder.id.0));
+            for header in [&folder.committed, &folder.assigned] {
+                digest.word(header.mod_seq.0);
+                digest.word(u64::from(header.uid_next));
+                digest.word(u64::from(header.messages));
+            }
+            for (session, watcher) in &folder.watchers {
+                digest.word(session.0);
+                digest.word(watcher.expunges_told.0);
+            }
+        }
+    }
+
+    /// Sums usage over the folders' assigned headers and the pending sets.
+    pub fn count_usage(&mut self) {
+        let of_folder = |header: &Header| (header.bytes, u64::from(header.messages));
+        let folders = self.folders.values().map(|folder| of_folder(&folder.assigned));
+        let pending = self.pending.values().map(|pending| pending.usage());
+        let mut usage = Usage::default();
+        for (bytes, messages) in folders.chain(pending) {
+            usage.bytes = usage.bytes.saturating_add(bytes);
+            usage.messages = usage.messages.saturating_add(messages);
+        }
+        self.usage = usage;
+    }
+
+    /// Whether the quota admits this much more.
+    #[must_use]
+    pub fn quota_admits(&self, bytes: u64, messages: u64) -> bool {
+        let Some(account) = &self.context.account else {
+            return true;
+        };
+        let admits = |used: u64, more: u64, max: Option<u64>| {
+            max.is_none_or(|max| used.saturating_add(more) <= max)
+        };
+        admits(self.usage.bytes, bytes, account.quota_bytes)
+            && admits(self.usage.messages, messages, account.quota_messages)
+    }
+
+    pub fn next_mod_seq(&mut self) -> ModSeq {
+        self.counters.mod_seq.0 += 1;
+        self.counters.mod_seq
+    }
+
+    pub fn next_email(&mut self) -> EmailId {
+        let email = EmailId(self.counters.email_next);
+        self.counters.email_next += 1;
+        email
+    }
+
+    /// Whether an arrival may be numbered now.
+    #[must_use]
+    pub fn may_write(&self) -> bool {
+        self.pipeline.is_open()
+            && self.exclusive != Exclusive::Barrier
+            && self.pipeline.len() < self.limits().batches_in_flight_max
+    }
+
+    /// Takes a task of a session.
+    pub fn on_task(&mut self, cx: &mut Cx<'_, Effect>, waiting: Waiting) {
+        if self.is_disabled_for(&waiting.task) {
+            return fail(cx, waiting.asker, UserError::Disabled);
+        }
+        if !self.founding.is_empty() {
+            return self.unfounded.push(waiting);
+        }
+        let held = self.blocked.len() + self.contenders.len();
+        if held >= self.limits().waiting_tasks_max && is_change(&waiting.task) {
+            return answer(cx, waiting.asker, Err(TaskRefusal::Overloaded));
+        }
+        match class(&waiting.task) {
+            Class::Read => self.run(cx, waiting),
+            Class::Arrival if self.may_write() && self.blocked.is_empty() => self.run(cx, waiting),
+            Class::Arrival => self.blocked.push_back(waiting),
+            Class::Change | Class::Barrier => self.contenders.push_back(waiting),
+        }
+    }
+
+    /// A disabled account gets what was accepted for it, and serves no session.
+    fn is_disabled_for(&self, task: &UserTask) -> bool {
+        let disabled = self.context.account.as_ref().is_some_and(|account| !account.enabled);
+        let promised = match task {
+            UserTask::Deliver(deliver) => deliver.promise == crate::face::Promise::Given,
+            UserTask::CloseFolder { .. }
+            | UserTask::ReleaseMaildrop
+            | UserTask::DropAppend { .. } => true,
+            UserTask::ListFolders
+            | UserTask::CreateFolder { .. }
+            | UserTask::DeleteFolder { .. }
+            | UserTask::RenameFolder { .. }
+            | UserTask::Subscribe { .. }
+            | UserTask::Status { .. }
+            | UserTask::OpenFolder { .. }
+            | UserTask::Sync { .. }
+            | UserTask::Fetch { .. }
+            | UserTask::Vanished { .. }
+            | UserTask::ReadSection { .. }
+            | UserTask::Search { .. }
+            | UserTask::Store { .. }
+            | UserTask::Expunge { .. }
+            | UserTask::Copy { .. }
+            | UserTask::Append { .. }
+            | UserTask::StageAppend { .. }
+            | UserTask::CommitAppend { .. }
+            | UserTask::Quota
+            | UserTask::OpenMaildrop
+            | UserTask::CommitMaildrop { .. } => false,
+        };
+        disabled && !promised
+    }
+
+    /// Does a task, as far as it can be done now.
+    pub fn run(&mut self, cx: &mut Cx<'_, Effect>, waiting: Waiting) {
+        let Waiting { asker, task, blob } = waiting;
+        match task {
+            UserTask::Deliver(deliver) => self.deliver(cx, asker, deliver, blob),
+            UserTask::ListFolders => self.list_folders(cx, asker),
+            UserTask::CreateFolder { name, special_use } => {
+                self.create_folder(cx, asker, &name, special_use);
+            }
+            UserTask::DeleteFolder { name } => self.delete_folder(cx, asker, &name),
+            UserTask::RenameFolder { from, to } => self.rename_folder(cx, asker, &from, &to),
+            UserTask::Subscribe { name, on } => self.subscribe(cx, asker, name, on),
+            UserTask::Status { names } => self.status(cx, asker, &names),
+            UserTask::OpenFolder { name, mode, known } => {
+                self.open_folder(cx, asker, (name, mode, known));
+            }
+            UserTask::CloseFolder { folder } => self.close_folder(cx, asker, folder),
+            UserTask::Sync { folder, since, expunges_told } => {
+                self.sync(cx, asker, folder, (since, expunges_told));
+            }
+            UserTask::Fetch { folder, uids, want, changed_since } => {
+                self.fetch(cx, asker, folder, (uids, want, changed_since));
+            }
+            UserTask::Vanished { folder, uids, since } => {
+                self.vanished(cx, asker, folder, (uids, since));
+            }
+            UserTask::ReadSection { folder, uid, section, offset, len } => {
+                let wanted = super::section::Wanted { folder, uid, section, offset, len };
+                self.read_section(cx, asker, wanted);
+            }
+            UserTask::Search { folder, criteria } => self.search(cx, asker, folder, criteria),
+            UserTask::Store { folder, uids, change, flags, keywords, unchanged_since } => {
+                let order = super::store::StoreOrder {
+                    folder,
+                    uids,
+                    change,
+                    flags,
+                    keywords,
+                    unchanged_since,
+                };
+                self.store(cx, asker, order);
+            }
+            UserTask::Expunge { folder, uids } => self.expunge(cx, asker, folder, uids),
+            UserTask::Copy { folder, uids, to, remove_source } => {
+                let order = super::copy::CopyOrder { folder, uids, to, remove_source };
+                self.copy(cx, asker, order);
+            }
+            UserTask::Append { to, message } => self.append(cx, asker, (to, message), blob),
+            UserTask::StageAppend { to, pending, message } => {
+                self.stage_append(cx, asker, (to, pending, message), blob);
+            }
+            UserTask::CommitAppend { pending } => self.commit_append(cx, asker, pending),
+            UserTask::DropAppend { pending } => self.drop_append(cx, asker, pending),
+            UserTask::Quota => self.quota(cx, asker),
+            UserTask::OpenMaildrop => self.open_maildrop(cx, asker),
+            UserTask::CommitMaildrop { delete } => self.commit_maildrop(cx, asker, delete),
+            UserTask::ReleaseMaildrop => self.release_maildrop(cx, asker),
+        }
+    }
+
+    /// Goes on with whatever can go on: the end of every step.
+    pub fn pump(&mut self, cx: &mut Cx<'_, Effect>) {
+        self.settle(cx);
+        while self.lost == Lost::No {
+            if self.exclusive == Exclusive::Barrier {
+                // The order at the front waits for this moment, unless it is itself what is under way.
+                if !self.pipeline.is_empty() || !self.pipeline.is_open() {
+                    break;
+                }
+                self.exclusive = Exclusive::Free;
+                match self.contenders.pop_front() {
+                    Some(waiting) => self.run(cx, waiting),
+                    None => continue,
+                }
+            } else if !self.may_write() {
+                break;
+            } else if let Some(parked) = self.parked.take() {
+                self.resume_expunge(cx, *parked);
+            } else if let Some(waiting) = self.blocked.pop_front() {
+                self.run(cx, waiting);
+            } else if self.exclusive == Exclusive::Free && !self.contenders.is_empty() {
+                self.admit_contender(cx);
+            } else {
+                break;
+            }
+        }
+        if self.lost == Lost::No {
+            self.keep_house(cx);
+        }
+    }
+
+    fn admit_contender(&mut self, cx: &mut Cx<'_, Effect>) {
+        let Some(front) = self.contenders.front() else {
+            return;
+        };
+        if class(&front.task) == Class::Barrier && !self.pipeline.is_empty() {
+            self.exclusive = Exclusive::Barrier;
+            return;
+        }
+        if let Some(waiting) = self.contenders.pop_front() {
+            self.run(cx, waiting);
+        }
+    }
+
+    pub fn on_dds(&mut self, cx: &mut Cx<'_, Effect>, token: Token, response: Response) {
+        if let Some(reading) = self.reads.remove(&token) {
+            return self.on_read(cx, reading, response);
+        }
+        let outcome = match response {
+            Response::Wrote(outcome) => outcome,
+            Response::Refused(refusal) => dds::Outcome::Refused(refusal),
+            // No answer to a write: what became of it is not known.
+            Response::Claimed(_)
+            | Response::Got(_)
+            | Response::Scanned { .. }
+            | Response::BlobRead(_)
+            | Response::Absent
+            | Response::Collected { .. } => dds::Outcome::Unknown,
+        };
+        if self.pipeline.on_outcome(token, outcome) == Some(true) {
+            let pause = self.pipeline.pause(self.limits().settle_pause);
+            cx.arm(super::SETTLE_TIMER, pause);
+        }
+    }
+
+    /// Asks the store; the answer finds its way by `reading`.
+    pub fn read(&mut self, cx: &mut Cx<'_, Effect>, request: Request, reading: Reading) {
+        let token = cx.fresh_token();
+        cx.emit(Effect::Dds { token, request });
+        self.reads.insert(token, reading);
+    }
+
+    /// Gets values of this user's route.
+    pub fn get(&mut self, cx: &mut Cx<'_, Effect>, keys: Vec<SortKey>, reading: Reading) {
+        let route = self.context.route.clone();
+        self.read(cx, Request::Get { route, keys }, reading);
+    }
+
+    pub fn on_settle_timer(&mut self, cx: &mut Cx<'_, Effect>) {
+        self.pipeline.ask_again(cx);
+    }
+
+    pub fn on_account(&mut self, cx: &mut Cx<'_, Effect>, facts: AccountFacts) {
+        let disabled = !facts.enabled;
+        self.context.account = Some(facts);
+        if disabled {
+            self.notify_all(cx, Notice::Kicked { reason: "the account was disabled" });
+        }
+    }
+
+    fn notify_all(&mut self, cx: &mut Cx<'_, Effect>, notice: Notice) {
+        let watchers = self.folders.values().flat_map(|folder| folder.watchers.keys());
+        let sessions: BTreeSet<SessionId> = watchers.copied().chain(self.maildrop).collect();
+        for session in sessions {
+            cx.emit(Effect::Notify { session, notice: notice.clone() });
+        }
+    }
+
+    /// Ends: everybody who waits is answered, everybody who watches is told.
+    pub fn abandon(
+        &mut self,
+        cx: &mut Cx<'_, Effect>,
+        notice: Notice,
+        done: Result<UserDone, TaskRefusal>,
+    ) {
+        self.lost = Lost::Yes;
+        self.notify_all(cx, notice);
+        let mut askers: Vec<Asker> = self.pipeline.abandon();
+        let queued = self.blocked.drain(..).chain(self.contenders.drain(..));
+        let queued = queued.chain(self.unfounded.drain(..));
+        askers.extend(queued.map(|waiting| waiting.asker));
+        for folder in self.folders.values_mut() {
+            let loading = folder.waiting_mut().map(std::mem::take).unwrap_or_default();
+            askers.extend(loading.into_iter().map(|waiting| waiting.asker));
+        }
+        for reading in std::mem::take(&mut self.reads).into_values() {
+            askers.extend(reading.into_askers());
+        }
+        askers.extend(self.memory.abandon());
+        askers.extend(self.parked.take().map(|parked| parked.asker));
+        for asker in askers {
+            answer(cx, asker, done.clone());
+        }
+    }
+
+    pub fn on_session_gone(&mut self, cx: &mut Cx<'_, Effect>, session: SessionId) {
+        if self.maildrop == Some(session) {
+            self.maildrop = None;
+        }
+        let folders: Vec<FolderId> = self.folders.keys().copied().collect();
+        for folder in folders {
+            self.unwatch(folder, session);
+            let waiting = self.folders.get_mut(&folder).and_then(Folder::waiting_mut);
+            if let Some(waiting) = waiting {
+                for orphan in waiting.extract_if(.., |waiting| is_own(waiting, session)) {
+                    answer(cx, orphan.asker, Err(TaskRefusal::Unavailable));
+                }
+            }
+        }
+        for queue in [&mut self.contenders, &mut self.blocked] {
+            let (orphans, rest) =
+                std::mem::take(queue).into_iter().partition(|waiting| is_own(waiting, session));
+            *queue = rest;
+            let orphans: VecDeque<Waiting> = orphans;
+            for orphan in orphans {
+                answer(cx, orphan.asker, Err(TaskRefusal::Unavailable));
+            }
+        }
+        self.drop_pending_of(session);
+        if self.is_idle() {
+            cx.arm(IDLE_TIMER, self.limits().idle_after);
+        }
+    }
+}
+
+/// What a session wanted for itself: pointless, or harmful, once it is gone.
+pub fn is_own(waiting: &Waiting, session: SessionId) -> bool {
+    waiting.asker.session == session
+        && matches!(
+            waiting.task,
+            UserTask::OpenFolder { .. }
+                | UserTask::OpenMaildrop
+                | UserTask::CommitMaildrop { .. }
+                | UserTask::StageAppend { .. }
+                | UserTask::CommitAppend { .. }
+                | UserTask::Search { .. }
+                | UserTask::Fetch { .. }
+        )
+}
+
+/// How a task relates to others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Class {
+    /// Changes nothing that is persistent.
+    Read,
+    /// Depends on assigned counters alone.
+    Arrival,
+    /// Depends on committed rows.
+    Change,
+    /// Changes the folder table.
+    Barrier,
+}
+
+fn class(task: &UserTask) -> Class {
+    match task {
+        UserTask::Deliver(_) | UserTask::Append { .. } | UserTask::StageAppend { .. } => {
+            Class::Arrival
+        }
+        UserTask::CreateFolder { .. }
+        | UserTask::DeleteFolder { .. }
+        | UserTask::RenameFolder { .. } => Class::Barrier,
+        UserTask::Subscribe { .. }
+        | UserTask::Store { .. }
+        | UserTask::Expunge { .. }
+        | UserTask::Copy { .. }
+        | UserTask::CommitAppend { .. }
+        | UserTask::DropAppend { .. }
+        | UserTask::CommitMaildrop { .. } => Class::Change,
+        UserTask::ListFolders
+        | UserTask::Status { .. }
+        | UserTask::OpenFolder { .. }
+        | UserTask::CloseFolder { .. }
+        | UserTask::Sync { .. }
+        | UserTask::Fetch { .. }
+        | UserTask::Vanished { .. }
+        | UserTask::ReadSection { .. }
+        | UserTask::Search { .. }
+        | UserTask::Quota
+        | UserTask::OpenMaildrop
+        | UserTask::ReleaseMaildrop => Class::Read,
+    }
+}
+
+fn is_change(task: &UserTask) -> bool {
+    class(task) != Class::Read
+}

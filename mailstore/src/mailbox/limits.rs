@@ -1,0 +1,96 @@
+//! Limits of the master of one user. Bytes and counts are chosen so that each value fits the hash table (64 KiB) and each
+//! batch too (1 MiB).
+
+use fsm::Duration;
+
+/// Documented defaults; a simulation shrinks them.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Tasks that wait for the mailbox or a folder to load, or for another change to end. Our choice: more means that the
+    /// store stands still, and then an early answer is better.
+    pub waiting_tasks_max: usize,
+    /// Batches under way. `dds::Limits::window_batches_max` is 256; the rest is room for those to be sent again.
+    pub batches_in_flight_max: usize,
+    /// Folders of a user. All records of a rename fit one batch: 2,000 times (255 bytes of name + 60).
+    pub folders_max: usize,
+    /// Subscriptions of a user, existing folders or not.
+    pub subscriptions_max: usize,
+    /// Messages of a folder. Our choice: their rows take 64 MB of memory.
+    pub folder_messages_max: u32,
+    /// Keywords of a folder. `protocols.md`; one bit each in [`crate::face::Flags::keywords`].
+    pub keywords_max: usize,
+    /// Rows of a chunk in memory and of a segment in the store: 512 rows encode to 47 KiB at the very most.
+    pub chunk_rows_max: usize,
+    /// Rows shown by one batch without staging them first: 8,192 rows encode to 720 KiB at the very most.
+    pub batch_rows_max: usize,
+    /// Bytes a batch of housekeeping grows to. `dds::Limits::batch_bytes_max` is 1 MiB.
+    pub batch_bytes_max: usize,
+    /// Messages of one pending set (MULTIAPPEND).
+    pub pending_rows_max: usize,
+    /// Pending sets of a user that are open at once.
+    pub pending_sets_max: usize,
+    /// Staged messages that may be under way unanswered for one pending set.
+    pub staged_ahead_max: usize,
+    /// Log entries of a folder before they are folded into segments; for large folders a sixteenth of its messages, up to
+    /// `fold_entries_most`.
+    pub fold_entries: u32,
+    /// See `fold_entries`.
+    pub fold_entries_most: u32,
+    /// Vanished records kept per folder; older ones are answered from what the client names (RFC 7162 3.2.10.1).
+    pub vanished_entries_max: usize,
+    /// UID ranges kept per folder in vanished records.
+    pub vanished_ranges_max: usize,
+    /// How long (delivery id, recipient) is remembered. Design section 5.
+    pub delivery_memory: Duration,
+    /// Deliveries remembered in memory; beyond it each delivery costs one more look-up.
+    pub delivery_memory_entries_max: usize,
+    /// What a blob's life is extended by before metadata refers to it; sweeps come far more often.
+    pub blob_life: Duration,
+    /// First pause before an unknown outcome is asked again; doubled up to 64 times that.
+    pub settle_pause: Duration,
+    /// Bodies removed by one batch.
+    pub removals_per_batch: usize,
+    /// Bytes of envelopes, structures and search columns kept in memory.
+    pub column_cache_bytes: usize,
+    /// Bytes of folder rows kept in memory while nobody watches them.
+    pub index_bytes_max: usize,
+    /// Messages whose bodies one match job reads.
+    pub match_bodies_max: usize,
+    /// Quiet time after which the machine says that it may be dropped.
+    pub idle_after: Duration,
+    /// Messages of one slice of an EXPUNGE: its records fit one batch.
+    pub expunge_slice: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            waiting_tasks_max: 4096,
+            batches_in_flight_max: 128,
+            folders_max: 2_000,
+            subscriptions_max: 4_000,
+            folder_messages_max: 1_000_000,
+            keywords_max: 128,
+            chunk_rows_max: 512,
+            batch_rows_max: 8_192,
+            batch_bytes_max: 768 * 1024,
+            pending_rows_max: 100_000,
+            pending_sets_max: 64,
+            staged_ahead_max: 32,
+            fold_entries: 256,
+            fold_entries_most: 4_096,
+            vanished_entries_max: 4_096,
+            vanished_ranges_max: 65_536,
+            delivery_memory: Duration::from_secs(7 * 86_400),
+            delivery_memory_entries_max: 262_144,
+            blob_life: Duration::from_secs(14 * 86_400),
+            settle_pause: Duration::from_millis(10),
+            removals_per_batch: 512,
+            column_cache_bytes: 32 * 1024 * 1024,
+            index_bytes_max: 64 * 1024 * 1024,
+            match_bodies_max: 256,
+            idle_after: Duration::from_secs(60),
+            expunge_slice: 65_536,
+        }
+    }
+}

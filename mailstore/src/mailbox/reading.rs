@@ -1,0 +1,146 @@
+//! Reads under way, and where each answer goes.
+
+use super::change::{Asker, MemoryKey};
+use super::core::Core;
+use super::fetch::FetchJob;
+use super::format::{Remembered, keys};
+use super::load::{got, scan_request, scanned};
+use super::machine::Effect;
+use super::pipeline::refusal_of;
+use super::section::SectionJob;
+use super::{BlobLife, Waiting, answer};
+use crate::face::{Deliver, FolderId, FolderName, TaskRefusal, UserDone};
+use dds::{Outcome, Response};
+use fsm::Cx;
+
+/// What a read is for.
+#[derive(Debug)]
+pub enum Reading {
+    /// A page of a folder's rows.
+    Folder(FolderId),
+    /// A page of the delivery memory.
+    Memory,
+    /// Where a repeated delivery went.
+    Remembered {
+        key: MemoryKey,
+        deliver: Box<Deliver>,
+        asker: Asker,
+    },
+    /// A blob's life is extended before metadata refers to it.
+    Blob(Box<Waiting>),
+    /// Columns of a FETCH page.
+    Columns(Box<FetchJob>),
+    Section(Box<SectionJob>),
+    /// Condemned messages' columns, references of an orphaned pending set, columns to pack.
+    House,
+}
+
+impl Reading {
+    /// Who waits for it.
+    #[must_use]
+    pub fn into_askers(self) -> Vec<Asker> {
+        match self {
+            // Those who wait for a folder or the memory stand in its queue.
+            Self::Folder(_) | Self::Memory | Self::House => Vec::new(),
+            Self::Remembered { asker, .. } => vec![asker],
+            Self::Blob(waiting) => vec![waiting.asker],
+            Self::Columns(job) => vec![job.asker],
+            Self::Section(job) => vec![job.asker],
+        }
+    }
+}
+
+impl Core {
+    /// An answer to a read.
+    pub fn on_read(&mut self, cx: &mut Cx<'_, Effect>, reading: Reading, response: Response) {
+        match reading {
+            Reading::Folder(id) => self.on_folder_page(cx, id, response),
+            Reading::Memory => self.on_memory_page(cx, response),
+            Reading::Remembered { key, deliver, asker } => {
+                self.on_remembered(cx, (key, deliver, asker), response);
+            }
+            Reading::Blob(waiting) => self.on_renewed(cx, *waiting, &response),
+            Reading::Columns(job) => self.on_columns(cx, job, response),
+            Reading::Section(job) => self.on_section(cx, job, response),
+            Reading::House => self.on_house_read(cx, response),
+        }
+    }
+
+    fn on_memory_page(&mut self, cx: &mut Cx<'_, Effect>, response: Response) {
+        let (entries, more) = match scanned(response) {
+            Ok(page) => page,
+            Err(refusal) => {
+                for waiting in self.memory.failed() {
+                    answer(cx, waiting.asker, Err(refusal));
+                }
+                return;
+            }
+        };
+        for entry in &entries {
+            // A key that is none can't be that of a delivery either.
+            if let Ok(parts) = keys::parse_memory(&entry.key) {
+                self.memory.load(parts);
+            }
+        }
+        match entries.last().filter(|_| more) {
+            Some(last) => {
+                let (from, to) = (keys::next(&last.key), keys::memory_from(0).1);
+                let request = scan_request(&self.context.route, from, to);
+                self.read(cx, request, Reading::Memory);
+            }
+            None => {
+                for waiting in self.memory.loaded() {
+                    self.on_task(cx, waiting);
+                }
+            }
+        }
+    }
+
+    fn on_remembered(
+        &mut self,
+        cx: &mut Cx<'_, Effect>,
+        (key, deliver, asker): (MemoryKey, Box<Deliver>, Asker),
+        response: Response,
+    ) {
+        let values = match got(response) {
+            Ok(values) => values,
+            Err(refusal) => return answer(cx, asker, Err(refusal)),
+        };
+        match values.into_iter().next().flatten() {
+            Some(value) => match Remembered::decode(&value) {
+                Ok(remembered) => {
+                    let folder = self.folders.get(&remembered.folder);
+                    let name = folder.map_or_else(FolderName::inbox, |folder| folder.name.clone());
+                    let done = UserDone::Delivered { folder: name, uid: remembered.uid };
+                    answer(cx, asker, Ok(done));
+                }
+                Err(damaged) => answer(cx, asker, Err(damaged.into())),
+            },
+            // Another delivery has the same hash: this one is new after all.
+            None => {
+                self.memory.forget(&key);
+                let task = crate::face::UserTask::Deliver(*deliver);
+                self.on_task(cx, Waiting { asker, task, blob: BlobLife::AsFound });
+            }
+        }
+    }
+
+    fn on_renewed(&mut self, cx: &mut Cx<'_, Effect>, waiting: Waiting, response: &Response) {
+        let refusal = match response {
+            Response::Wrote(Outcome::Committed { .. }) => {
+                return self.on_task(cx, Waiting { blob: BlobLife::Renewed, ..waiting });
+            }
+            Response::Wrote(Outcome::Refused(refusal)) | Response::Refused(refusal) => {
+                refusal_of(refusal)
+            }
+            Response::Wrote(Outcome::Unknown)
+            | Response::Claimed(_)
+            | Response::Got(_)
+            | Response::Scanned { .. }
+            | Response::BlobRead(_)
+            | Response::Absent
+            | Response::Collected { .. } => TaskRefusal::Unavailable,
+        };
+        answer(cx, waiting.asker, Err(refusal));
+    }
+}

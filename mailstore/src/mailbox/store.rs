@@ -1,0 +1,187 @@
+//! STORE: which messages change, and what they change to (RFC 9051 6.4.6, RFC 7162 3.1.3).
+
+use super::change::{Asker, Change, Flagging};
+use super::core::Core;
+use super::format::{LogEntry, keys, split_uids};
+use super::index::changed;
+use super::machine::Effect;
+use super::{BlobLife, Waiting, answer, fail};
+use crate::face::{
+    FlagChange, Flags, FolderId, Keyword, ModSeq, Stored, SystemFlag, SystemFlags, UidSet,
+    UserDone, UserError, UserTask,
+};
+use dds::Op;
+use fsm::Cx;
+use std::sync::Arc;
+
+/// A STORE.
+#[derive(Debug)]
+pub struct StoreOrder {
+    pub folder: FolderId,
+    pub uids: UidSet,
+    pub change: FlagChange,
+    pub flags: SystemFlags,
+    pub keywords: Vec<Keyword>,
+    pub unchanged_since: Option<ModSeq>,
+}
+
+impl StoreOrder {
+    fn into_task(self) -> UserTask {
+        UserTask::Store {
+            folder: self.folder,
+            uids: self.uids,
+            change: self.change,
+            flags: self.flags,
+            keywords: self.keywords,
+            unchanged_since: self.unchanged_since,
+        }
+    }
+}
+
+/// Which messages a STORE changes, and how the counts change with them.
+#[derive(Debug, Default)]
+struct Judged {
+    changed: UidSet,
+    modified: UidSet,
+    unseen: i64,
+    deleted: i64,
+    deleted_bytes: i64,
+}
+
+impl Core {
+    pub fn store(&mut self, cx: &mut Cx<'_, Effect>, asker: Asker, order: StoreOrder) {
+        let id = order.folder;
+        let loaded = self.folders.get(&id).is_some_and(|folder| folder.loaded().is_some());
+        if !loaded {
+            let waiting = Waiting { asker, task: order.into_task(), blob: BlobLife::AsFound };
+            self.when_loaded(cx, id, waiting);
+            return;
+        }
+        let mut ops = Vec::with_capacity(4);
+        let bits = match self.store_bits(&order, &mut ops) {
+            Ok(bits) => bits,
+            Err(error) => return fail(cx, asker, error),
+        };
+        let flags = Flags { system: order.flags, keywords: bits };
+        let Some(folder) = self.folders.get(&id) else {
+            return fail(cx, asker, UserError::NoSuchFolder);
+        };
+        let judged = judge(folder, &order, flags);
+        if judged.changed.is_empty() {
+            // Nothing changes, so that no MODSEQ is spent. A keyword that nobody bears is forgotten again.
+            let stored = Stored {
+                mod_seq: folder.committed.mod_seq,
+                changed: UidSet::new(),
+                modified: judged.modified,
+                keywords: Arc::clone(&folder.keywords),
+            };
+            self.forget_new_keywords(id, &ops);
+            return answer(cx, asker, Ok(UserDone::Stored(stored)));
+        }
+        self.store_now(cx, asker, (order, flags), judged, ops);
+    }
+
+    /// The bits of the keywords named. Removing one that the folder does not know makes no entry for it.
+    fn store_bits(&mut self, order: &StoreOrder, ops: &mut Vec<Op>) -> Result<u128, UserError> {
+        match order.change {
+            FlagChange::Add | FlagChange::Replace => {
+                self.assign_keywords(order.folder, &order.keywords, ops)
+            }
+            FlagChange::Remove => {
+                let folder = self.folders.get(&order.folder).ok_or(UserError::NoSuchFolder)?;
+                let bits = order.keywords.iter().filter_map(|keyword| folder.keyword_bit(keyword));
+                Ok(bits.fold(0, |bits, bit| bits | 1_u128 << bit))
+            }
+        }
+    }
+
+    fn forget_new_keywords(&mut self, id: FolderId, ops: &[Op]) {
+        if let Some(folder) = self.folders.get_mut(&id)
+            && !ops.is_empty()
+            && self.pipeline.is_empty()
+        {
+            folder.keywords_assigned.truncate(folder.keywords.len());
+            folder.assigned.keywords = folder.committed.keywords;
+            folder.assigned.keywords_mod_seq = folder.committed.keywords_mod_seq;
+        }
+    }
+
+    fn store_now(
+        &mut self,
+        cx: &mut Cx<'_, Effect>,
+        asker: Asker,
+        (order, flags): (StoreOrder, Flags),
+        judged: Judged,
+        mut ops: Vec<Op>,
+    ) {
+        let mod_seq = self.next_mod_seq();
+        let id = order.folder;
+        let Some(folder) = self.folders.get_mut(&id) else {
+            return;
+        };
+        for (part, uids) in (0_u16..).zip(split_uids(&judged.changed)) {
+            let entry = LogEntry::Flagged { change: order.change, flags, uids };
+            ops.push(Op::Put { key: keys::log(id, mod_seq, part), value: entry.encode() });
+            folder.assigned.log_entries = folder.assigned.log_entries.saturating_add(1);
+        }
+        let header = &mut folder.assigned;
+        let apply = |count: u32, by: i64| {
+            u32::try_from(i64::from(count).saturating_add(by).max(0)).unwrap_or(u32::MAX)
+        };
+        header.unseen = apply(header.unseen, judged.unseen);
+        header.deleted = apply(header.deleted, judged.deleted);
+        header.deleted_bytes = header.deleted_bytes.saturating_add_signed(judged.deleted_bytes);
+        header.mod_seq = mod_seq;
+        let header = *header;
+        ops.push(Op::Put { key: keys::of_folder(keys::HEADER, id), value: header.encode() });
+        let stored = Stored {
+            mod_seq,
+            changed: judged.changed,
+            modified: judged.modified,
+            keywords: Arc::from([]),
+        };
+        let flagging = Flagging { folder: id, header, change: order.change, flags, stored, asker };
+        self.hold_exclusive();
+        self.pipeline.submit(cx, ops, Change::Flagged(Box::new(flagging)));
+    }
+
+    /// Flags changed.
+    pub fn flagged(&mut self, cx: &mut Cx<'_, Effect>, flagging: Flagging) {
+        let Flagging { folder: id, header, change, flags, mut stored, asker } = flagging;
+        self.release_exclusive();
+        if let Some(folder) = self.folders.get_mut(&id) {
+            folder.commit_header(header, |recent| recent);
+            folder.show_flags(&stored.changed, (change, flags), stored.mod_seq);
+            stored.keywords = Arc::clone(&folder.keywords);
+        }
+        answer(cx, asker, Ok(UserDone::Stored(stored)));
+        self.notify_changed(cx, id);
+    }
+}
+
+fn judge(folder: &super::folder::Folder, order: &StoreOrder, flags: Flags) -> Judged {
+    let mut judged = Judged::default();
+    let Some(index) = folder.loaded() else {
+        return judged;
+    };
+    for (meta, rows) in index.rows_in(&order.uids) {
+        // RFC 7162 3.1.3: judged per message; what changed since is left alone and reported.
+        if order.unchanged_since.is_some_and(|since| meta.mod_seq > since) {
+            judged.modified.insert(meta.uid);
+            continue;
+        }
+        let before = rows.flags_of(meta);
+        let after = changed(before, order.change, flags);
+        if after == before {
+            continue;
+        }
+        judged.changed.insert(meta.uid);
+        let step = |flag: SystemFlag| {
+            i64::from(after.system.has(flag)) - i64::from(before.system.has(flag))
+        };
+        judged.unseen -= step(SystemFlag::Seen);
+        judged.deleted += step(SystemFlag::Deleted);
+        judged.deleted_bytes += step(SystemFlag::Deleted) * i64::from(meta.bytes);
+    }
+    judged
+}

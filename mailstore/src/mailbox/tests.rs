@@ -1,0 +1,4 @@
+//! The master driven by hand: tasks in, answers out, over a hash table in memory that can fail, forget and crash.
+
+mod basics;
+mod world;
