@@ -8,6 +8,7 @@
 )]
 #![allow(dead_code, unused_imports, reason = "parts that the service wires up land one by one")]
 
+mod admin;
 mod cli;
 mod config;
 mod control;

@@ -6,7 +6,7 @@
 mod pool;
 mod scheme;
 
-pub use pool::{HashDone, HashJob, HashKind, HashOutcome, HashPool, PoolBusy};
+pub use pool::{Answer, HashDone, HashJob, HashKind, HashOutcome, HashPool, PoolBusy};
 pub use scheme::{Argon2Cost, SchemeError, StoredHash, needs_upgrade};
 
 use zeroize::Zeroizing;

@@ -61,6 +61,16 @@ pub struct PoolBusy(pub HashJob);
 
 type Callback = dyn Fn(HashDone) + Send + Sync;
 
+/// Where one answer goes when it is not for the callback of the pool.
+pub type Answer = Box<dyn FnOnce(HashOutcome) + Send>;
+
+/// A job in the queue.
+struct Queued {
+    at: Instant,
+    job: HashJob,
+    answer: Option<Answer>,
+}
+
 /// The threads and their queue. Dropping it ends the threads after the job each has in hand.
 pub struct HashPool {
     shared: Arc<Shared>,
@@ -80,7 +90,7 @@ struct Shared {
 
 #[derive(Default)]
 struct Queue {
-    by_peer: BTreeMap<PeerKey, VecDeque<(Instant, HashJob)>>,
+    by_peer: BTreeMap<PeerKey, VecDeque<Queued>>,
     /// Peers with jobs, in order of their turns.
     turns: VecDeque<PeerKey>,
     waiting: usize,
@@ -145,6 +155,19 @@ impl HashPool {
     /// # Errors
     /// [`PoolBusy`] when the queue, or the peer's half of it, is full.
     pub fn submit(&self, job: HashJob) -> Result<(), PoolBusy> {
+        self.push(job, None).map_err(|(busy, _)| busy)
+    }
+
+    /// Like `submit`, for one who wants the answer himself, on the thread that hashed: `answer` must not block.
+    ///
+    /// # Errors
+    /// [`PoolBusy`], and `answer` unused.
+    pub fn submit_to(&self, job: HashJob, answer: Answer) -> Result<(), (PoolBusy, Answer)> {
+        self.push(job, Some(answer))
+            .map_err(|(busy, answer)| (busy, answer.expect("what was given comes back")))
+    }
+
+    fn push(&self, job: HashJob, answer: Option<Answer>) -> Result<(), (PoolBusy, Option<Answer>)> {
         let shared = &self.shared;
         let mut queue = shared.lock();
         let peer = PeerKey::of(job.peer);
@@ -152,9 +175,9 @@ impl HashPool {
         if queue.waiting >= shared.queue_max || of_peer >= (shared.queue_max / 2).max(1) {
             drop(queue);
             shared.stats.refusals.fetch_add(1, Ordering::Relaxed);
-            return Err(PoolBusy(job));
+            return Err((PoolBusy(job), answer));
         }
-        queue.push(peer, job);
+        queue.push(peer, Queued { at: Instant::now(), job, answer });
         drop(queue);
         shared.filled.notify_one();
         Ok(())
@@ -204,16 +227,16 @@ impl Drop for HashPool {
 }
 
 impl Queue {
-    fn push(&mut self, peer: PeerKey, job: HashJob) {
+    fn push(&mut self, peer: PeerKey, queued: Queued) {
         let jobs = self.by_peer.entry(peer).or_default();
         if jobs.is_empty() {
             self.turns.push_back(peer);
         }
-        jobs.push_back((Instant::now(), job));
+        jobs.push_back(queued);
         self.waiting += 1;
     }
 
-    fn pop(&mut self) -> Option<(Instant, HashJob)> {
+    fn pop(&mut self) -> Option<Queued> {
         let peer = self.turns.pop_front()?;
         let jobs = self.by_peer.get_mut(&peer)?;
         let job = jobs.pop_front()?;
@@ -235,19 +258,22 @@ impl Shared {
 
     fn run(&self) {
         let mut memory = Vec::new();
-        while let Some((queued, job)) = self.next(&mut memory) {
+        while let Some(Queued { at, job, answer }) = self.next(&mut memory) {
             let begun = Instant::now();
-            self.stats.wait.record(begun.duration_since(queued));
+            self.stats.wait.record(begun.duration_since(at));
             let id = job.id;
             let outcome = self.work(job.kind, &mut memory);
             self.stats.service.record(begun.elapsed());
             self.stats.processed.fetch_add(1, Ordering::Relaxed);
-            (self.done)(HashDone { id, outcome });
+            match answer {
+                Some(answer) => answer(outcome),
+                None => (self.done)(HashDone { id, outcome }),
+            }
         }
     }
 
     /// The next job; `None` when the pool stops. Memory is given back before a wait: an idle pool holds none.
-    fn next(&self, memory: &mut Vec<Block>) -> Option<(Instant, HashJob)> {
+    fn next(&self, memory: &mut Vec<Block>) -> Option<Queued> {
         let mut queue = self.lock();
         loop {
             if queue.stopped {
@@ -326,7 +352,7 @@ mod tests {
             let job = job(id, peer);
             queue.push(PeerKey::of(job.peer), job);
         }
-        let order: Vec<u64> = std::iter::from_fn(|| queue.pop()).map(|(_, job)| job.id).collect();
+        let order: Vec<u64> = std::iter::from_fn(|| queue.pop()).map(|it| it.job.id).collect();
         assert_eq!(order, [1, 4, 2, 3]);
         assert!(queue.by_peer.is_empty() && queue.turns.is_empty() && queue.waiting == 0);
     }

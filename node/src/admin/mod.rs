@@ -1,0 +1,19 @@
+//! The admin server: gRPC for operators, and `/metrics`, `/healthz`, `/readyz` over plain HTTP on the same address.
+//!
+//! Calls carry the token of `DATA/admin.token`; the HTTP pages are for monitors and carry none. Off loopback everything goes over
+//! TLS. The server knows the node only as [`Control`].
+
+#[allow(clippy::all, missing_debug_implementations, reason = "made from the .proto file")]
+#[rustfmt::skip]
+pub mod api;
+mod directory;
+mod export;
+mod import;
+mod own_session;
+mod report;
+mod server;
+mod service;
+mod token;
+
+pub use server::{AdminServer, serve};
+pub use token::{ADDRESS_FILE, TOKEN_FILE, Token, write_address};

@@ -1,0 +1,125 @@
+//! Reports of the node to messages of the API.
+
+use super::api;
+use crate::control::{
+    CheckReport, Latency, NodeState, SessionReport, SpaceState, StageReport, StatusReport,
+    StoreReport,
+};
+
+pub fn status(report: StatusReport) -> api::StatusReply {
+    let state = match report.state {
+        NodeState::Starting => "starting",
+        NodeState::Ready => "ready",
+        NodeState::Draining => "draining",
+        NodeState::Failed => "failed",
+    };
+    let listener = |it: crate::control::ListenerReport| api::Listener {
+        name: it.name,
+        address: it.address,
+        connections: it.connections,
+        accepted: it.accepted,
+        refused: it.refused,
+    };
+    let partitions = report.partitions;
+    api::StatusReply {
+        node: report.node,
+        version: report.version,
+        cluster: report.cluster,
+        state: state.to_owned(),
+        pid: report.pid,
+        uptime_seconds: report.uptime_seconds,
+        data: report.data.display().to_string(),
+        sync: report.sync,
+        listeners: report.listeners.into_iter().map(listener).collect(),
+        stages: report.stages.into_iter().map(stage).collect(),
+        store: Some(store(report.store)),
+        partitions: Some(api::Partitions {
+            count: partitions.count,
+            awake: partitions.awake,
+            under_replicated: partitions.under_replicated,
+            unavailable: partitions.unavailable,
+        }),
+        sessions: report.sessions,
+        users_loaded: report.users_loaded,
+        accounts: report.accounts,
+        deliveries_pending: report.deliveries_pending,
+    }
+}
+
+fn latency(it: Latency) -> api::Latency {
+    api::Latency {
+        count: it.count,
+        sum_us: it.sum_us,
+        p50_us: it.p50_us,
+        p99_us: it.p99_us,
+        max_us: it.max_us,
+    }
+}
+
+fn stage(it: StageReport) -> api::Stage {
+    api::Stage {
+        name: it.name,
+        depth: it.depth,
+        depth_max: it.depth_max,
+        wait: Some(latency(it.wait)),
+        service: Some(latency(it.service)),
+        processed: it.processed,
+        batches: it.batches,
+        wakes: it.wakes,
+        hops: it.hops,
+        refusals: it.refusals,
+    }
+}
+
+fn store(it: StoreReport) -> api::Store {
+    let space = match it.space {
+        SpaceState::Ample => "ample",
+        SpaceState::Low => "low",
+        SpaceState::Exhausted => "exhausted",
+    };
+    api::Store {
+        groups: it.groups,
+        batches: it.batches,
+        syncs: it.syncs,
+        bytes_written: it.bytes_written,
+        sync_time: Some(latency(it.sync_time)),
+        disk_bytes_used: it.disk_bytes_used,
+        disk_bytes_free: it.disk_bytes_free,
+        cache_bytes: it.cache_bytes,
+        memtable_bytes: it.memtable_bytes,
+        memory_hits: it.memory_hits,
+        memory_misses: it.memory_misses,
+        space: space.to_owned(),
+        errors: it.errors,
+    }
+}
+
+pub fn session(it: SessionReport) -> api::Session {
+    api::Session {
+        session: it.session,
+        protocol: it.protocol.name().to_owned(),
+        ip: it.ip.to_string(),
+        account: it.account,
+        tls: it.tls,
+        connected_seconds: it.connected_seconds,
+        idle_seconds: it.idle_seconds,
+        bytes_in: it.bytes_in,
+        bytes_out: it.bytes_out,
+    }
+}
+
+pub fn check(report: CheckReport) -> api::CheckReport {
+    let finding = |it: crate::control::Finding| api::Finding {
+        thing: it.thing,
+        reason: it.reason,
+        next_step: it.next_step,
+    };
+    api::CheckReport {
+        entries: report.entries,
+        bytes: report.bytes,
+        users: report.users,
+        messages: report.messages,
+        blobs: report.blobs,
+        findings: report.findings.into_iter().map(finding).collect(),
+    }
+}

@@ -1,0 +1,356 @@
+//! The calls of the admin API.
+
+use super::api::{self, admin_server::Admin};
+use super::own_session::{OwnSession, status_of, unexpected};
+use super::{directory, export, import, report};
+use crate::control::{Control, Kick, Progress};
+use crate::passwords::HashPool;
+use mailstore::face::{AdminDone, AdminTask, SessionId};
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokio::sync::mpsc;
+use tokio_stream::StreamExt;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+/// Replies of a stream that may wait for the client.
+const STREAM_REPLIES_MAX: usize = 16;
+/// Lines of an account import that are hashed at once, at most.
+const IMPORTED_AT_ONCE: usize = 8;
+
+pub type Replies<T> = ReceiverStream<Result<T, Status>>;
+
+#[derive(Clone)]
+pub struct Service {
+    control: Arc<dyn Control>,
+    hashes: Arc<HashPool>,
+}
+
+impl Service {
+    pub fn new(control: Arc<dyn Control>, hashes: Arc<HashPool>) -> Self {
+        Self { control, hashes }
+    }
+
+    fn session(&self) -> OwnSession {
+        OwnSession::open(&self.control)
+    }
+
+    async fn done(&self, task: AdminTask) -> Result<Response<api::Done>, Status> {
+        directory::done(&self.session(), task).await?;
+        Ok(Response::new(api::Done {}))
+    }
+
+    async fn import_account(&self, request: api::AccountImportRequest) -> api::AccountImportReply {
+        let add = async {
+            let phc = directory::stored_form(&self.hashes, &request.secret).await?;
+            let task = AdminTask::AccountAdd { address: request.address, phc };
+            directory::done(&self.session(), task).await
+        };
+        let refused = add.await.err().map(|status| status.message().to_owned());
+        api::AccountImportReply { line: request.line, refused }
+    }
+}
+
+/// Sends progress to the client, as far as it keeps up.
+fn progress_to<T: Send + 'static>(
+    to: &mpsc::Sender<Result<T, Status>>,
+    wrap: impl Fn(api::Progress) -> T + Send + Sync + 'static,
+) -> Progress {
+    let to = to.clone();
+    Arc::new(move |done, total| {
+        // A client that is slow to read misses a step of the bar, nothing else.
+        let _ = to.try_send(Ok(wrap(api::Progress { done, total })));
+    })
+}
+
+#[tonic::async_trait]
+impl Admin for Service {
+    type AccountImportStream = Replies<api::AccountImportReply>;
+    type ImportStream = Replies<api::ImportReply>;
+    type ExportStream = Replies<api::ExportReply>;
+    type CheckStream = Replies<api::CheckReply>;
+    type BackupStream = Replies<api::BackupReply>;
+
+    async fn domain_add(
+        &self,
+        request: Request<api::DomainAddRequest>,
+    ) -> Result<Response<api::Done>, Status> {
+        self.done(AdminTask::DomainAdd { domain: request.into_inner().domain }).await
+    }
+
+    async fn domain_remove(
+        &self,
+        request: Request<api::DomainRemoveRequest>,
+    ) -> Result<Response<api::Done>, Status> {
+        self.done(AdminTask::DomainRemove { domain: request.into_inner().domain }).await
+    }
+
+    async fn domain_set(
+        &self,
+        request: Request<api::DomainSetRequest>,
+    ) -> Result<Response<api::Done>, Status> {
+        let request = request.into_inner();
+        let session = self.session();
+        for setting in directory::domain_settings(&request)? {
+            let task = AdminTask::DomainSet { domain: request.domain.clone(), setting };
+            directory::done(&session, task).await?;
+        }
+        Ok(Response::new(api::Done {}))
+    }
+
+    async fn domain_list(
+        &self,
+        _: Request<api::DomainListRequest>,
+    ) -> Result<Response<api::DomainListReply>, Status> {
+        match self.session().order(AdminTask::DomainList).await? {
+            AdminDone::Domains(entries) => {
+                let domains = entries.into_iter().map(directory::domain).collect();
+                Ok(Response::new(api::DomainListReply { domains }))
+            }
+            _ => Err(unexpected()),
+        }
+    }
+
+    async fn alias_add(
+        &self,
+        request: Request<api::AliasAddRequest>,
+    ) -> Result<Response<api::Done>, Status> {
+        let alias = request.into_inner().alias.unwrap_or_default();
+        self.done(AdminTask::AliasAdd { alias: alias.alias, targets: alias.targets }).await
+    }
+
+    async fn alias_remove(
+        &self,
+        request: Request<api::AliasRemoveRequest>,
+    ) -> Result<Response<api::Done>, Status> {
+        self.done(AdminTask::AliasRemove { alias: request.into_inner().alias }).await
+    }
+
+    async fn alias_list(
+        &self,
+        request: Request<api::AliasListRequest>,
+    ) -> Result<Response<api::AliasListReply>, Status> {
+        let domain = request.into_inner().domain;
+        match self.session().order(AdminTask::AliasList { domain }).await? {
+            AdminDone::Aliases(entries) => {
+                let aliases = entries.into_iter().map(directory::alias).collect();
+                Ok(Response::new(api::AliasListReply { aliases }))
+            }
+            _ => Err(unexpected()),
+        }
+    }
+
+    async fn account_add(
+        &self,
+        request: Request<api::AccountAddRequest>,
+    ) -> Result<Response<api::Done>, Status> {
+        let request = request.into_inner();
+        let phc = directory::stored_form(&self.hashes, &request.secret).await?;
+        self.done(AdminTask::AccountAdd { address: request.address, phc }).await
+    }
+
+    async fn account_remove(
+        &self,
+        request: Request<api::AccountRemoveRequest>,
+    ) -> Result<Response<api::Done>, Status> {
+        self.done(AdminTask::AccountRemove { address: request.into_inner().address }).await
+    }
+
+    async fn account_list(
+        &self,
+        request: Request<api::AccountListRequest>,
+    ) -> Result<Response<api::AccountListReply>, Status> {
+        let domain = request.into_inner().domain;
+        match self.session().order(AdminTask::AccountList { domain }).await? {
+            AdminDone::Accounts(entries) => {
+                let accounts = entries.into_iter().map(directory::account).collect();
+                Ok(Response::new(api::AccountListReply { accounts }))
+            }
+            _ => Err(unexpected()),
+        }
+    }
+
+    async fn account_password(
+        &self,
+        request: Request<api::AccountPasswordRequest>,
+    ) -> Result<Response<api::Done>, Status> {
+        let request = request.into_inner();
+        let phc = directory::stored_form(&self.hashes, &request.secret).await?;
+        self.done(AdminTask::AccountPassword { address: request.address, phc }).await
+    }
+
+    async fn account_enable(
+        &self,
+        request: Request<api::AccountEnableRequest>,
+    ) -> Result<Response<api::Done>, Status> {
+        let api::AccountEnableRequest { address, on } = request.into_inner();
+        self.done(AdminTask::AccountEnable { address, on }).await
+    }
+
+    async fn account_set(
+        &self,
+        request: Request<api::AccountSetRequest>,
+    ) -> Result<Response<api::Done>, Status> {
+        let request = request.into_inner();
+        let (session, address) = (self.session(), request.address.clone());
+        for setting in directory::account_settings(request) {
+            let task = AdminTask::AccountSet { address: address.clone(), setting };
+            directory::done(&session, task).await?;
+        }
+        Ok(Response::new(api::Done {}))
+    }
+
+    async fn account_import(
+        &self,
+        request: Request<Streaming<api::AccountImportRequest>>,
+    ) -> Result<Response<Self::AccountImportStream>, Status> {
+        let (to, replies) = mpsc::channel(STREAM_REPLIES_MAX);
+        let (service, mut lines) = (self.clone(), request.into_inner());
+        tokio::spawn(async move {
+            let mut under_way = tokio::task::JoinSet::new();
+            while let Some(Ok(line)) = lines.next().await {
+                if under_way.len() >= IMPORTED_AT_ONCE {
+                    let _ = under_way.join_next().await;
+                }
+                let (service, to) = (service.clone(), to.clone());
+                under_way.spawn(async move {
+                    let reply = service.import_account(line).await;
+                    // The client went away: the account is made all the same.
+                    let _ = to.send(Ok(reply)).await;
+                });
+            }
+            while under_way.join_next().await.is_some() {}
+        });
+        Ok(Response::new(ReceiverStream::new(replies)))
+    }
+
+    async fn session_list(
+        &self,
+        _: Request<api::SessionListRequest>,
+    ) -> Result<Response<api::SessionListReply>, Status> {
+        let sessions = self.control.sessions().await.map_err(|error| status_of(&error))?;
+        let sessions = sessions.into_iter().map(report::session).collect();
+        Ok(Response::new(api::SessionListReply { sessions }))
+    }
+
+    async fn session_kick(
+        &self,
+        request: Request<api::SessionKickRequest>,
+    ) -> Result<Response<api::SessionKickReply>, Status> {
+        use api::session_kick_request::Whom;
+        let whom = match request.into_inner().whom {
+            Some(Whom::Session(session)) => Kick::Session(SessionId(session)),
+            Some(Whom::Account(account)) => Kick::Account(account),
+            Some(Whom::Ip(ip)) => Kick::Ip(
+                ip.parse().map_err(|_| Status::invalid_argument(format!("{ip}: no address")))?,
+            ),
+            None => return Err(Status::invalid_argument("whom to kick is not said")),
+        };
+        let ended = self.control.kick(whom).await.map_err(|error| status_of(&error))?;
+        Ok(Response::new(api::SessionKickReply { ended }))
+    }
+
+    async fn import(
+        &self,
+        request: Request<Streaming<api::ImportRequest>>,
+    ) -> Result<Response<Self::ImportStream>, Status> {
+        let (to, replies) = mpsc::channel(STREAM_REPLIES_MAX);
+        let (session, requests) = (self.session(), request.into_inner());
+        tokio::spawn(async move {
+            if let Err(status) = import::run(session, requests, &to).await {
+                let _ = to.send(Err(status)).await;
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(replies)))
+    }
+
+    async fn export(
+        &self,
+        request: Request<api::ExportRequest>,
+    ) -> Result<Response<Self::ExportStream>, Status> {
+        let session = self.session();
+        let user = session.account(&request.into_inner().account).await?;
+        let (to, replies) = mpsc::channel(STREAM_REPLIES_MAX);
+        tokio::spawn(async move {
+            if let Err(status) = export::run(session, user, &to).await {
+                let _ = to.send(Err(status)).await;
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(replies)))
+    }
+
+    async fn status(
+        &self,
+        _: Request<api::StatusRequest>,
+    ) -> Result<Response<api::StatusReply>, Status> {
+        let mut status = self.control.status().await.map_err(|error| status_of(&error))?;
+        if !status.stages.iter().any(|stage| stage.name == "hash") {
+            status.stages.push(self.hashes.report());
+        }
+        Ok(Response::new(report::status(status)))
+    }
+
+    async fn r#where(
+        &self,
+        request: Request<api::WhereRequest>,
+    ) -> Result<Response<api::WhereReply>, Status> {
+        let accounts = self.session().resolve(&request.into_inner().address).await?;
+        let mut locations = Vec::new();
+        for (account, user) in accounts {
+            let it = self.control.locate(user).await.map_err(|error| status_of(&error))?;
+            locations.push(api::Location {
+                account: account.to_string(),
+                user: format!("{:016x}", user.0),
+                node: it.node,
+                partition: u32::from(it.partition),
+                worker: u32::from(it.worker),
+                loaded: it.loaded,
+                trouble: it.trouble,
+            });
+        }
+        Ok(Response::new(api::WhereReply { locations }))
+    }
+
+    async fn check(
+        &self,
+        _: Request<api::CheckRequest>,
+    ) -> Result<Response<Self::CheckStream>, Status> {
+        use api::check_reply::Step;
+        let (to, replies) = mpsc::channel(STREAM_REPLIES_MAX);
+        let control = Arc::clone(&self.control);
+        tokio::spawn(async move {
+            let wrap = |progress| api::CheckReply { step: Some(Step::Progress(progress)) };
+            let done = control.check(progress_to(&to, wrap)).await;
+            let step = done.map(|done| Some(Step::Report(report::check(done))));
+            let reply = step.map(|step| api::CheckReply { step });
+            let _ = to.send(reply.map_err(|error| status_of(&error))).await;
+        });
+        Ok(Response::new(ReceiverStream::new(replies)))
+    }
+
+    async fn backup(
+        &self,
+        request: Request<api::BackupRequest>,
+    ) -> Result<Response<Self::BackupStream>, Status> {
+        use api::backup_reply::Step;
+        let dir = PathBuf::from(request.into_inner().dir);
+        if !dir.is_absolute() {
+            return Err(Status::invalid_argument("the directory must be absolute"));
+        }
+        let (to, replies) = mpsc::channel(STREAM_REPLIES_MAX);
+        let control = Arc::clone(&self.control);
+        tokio::spawn(async move {
+            let wrap = |progress| api::BackupReply { step: Some(Step::Progress(progress)) };
+            let done = control.backup(dir, progress_to(&to, wrap)).await;
+            let report = |done: crate::control::BackupReport| api::BackupReport {
+                dir: done.dir.display().to_string(),
+                files: done.files,
+                bytes: done.bytes,
+            };
+            let reply =
+                done.map(|done| api::BackupReply { step: Some(Step::Report(report(done))) });
+            let _ = to.send(reply.map_err(|error| status_of(&error))).await;
+        });
+        Ok(Response::new(ReceiverStream::new(replies)))
+    }
+}
