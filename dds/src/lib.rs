@@ -10,6 +10,7 @@
 mod batch;
 mod blob;
 mod chains;
+pub mod contract;
 mod key;
 pub mod layout;
 mod limits;
