@@ -315,6 +315,11 @@ impl Log {
         if judging.token != token {
             return;
         }
+        if self.broken.is_some() {
+            // What it would be judged against never comes to be: its turn comes again when the log is mended.
+            slot.phase = Phase::Open;
+            return;
+        }
         let found = match next {
             Ok(Next::Read(read, get)) => {
                 judging.token = core.read(cx, read, ReadFor::Judging(subject, get));

@@ -1,8 +1,6 @@
 //! What a partition promises to its clients, one promise a test.
 
-mod bench;
-
-use bench::*;
+use crate::bench::*;
 use bytes::Bytes;
 use dds::memory_store::Faults;
 use dds::*;
