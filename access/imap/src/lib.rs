@@ -4,6 +4,8 @@
 //! Absences: nothing here knows of sockets, files, clocks, threads or another protocol.
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "client-model")]
+pub mod client_model;
 pub mod codec;
 mod session;
 

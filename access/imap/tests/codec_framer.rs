@@ -242,6 +242,11 @@ fn too_long() {
     client.extend(std::iter::repeat_n(b'x', 100));
     client.extend(b"\r\nb NOOP\r\n");
     assert_eq!(told_within(32, &client), ["a TOO LONG 0", "b Noop"]);
+    // A tag that is longer than all that may be collected is none.
+    assert_eq!(
+        told_within(32, format!("{} NOOP\r\n", "a".repeat(40)).as_bytes()),
+        ["* TOO LONG 0"]
+    );
     // The end of a dropped line still counts.
     let mut client = b"a NOOP ".to_vec();
     client.extend(std::iter::repeat_n(b'x', 100));

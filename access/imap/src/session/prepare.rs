@@ -6,7 +6,7 @@ use super::reply::Reply;
 use super::shared::Turn;
 use super::sync::{How, Sync, SyncStep};
 use super::view::ExpungeRule;
-use crate::codec::{CommandBody, Tag};
+use crate::codec::{CommandBody, StoreCommand, Tag};
 use fsm::Token;
 use mailstore::face::{Completion, TaskRefusal};
 
@@ -34,7 +34,7 @@ impl Prepare {
             SyncStep::Wait(sync) => {
                 Outcome::Wait(Job::Prepare(Box::new(Self { tag, command, sync })))
             }
-            SyncStep::Done(_) => dispatch::begin(turn, &tag, command),
+            SyncStep::Done(_) => dispatch::begin(turn, &tag, spoken(command)),
             SyncStep::Failed => Outcome::AnswerAtOnce(Reply::refused(TaskRefusal::Unavailable)),
             SyncStep::Bye(reason) => Outcome::Bye(reason),
         }
@@ -59,5 +59,13 @@ impl Prepare {
         let Self { tag, command, sync } = *self;
         let step = sync.on_drained(turn);
         Self::on_step(turn, (tag, command), step)
+    }
+}
+
+/// Flags were told in this command already: a client could not know whether a silent STORE came before them or after.
+fn spoken(command: CommandBody) -> CommandBody {
+    match command {
+        CommandBody::Store(store) => CommandBody::Store(StoreCommand { silent: false, ..store }),
+        other => other,
     }
 }

@@ -104,8 +104,12 @@ impl Sync {
             (Stage::Syncing { token: awaited }, completion) if *awaited == token => {
                 match completion {
                     Completion::User(UserDone::Synced(diff)) => self.on_diff(turn, &diff),
+                    // A master that does not know this session: whether the folder is gone shows when it is opened.
                     Completion::User(UserDone::Failed(UserError::NoSuchFolder)) => {
-                        SyncStep::Bye("the selected mailbox was deleted")
+                        if let Some(view) = turn.shared.view_mut() {
+                            view.news = News::MasterLost;
+                        }
+                        Self::start(turn, self.how)
                     }
                     Completion::User(_)
                     | Completion::Directory(_)
