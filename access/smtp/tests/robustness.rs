@@ -301,3 +301,77 @@ proptest! {
         }
     }
 }
+
+/// What may happen to a session, in any order.
+#[derive(Clone, Debug)]
+enum Event {
+    Send(String),
+    Release(usize),
+    Refuse(usize),
+    Pass(u64),
+    ShutDown,
+    PeerClosed,
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    let text = prop_oneof![
+        Just(
+            "MAIL FROM:<>\r\nRCPT TO:<ann@example.org>\r\nRCPT TO:<team@example.org>\r\n"
+                .to_owned()
+        ),
+        Just("DATA\r\n".to_owned()),
+        Just("From: ann.alias@example.org\r\n\r\ntext\r\n.\r\n".to_owned()),
+        Just(format!("BDAT 70000\r\n{}", "x".repeat(70_000))),
+        Just("BDAT 0 LAST\r\n".to_owned()),
+        Just("RSET\r\n".to_owned()),
+        Just("AUTH PLAIN AGFubkBleGFtcGxlLm9yZwBzZWNyZXQ=\r\n".to_owned()),
+    ];
+    prop_oneof![
+        8 => text.prop_map(Event::Send),
+        8 => (0_usize..4).prop_map(Event::Release),
+        1 => (0_usize..4).prop_map(Event::Refuse),
+        1 => (1_u64..200).prop_map(Event::Pass),
+        1 => Just(Event::ShutDown),
+        1 => Just(Event::PeerClosed),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    /// Every 250 for a message stands on a delivery that was done, whatever order things happen in.
+    #[test]
+    fn completions_in_any_order(mode in 0_usize..3, events in prop::collection::vec(event(), 0..40)) {
+        let protocol = [Protocol::Smtp, Protocol::Submission, Protocol::Lmtp][mode];
+        let mut stand = somewhere(protocol, if protocol == Protocol::Submission { 2 } else { 1 });
+        stand.hold = Hold::Everything;
+        let mut done = 0;
+        for event in events {
+            if stand.closed {
+                break;
+            }
+            match event {
+                Event::Send(text) => stand.send(text),
+                Event::Release(at) if at < stand.held.len() => {
+                    stand.held.rotate_left(at);
+                    let is_delivery = matches!(
+                        stand.held[0].1,
+                        Task::User { .. } | Task::Delivery(_)
+                    );
+                    done += usize::from(is_delivery);
+                    stand.release();
+                }
+                Event::Refuse(at) if at < stand.held.len() => {
+                    stand.held.rotate_left(at);
+                    stand.release_with(Completion::Refused(TaskRefusal::Unavailable));
+                }
+                Event::Release(_) | Event::Refuse(_) => {}
+                Event::Pass(seconds) => stand.pass(Duration::from_secs(seconds)),
+                Event::ShutDown => stand.input(SessionInput::ShuttingDown),
+                Event::PeerClosed => stand.input(SessionInput::PeerClosed),
+            }
+            prop_assert!(stand.output().matches("queued as").count() <= done * 2);
+            prop_assert!(done > 0 || !stand.output().contains("queued as"));
+        }
+    }
+}

@@ -72,13 +72,13 @@ impl Conversation {
             Err(refusal) => return self.refuse(refusal),
         };
         self.reply(reply::GO_AHEAD);
-        let intake = self.intake(envelope, Framing::Dotted);
+        let intake = self.intake(*envelope, Framing::Dotted);
         self.state = State::Content(Box::new(Content { intake, extent: Extent::ToDot }));
     }
 
-    fn intake(&self, envelope: Box<Envelope>, framing: Framing) -> Intake {
+    fn intake(&self, envelope: Envelope, framing: Framing) -> Intake {
         let framer = Framer::new(framing, self.mode.line_endings());
-        let message = Message::new(*envelope, self.account.clone(), &self.limits);
+        let message = Message::new(envelope, self.account.clone(), &self.limits);
         Intake::new(message, framer)
     }
 
@@ -110,7 +110,7 @@ impl Conversation {
         let intake = match std::mem::replace(&mut self.state, State::Ready) {
             State::BetweenChunks(intake) => *intake,
             State::Envelope(envelope) if !envelope.accepted.is_empty() => {
-                self.intake(envelope, Framing::Counted)
+                self.intake(*envelope, Framing::Counted)
             }
             state => {
                 // RFC 3030 section 2: the octets of a refused chunk are read all the same.
@@ -123,11 +123,11 @@ impl Conversation {
             }
         };
         let extent = Extent::Chunk { left: bytes, last };
-        let content = Box::new(Content { intake, extent });
+        let content = Content { intake, extent };
         if bytes == 0 {
             self.on_content_ended(cx, content);
         } else {
-            self.state = State::Content(content);
+            self.state = State::Content(Box::new(content));
         }
     }
 
@@ -188,15 +188,15 @@ impl Conversation {
                 self.progress = cx.mono();
                 self.content_since = 0;
                 if let State::Content(content) = std::mem::replace(&mut self.state, State::Ready) {
-                    self.on_content_ended(cx, content);
+                    self.on_content_ended(cx, *content);
                 }
                 Advance::Used(used)
             }
         }
     }
 
-    fn on_content_ended(&mut self, cx: &mut Cx<'_, SessionEffect>, content: Box<Content>) {
-        let Content { mut intake, extent } = *content;
+    fn on_content_ended(&mut self, cx: &mut Cx<'_, SessionEffect>, content: Content) {
+        let Content { mut intake, extent } = content;
         if let Extent::Chunk { left: _, last: LastChunk::MoreFollow } = extent {
             match &intake.taking {
                 Taking::Keeping(_) => self.reply(reply::CHUNK_OK),

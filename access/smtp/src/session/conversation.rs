@@ -214,7 +214,10 @@ impl Conversation {
         }
         let quiet = cx.mono().since(self.progress);
         let fruitless = cx.mono().since(self.fruitful) >= self.limits.fruitless;
-        if self.awaits_completion() || matches!(self.state, State::StartingTls) {
+        if matches!(self.state, State::StartingTls) && quiet >= self.limits.idle {
+            // Within a handshake no reply can be understood.
+            self.close(cx);
+        } else if self.awaits_completion() {
             // It is not the client who keeps us waiting.
             cx.arm(IDLE, self.limits.idle);
         } else if quiet >= self.limits.idle || fruitless {
@@ -412,5 +415,16 @@ impl Conversation {
         digest.bytes(&self.out);
         digest.word(u64::from(self.tally.errors));
         digest.word(self.progress.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_idle_conversation_is_small() {
+        // Design section 3: session state under 1 KB, no buffers.
+        assert!(std::mem::size_of::<Conversation>() <= 448);
     }
 }
