@@ -366,7 +366,7 @@ fn judge(model: &mut Model, request: &Request, answer: &Response) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1500, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 1000, ..ProptestConfig::default() })]
 
     #[test]
     fn a_partition_does_one_thing_after_the_other(

@@ -1,0 +1,119 @@
+//! Gets and scans. A read of [`Tier::Memory`] never touches the disk: what is not in memory is a miss.
+
+use crate::RocksStore;
+use bytes::Bytes;
+use dds::{Column, ReadDone, StoreError, Tier};
+use rocksdb::{ErrorKind, ReadOptions, ReadTier};
+
+/// How much a scan may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Page {
+    pub entries_max: usize,
+    pub bytes_max: usize,
+}
+
+/// Which way a scan goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    Up,
+    Down,
+}
+
+/// Options for gets of `tier`.
+pub fn options(tier: Tier) -> ReadOptions {
+    let mut options = ReadOptions::default();
+    options.set_verify_checksums(true);
+    match tier {
+        Tier::Memory => options.set_read_tier(ReadTier::BlockCache),
+        Tier::Disk => {}
+    }
+    options
+}
+
+/// What a failed read means.
+pub fn error(error: &rocksdb::Error) -> StoreError {
+    let message = error.as_ref().to_owned();
+    match error.kind() {
+        ErrorKind::Corruption => StoreError::Corrupt(message),
+        _ => StoreError::Io(message),
+    }
+}
+
+/// A miss is no error.
+fn miss_or(failed: &rocksdb::Error, tier: Tier) -> Result<ReadDone, StoreError> {
+    if tier == Tier::Memory && failed.kind() == ErrorKind::Incomplete {
+        return Ok(ReadDone::Miss);
+    }
+    Err(error(failed))
+}
+
+impl RocksStore {
+    pub(crate) fn get(
+        &self,
+        column: Column,
+        keys: &[Bytes],
+        tier: Tier,
+    ) -> Result<ReadDone, StoreError> {
+        let options = match tier {
+            Tier::Memory => &self.memory_reads,
+            Tier::Disk => &self.disk_reads,
+        };
+        let column = self.column(column);
+        if let [key] = keys {
+            return match self.db.get_pinned_cf_opt(column, key, options) {
+                Ok(value) => Ok(ReadDone::Got(vec![value.map(copied)])),
+                Err(failed) => miss_or(&failed, tier),
+            };
+        }
+        let mut found = Vec::with_capacity(keys.len());
+        for value in self.db.batched_multi_get_cf_opt(column, keys, false, options) {
+            match value {
+                Ok(value) => found.push(value.map(copied)),
+                Err(failed) => return miss_or(&failed, tier),
+            }
+        }
+        Ok(ReadDone::Got(found))
+    }
+
+    pub(crate) fn scan(
+        &self,
+        (column, tier): (Column, Tier),
+        (from, to): (&Bytes, &Bytes),
+        order: Order,
+        page: Page,
+    ) -> Result<ReadDone, StoreError> {
+        let (mut entries, mut bytes) = (Vec::new(), 0);
+        if from >= to {
+            return Ok(ReadDone::Scanned { entries, more: false });
+        }
+        let mut options = options(tier);
+        options.set_iterate_lower_bound(from.as_ref());
+        options.set_iterate_upper_bound(to.as_ref());
+        let mut iterator = self.db.raw_iterator_cf_opt(self.column(column), options);
+        match order {
+            Order::Up => iterator.seek_to_first(),
+            Order::Down => iterator.seek_to_last(),
+        }
+        while let Some((key, value)) = iterator.item() {
+            // At least one entry, so that a page never is empty while entries remain.
+            if entries.len() >= page.entries_max || (bytes >= page.bytes_max && !entries.is_empty())
+            {
+                return Ok(ReadDone::Scanned { entries, more: true });
+            }
+            bytes += key.len() + value.len();
+            entries.push((Bytes::copy_from_slice(key), Bytes::copy_from_slice(value)));
+            match order {
+                Order::Up => iterator.next(),
+                Order::Down => iterator.prev(),
+            }
+        }
+        match iterator.status() {
+            Ok(()) => Ok(ReadDone::Scanned { entries, more: false }),
+            Err(failed) => miss_or(&failed, tier),
+        }
+    }
+}
+
+fn copied(value: rocksdb::DBPinnableSlice<'_>) -> Bytes {
+    Bytes::copy_from_slice(&value)
+}
