@@ -28,7 +28,8 @@ pub struct Limits {
     pub grouped_reply_bytes_max: usize,
     /// Chunks of one body being written before reading pauses. Our choice: one on its way while the next fills.
     pub chunks_in_flight_max: usize,
-    /// How long a chunk lives that nobody refers to yet. Our choice: far longer than any transaction may last.
+    /// How long a chunk lives that nobody refers to yet. Our choice: longer than any transaction may last (`fruitless`), and no
+    /// longer than what refers to it keeps it at once, so that deleted mail frees its space soon.
     pub chunk_life: Duration,
     /// Of what is read of each message's structure.
     pub mime: mailstore::mime::Limits,
@@ -37,7 +38,8 @@ pub struct Limits {
     pub idle: Duration,
     /// Content that counts as progress: a slower client than this per `idle` is cut off. Our choice: 55 octets a second.
     pub content_progress_bytes: u64,
-    /// Without a message taken for so long, however busy, the session ends. Our choice: 50 MiB over a 56 kbit/s line.
+    /// Without a message taken for so long, however busy, the session ends. Our choice: 50 MiB over a line of
+    /// 128 kbit/s.
     pub fruitless: Duration,
     /// From the greeting to a successful log-in, where one is required. `protocols.md`: 60 s in all.
     pub login: Duration,
@@ -66,11 +68,11 @@ impl Default for Limits {
             pipelined_bytes_max: 32 * 1024,
             grouped_reply_bytes_max: 8 * 1024,
             chunks_in_flight_max: 2,
-            chunk_life: Duration::from_secs(24 * 3600),
+            chunk_life: Duration::from_secs(2 * 3600),
             mime: mailstore::mime::Limits::default(),
             idle: Duration::from_secs(300),
             content_progress_bytes: 16 * 1024,
-            fruitless: Duration::from_secs(2 * 3600),
+            fruitless: Duration::from_secs(3600),
             login: Duration::from_secs(60),
             errors_max: 20,
             refused_recipients_max: 100,

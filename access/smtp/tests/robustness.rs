@@ -208,6 +208,20 @@ fn a_byte_a_second_is_no_progress() {
 }
 
 #[test]
+fn a_busy_session_without_a_message_ends_before_its_chunks_expire() {
+    let limits = Limits::default();
+    assert!(limits.fruitless + limits.idle < limits.chunk_life);
+    let mut stand = in_data();
+    let minutes = (0..).find(|_| {
+        stand.send("x".repeat(16 * 1024));
+        stand.pass(Duration::from_secs(60));
+        stand.closed
+    });
+    assert!(minutes.is_some_and(|minutes| (55..=66).contains(&minutes)), "{minutes:?}");
+    assert_eq!(stand.dropped.len(), 1);
+}
+
+#[test]
 fn while_we_keep_the_client_waiting_nobody_is_timed_out() {
     let mut stand = in_data();
     stand.hold = Hold::Everything;
