@@ -7,6 +7,8 @@
 #![forbid(unsafe_code)]
 
 pub mod address;
+mod backoff;
+pub mod delivery;
 pub mod directory;
 pub mod face;
 pub mod mailbox;
@@ -14,5 +16,7 @@ pub mod mime;
 mod record;
 pub mod sasl;
 pub mod secret;
+pub mod sweep;
 #[cfg(test)]
 mod test_dds;
+mod verdict;

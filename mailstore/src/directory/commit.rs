@@ -15,9 +15,11 @@ use super::plan::{Aftermath, Ground, Plan, plan, plan_upgrade, plan_used};
 use super::tables::{Change, Tables};
 use super::{TIMER_COMMIT, answer, refuse_task};
 use crate::address::Address;
+use crate::backoff::backoff;
 use crate::face::{AdminDone, AdminTask, DirectoryDone, SessionId, TaskRefusal, UserId};
-use dds::{Batch, Epoch, Op, Outcome, Refusal, Request, Response, Seq, Writer};
-use fsm::{Cx, Digest, Duration, Token, Wall};
+use crate::verdict::{Verdict, judge};
+use dds::{Batch, Epoch, Op, Request, Response, Seq, Writer};
+use fsm::{Cx, Digest, Token, Wall};
 use std::collections::{BTreeSet, VecDeque};
 
 /// Something that is to be changed.
@@ -132,12 +134,12 @@ impl Commits {
         else {
             return Settled::Pending;
         };
-        match response {
-            Response::Wrote(Outcome::Committed { version: _ }) => {
+        match judge(response, flight.tries) {
+            Verdict::Committed => {
                 self.writer.seq.0 += 1;
-                self.applied(cx, flight)
+                applied(cx, flight)
             }
-            Response::Wrote(Outcome::Unknown) => {
+            Verdict::Unknown => {
                 flight.stage = Stage::Waiting;
                 flight.tries = flight.tries.saturating_add(1);
                 let wait = backoff(cx, (limits.retry_min, limits.retry_max), flight.tries);
@@ -145,29 +147,14 @@ impl Commits {
                 self.flight = Some(flight);
                 Settled::Pending
             }
-            Response::Wrote(Outcome::Refused(refusal)) | Response::Refused(refusal) => {
-                refused(cx, flight, refusal)
+            Verdict::Refused(reason) => {
+                for to in flight.planned.into_iter().filter_map(|planned| planned.to) {
+                    refuse_task(cx, to, reason);
+                }
+                Settled::Nothing
             }
-            Response::Claimed(_)
-            | Response::Got(_)
-            | Response::Scanned { .. }
-            | Response::BlobRead(_)
-            | Response::Absent
-            | Response::Collected { .. } => lost(cx, flight),
+            Verdict::Lost => lost(cx, flight),
         }
-    }
-
-    fn applied(&self, cx: &mut Cx<'_, Effect>, flight: Flight) -> Settled {
-        let (mut changes, mut aftermath, mut words) = (Vec::new(), Vec::new(), Vec::new());
-        for Planned { to, plan } in flight.planned {
-            changes.extend(plan.changes);
-            aftermath.extend(plan.aftermath);
-            if let Some(to) = to {
-                words.push(plan.change);
-                answer(cx, to, DirectoryDone::Admin(AdminDone::Done));
-            }
-        }
-        Settled::Applied { changes, aftermath, words }
     }
 
     /// The wait for a definite outcome is over.
@@ -278,23 +265,17 @@ fn send(cx: &mut Cx<'_, Effect>, batch: &Batch) -> Token {
     token
 }
 
-/// Nothing of the batch applies: the askers may try again, and the sequence number is free.
-fn refused(cx: &mut Cx<'_, Effect>, flight: Flight, refusal: &Refusal) -> Settled {
-    let reason = match refusal {
-        Refusal::NoSpace => TaskRefusal::NoSpace,
-        Refusal::Overloaded => TaskRefusal::Overloaded,
-        Refusal::Unavailable => TaskRefusal::Unavailable,
-        Refusal::Corrupt { what: _ } => TaskRefusal::Damaged,
-        Refusal::TooLarge { what: _ } | Refusal::ReservedKey => TaskRefusal::Overloaded,
-        Refusal::Fenced { .. }
-        | Refusal::SequenceGap { .. }
-        | Refusal::Forgotten
-        | Refusal::PreconditionFailed { .. } => return lost(cx, flight),
-    };
-    for to in flight.planned.into_iter().filter_map(|planned| planned.to) {
-        refuse_task(cx, to, reason);
+fn applied(cx: &mut Cx<'_, Effect>, flight: Flight) -> Settled {
+    let (mut changes, mut aftermath, mut words) = (Vec::new(), Vec::new(), Vec::new());
+    for Planned { to, plan } in flight.planned {
+        changes.extend(plan.changes);
+        aftermath.extend(plan.aftermath);
+        if let Some(to) = to {
+            words.push(plan.change);
+            answer(cx, to, DirectoryDone::Admin(AdminDone::Done));
+        }
     }
-    Settled::Nothing
+    Settled::Applied { changes, aftermath, words }
 }
 
 /// Whether the batch applied shows once the directory is loaded again.
@@ -308,12 +289,4 @@ fn lost(cx: &mut Cx<'_, Effect>, flight: Flight) -> Settled {
         answer(cx, to, DirectoryDone::Admin(AdminDone::Refused(text)));
     }
     Settled::Lost
-}
-
-/// Doubling waits from the first to the second of `range`, with up to a half of jitter.
-pub(super) fn backoff<E>(cx: &mut Cx<'_, E>, range: (Duration, Duration), tries: u32) -> Duration {
-    let factor = 1_u32.checked_shl(tries.saturating_sub(1).min(20)).unwrap_or(u32::MAX);
-    let full = range.0.saturating_mul(factor).min(range.1);
-    let nanos = u64::try_from(full.as_nanos()).unwrap_or(u64::MAX);
-    Duration::from_nanos(nanos - cx.rng().below(nanos / 2 + 1))
 }

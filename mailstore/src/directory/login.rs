@@ -219,7 +219,8 @@ impl Logins {
         let outcome = match (verdict, &mut asked.stage) {
             (HashVerdict::Busy, _) => Outcome::Refused(AuthRefusal::Unavailable),
             (HashVerdict::Matches, Stage::Trying { credential, next: _ }) => {
-                self.on_match(cx, tables, &asked.question, *credential, &asked.secret)
+                let held = (asked.question.subject, *credential);
+                self.on_match(cx, tables, held, &asked.secret)
             }
             (HashVerdict::Matches, Stage::Dummy) | (HashVerdict::Differs, Stage::Dummy) => {
                 Outcome::Wrong
@@ -239,11 +240,10 @@ impl Logins {
         &mut self,
         cx: &mut Cx<'_, Effect>,
         tables: &Tables,
-        question: &Question,
-        credential: u64,
+        (subject, credential): (Subject, u64),
         secret: &Bytes,
     ) -> Outcome {
-        let entry = match question.subject {
+        let entry = match subject {
             Subject::User(user) => tables.accounts.get(&user),
             Subject::Unknown(_) => None,
         };

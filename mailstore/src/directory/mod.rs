@@ -22,12 +22,14 @@ mod tests;
 pub use attempts::Net;
 pub use limits::Limits;
 
+use crate::backoff::backoff;
 use crate::face::{
     AccountFacts, AdminDone, AdminTask, Completion, CredentialEntry, DirectoryDone, DirectoryTask,
     LogEvent, Resolved, SessionId, TaskRefusal, UserId,
 };
+use crate::sweep::UsersPage;
 use bytes::Bytes;
-use commit::{Commits, Order, Settled, backoff};
+use commit::{Commits, Order, Settled};
 use dds::{Claimed, Entry, Epoch, Request, Response, SortKey};
 use format::Record;
 use fsm::{Cx, Digest, Machine, TimerKey, Token};
@@ -114,11 +116,7 @@ pub enum Effect {
         user: UserId,
         facts: AccountFacts,
     },
-    UsersAre {
-        token: Token,
-        users: Vec<UserId>,
-        more: bool,
-    },
+    UsersAre(UsersPage),
     /// Sessions of the user end, with this reason.
     Kick {
         user: UserId,
@@ -339,7 +337,8 @@ impl Directory {
             self.tables.accounts.range((first, std::ops::Bound::Unbounded)).map(|(user, _)| *user);
         let users: Vec<UserId> = rest.by_ref().take(users_max).collect();
         let more = rest.next().is_some();
-        cx.emit(Effect::UsersAre { token, users, more });
+        let missing = self.tables.damaged;
+        cx.emit(Effect::UsersAre(UsersPage { token, users, more, missing }));
     }
 
     /// Orders that only read are answered from the tables.

@@ -17,6 +17,10 @@ pub enum Body {
 /// Largest body kept inline, in bytes: one round, one fsync. Design section 5.
 pub const INLINE_BYTES_MAX: usize = 48 * 1024;
 
+/// How long a blob lives after it was renewed last. Whoever refers to it renews it before the metadata commits, and every
+/// sweep renews what is referred to; sweeps come several times as often. Short, because deleted mail takes space as long.
+pub const BLOB_LIFE: fsm::Duration = fsm::Duration::from_secs(2 * 3600);
+
 impl Body {
     /// Bytes of the body.
     #[must_use]

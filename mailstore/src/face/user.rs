@@ -190,6 +190,7 @@ pub enum UserError {
     NoSuchPending,
     #[error("the message is gone")]
     Expunged,
+    /// To a delivery under [`Promise::Given`] it says that the account was removed: the message goes with it.
     #[error("the account is disabled")]
     Disabled,
 }

@@ -58,8 +58,7 @@ const TEXT: &[u8] = b"text";
 const PLAIN: &[u8] = b"plain";
 
 impl<'a> Content<'a> {
-    /// Judges the fields. `kind` is the unfolded Content-Type. `may_nest`: whether there is room
-    /// for parts inside.
+    /// Judges the fields. `kind` is the unfolded Content-Type.
     pub(super) fn judge(
         kind: Option<&'a [u8]>,
         encoding: Option<Cow<'a, [u8]>>,

@@ -32,7 +32,7 @@ mod words;
 mod tests;
 
 pub use decoder::{BrokenEncoding, Decoder};
-pub use filter_header::{Keep, filter_header};
+pub use filter_header::{HeaderFilter, Keep, filter_header};
 pub use fold::{fold_into, fold_needle};
 pub use limits::Limits;
 pub use matcher::{Matcher, Piece, PieceKind, Scope, Search, header_contains};

@@ -40,11 +40,13 @@ pub(super) fn parse<'a>(text: &'a [u8], limits: &Limits) -> Parameterized<'a> {
             params.push(Param { name: Cow::Borrowed(name), value });
         }
     }
+    for param in &mut params {
+        shorten(&mut param.name, limits.boundary_bytes_max);
+    }
     if params.iter().any(|param| param.name.contains(&b'*')) {
         params = join_continuations(params);
     }
     for param in &mut params {
-        shorten(&mut param.name, limits.boundary_bytes_max);
         shorten(&mut param.value, limits.param_bytes_max);
     }
     Parameterized { value, params }
@@ -111,64 +113,52 @@ fn continuation(name: &[u8]) -> Continuation<'_> {
 }
 
 /// RFC 2231 section 6: an IMAP server joins continuations (section 3); character set and language
-/// stay encoded (section 4). Sections without a first one stay as they are.
+/// stay encoded (section 4). The joined one stands where its first section stood; sections that
+/// follow no first one stay as they are.
 fn join_continuations(params: Vec<Param<'_>>) -> Vec<Param<'_>> {
-    let mut joined: Vec<Param<'_>> = Vec::with_capacity(params.len());
-    for (at, param) in params.iter().enumerate() {
-        let own = continuation(&param.name);
-        match own.section {
-            None => joined.push(param.clone()),
-            Some(0) => {
-                let joins = joined_value(own.base, &params);
-                joined.push(joins);
-            }
-            Some(_) if follows_first(&own, &params) => {}
-            Some(_) => joined.push(params[at].clone()),
-        }
-    }
-    joined
-}
-
-/// Whether all sections before this one are there.
-fn follows_first(own: &Continuation<'_>, params: &[Param<'_>]) -> bool {
-    let has = |wanted: u32| {
-        params.iter().any(|param| {
-            let other = continuation(&param.name);
-            other.section == Some(wanted) && other.base.eq_ignore_ascii_case(own.base)
-        })
-    };
-    // There are at most `params_max` sections.
-    let section = own.section.unwrap_or(0);
-    (section as usize) < params.len() && (0..section).all(has)
-}
-
-fn joined_value(base: &[u8], params: &[Param<'_>]) -> Param<'static> {
-    let mut sections = Vec::new();
-    for wanted in 0u32.. {
-        let section = params.iter().find_map(|param| {
-            let other = continuation(&param.name);
-            (other.section == Some(wanted) && other.base.eq_ignore_ascii_case(base))
-                .then_some((other.extended, &param.value))
+    let keys: Vec<Continuation<'_>> =
+        params.iter().map(|param| continuation(&param.name)).collect();
+    let mut order: Vec<(Vec<u8>, u32, usize)> = keys
+        .iter()
+        .enumerate()
+        .filter_map(|(at, key)| Some((key.base.to_ascii_lowercase(), key.section?, at)))
+        .collect();
+    order.sort_unstable();
+    let mut joined: Vec<Option<Param<'_>>> = params.iter().cloned().map(Some).collect();
+    for of_base in order.chunk_by(|one, next| one.0 == next.0) {
+        let whole = of_base.iter().enumerate().take_while(|(nth, (_, section, _))| {
+            usize::try_from(*section).is_ok_and(|section| section == *nth)
         });
-        match section {
-            Some(section) => sections.push(section),
-            None => break,
+        let sections: Vec<usize> = whole.map(|(_, (_, _, at))| *at).collect();
+        for at in &sections {
+            joined[*at] = None;
+        }
+        if let Some(&first) = sections.first() {
+            joined[first] = Some(joined_param(&sections, &keys, &params));
         }
     }
-    let extended = sections.iter().any(|(extended, _)| *extended);
-    let mut name = base.to_vec();
+    joined.into_iter().flatten().collect()
+}
+
+fn joined_param(
+    sections: &[usize],
+    keys: &[Continuation<'_>],
+    params: &[Param<'_>],
+) -> Param<'static> {
+    let extended = sections.iter().any(|at| keys[*at].extended);
+    let mut name = keys[sections[0]].base.to_vec();
     let mut value = Vec::new();
     if extended {
         name.push(b'*');
-        if sections.first().is_some_and(|(extended, _)| !extended) {
+        if !keys[sections[0]].extended {
             value.extend_from_slice(b"''");
         }
     }
-    for (section_extended, text) in sections {
-        if extended && !section_extended {
-            percent_encode(text, &mut value);
+    for at in sections {
+        if extended && !keys[*at].extended {
+            percent_encode(&params[*at].value, &mut value);
         } else {
-            value.extend_from_slice(text);
+            value.extend_from_slice(&params[*at].value);
         }
     }
     Param { name: Cow::Owned(name), value: Cow::Owned(value) }

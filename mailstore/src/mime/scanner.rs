@@ -17,7 +17,8 @@ use super::open::{Boundary, Inside, Next, Open, find_delimiter};
 use super::part_table::{Media, Part, PartKind, PartTable};
 use super::search_columns::{RootColumns, root_columns};
 use super::structure::{
-    Budget, EMPTY_EXTENSION, EMPTY_TEXT, Form, Noted, Texts, write_opaque, write_structure,
+    Budget, CHILD_ROOM, EMPTY_EXTENSION, EMPTY_TEXT, Form, Noted, Texts, write_opaque,
+    write_structure,
 };
 use crate::face::Columns;
 use bytes::Bytes;
@@ -340,8 +341,7 @@ impl Scanner {
     /// The delimiter line of the innermost open multipart has ended.
     fn after_delimiter(&mut self, next: Next) {
         self.phase = Phase::BodyStart;
-        let full = self.noted.len() >= self.limits.parts_max
-            || self.budget.left() < 2 * EMPTY_TEXT.len() + EMPTY_EXTENSION.len();
+        let full = self.noted.len() >= self.limits.parts_max || self.budget.left() < CHILD_ROOM;
         let Some(Open { inside: Inside::Multipart { boundary, children }, .. }) =
             self.open.last_mut()
         else {
@@ -417,7 +417,9 @@ impl Scanner {
             return;
         };
         let index = *index;
-        let room = self.limits.nested_envelope_bytes_max.min(self.budget.left() / 4);
+        // Where half is used up, it is better to list more parts than to say more of each.
+        let ample = self.budget.left() > self.limits.body_bytes_max / 2;
+        let room = if ample { self.limits.nested_envelope_bytes_max } else { 0 };
         let start = self.arena.len();
         envelope::write_envelope(&mut self.arena, fields, room, &self.limits);
         let len = self.arena.len() - start;
@@ -437,6 +439,11 @@ impl Scanner {
             depth < self.limits.depth_max && self.noted.len() + 1 < self.limits.parts_max;
         if nests && !room_inside {
             content.become_opaque();
+        }
+        let is_awaited =
+            self.open.last().is_some_and(|parent| parent.index + 1 == self.noted.len());
+        if is_awaited {
+            self.budget.give_back(CHILD_ROOM);
         }
         let texts = self.note_texts(&mut content, fields);
         let part = Part {
@@ -480,11 +487,10 @@ impl Scanner {
     /// Writes the texts of an entity, with less detail when room is short; without any room, no
     /// more parts follow.
     fn note_texts(&mut self, content: &mut Content<'_>, fields: &Fields<'_>) -> Texts {
-        // The room for what must stand inside.
         let inside = match content.shape {
             Shape::Leaf => 0,
-            Shape::Multipart { .. } => 2 * EMPTY_TEXT.len(),
-            Shape::Message => 2 * EMPTY_TEXT.len() + envelope::EMPTY.len(),
+            Shape::Multipart { .. } => CHILD_ROOM,
+            Shape::Message => CHILD_ROOM + envelope::EMPTY.len(),
         };
         for detail in [Detail::Full, Detail::Bare] {
             let start = self.arena.len();
@@ -503,8 +509,8 @@ impl Scanner {
         write_opaque(&mut self.arena, content.encoding);
         let middle = self.arena.len();
         self.arena.extend_from_slice(EMPTY_EXTENSION);
-        // Where this finds no room, whatever is around took it in advance.
-        self.budget.take_text(2 * EMPTY_TEXT.len());
+        // Its room was made sure of before the part began.
+        self.budget.take(middle - start, EMPTY_EXTENSION.len());
         Texts { basic: start..middle, extension: middle..self.arena.len(), envelope: 0..0 }
     }
 

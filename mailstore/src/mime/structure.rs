@@ -5,8 +5,13 @@ use super::imap_string::write_number;
 use super::part_table::{Encoding, Media, Part, PartKind};
 use std::ops::Range;
 
-/// Bytes that the parentheses, numbers and spaces around the texts of one part may take.
-const AROUND_PART: usize = 64;
+/// Bytes that parentheses, numbers and spaces around the texts of one part take at most, below ten
+/// gigabytes.
+const AROUND_PART: usize = 32;
+
+/// Bytes of the poorest part, in either form. What must hold a part takes the room for it in
+/// advance.
+pub(super) const CHILD_ROOM: usize = 112;
 
 /// A part that had to be made up, for a multipart has at least one (RFC 9051 9, body-type-mpart).
 pub(super) const EMPTY_TEXT: &[u8] = br#""text" "plain" ("charset" "us-ascii") NIL NIL "7bit""#;
@@ -60,10 +65,16 @@ impl Budget {
         }
     }
 
-    /// Takes room for a text in both, as far as there is any.
+    /// Takes the room for a text that [`Budget::left`] was asked for.
     pub(super) fn take_text(&mut self, len: usize) {
         self.body = self.body.saturating_sub(len);
         self.structure = self.structure.saturating_sub(len);
+    }
+
+    /// Gives back what was taken in advance.
+    pub(super) fn give_back(&mut self, len: usize) {
+        self.body += len;
+        self.structure += len;
     }
 
     /// Bytes that one more text may take in both.

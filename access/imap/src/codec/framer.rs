@@ -10,6 +10,7 @@
 
 use super::event::{AppendEvent, AppendMessage, Event, LiteralKind, LiteralSync};
 use super::input::Input;
+use super::limits::TAG_BYTES_MAX;
 use super::parse::{
     self, AppendHead, AppendTail, NameEncoding, append_head, append_tail, tag_of, verb_is_append,
 };
@@ -394,9 +395,10 @@ impl Framer {
 
     /// The line in `pending` from `start` on, whole or not, is over the limit.
     fn line_too_long(&mut self, start: usize) -> Turn {
-        let tag = tag_of(&Bytes::copy_from_slice(
-            self.pending.get(..self.pending.len().min(512)).unwrap_or_default(),
-        ));
+        // Of the bytes within the limit, so that a cut changes nothing; a tag that fills them is none.
+        let head_len = self.pending.len().min(self.command_bytes_max).min(2 * TAG_BYTES_MAX);
+        let head = Bytes::copy_from_slice(self.pending.get(..head_len).unwrap_or_default());
+        let tag = tag_of(&head).filter(|tag| tag.0.len() < head_len);
         self.drop_pending_line(start);
         Turn::Event(Event::TooLong { tag, draining: 0 })
     }

@@ -64,3 +64,16 @@ fn limits_cut_and_the_rest_stays_readable() {
          (\"text\" \"plain\" (\"charset\" \"us-ascii\") NIL NIL \"7bit\" 1 0) \"mixed\")"
     );
 }
+
+#[test]
+fn long_digests_list_more_and_say_less() {
+    let one = "--d\r\n\r\nDate: Fri, 21 Nov 1997 09:55:06 -0600\r\nFrom: Ann Example <ann@example.com>\r\n\
+        To: list@example.org\r\nSubject: About something or other\r\nMessage-ID: <1@x>\r\n\r\ntext\r\n";
+    let digest =
+        format!("Content-Type: multipart/digest; boundary=d\r\n\r\n{}--d--\r\n", one.repeat(500));
+    let columns = scan(digest.as_bytes());
+    read_body(&columns.structure, Form::BodyStructure).expect("a body");
+    let parts = PartTable::decode(&columns.parts).expect("just written");
+    // The multipart itself, 62 messages with the text inside, and one part of which no more is said.
+    assert_eq!(parts.parts().len(), 1 + 2 * 62 + 1);
+}

@@ -1,0 +1,572 @@
+//! Transcripts of the queue, and a random model with crashes: every accepted recipient gets the message.
+
+use super::*;
+use crate::face::*;
+use crate::test_dds::{Fault, TestDds};
+use bytes::Bytes;
+use dds::BlobId;
+use fsm::{Budget, Duration, Host, Mono, Stepped, TimerOp, Wall};
+use proptest::prelude::*;
+use std::collections::BTreeSet;
+
+const ASKER: SessionId = SessionId(1);
+
+/// A queue with its store and its clock; masters are played by the test.
+struct Bench {
+    queue: Delivery,
+    host: Host,
+    dds: TestDds,
+    now: Mono,
+    timers: BTreeMap<TimerKey, Mono>,
+    /// Effects not carried out yet.
+    effects: VecDeque<Effect>,
+    lives: u64,
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self::with(Limits::default())
+    }
+
+    fn with(limits: Limits) -> Self {
+        let mut bench = Self {
+            queue: Delivery::new(Arc::new(limits), 0),
+            host: Host::new(1, 1),
+            dds: TestDds::default(),
+            now: Mono(1_000_000_000_000),
+            timers: BTreeMap::new(),
+            effects: VecDeque::new(),
+            lives: 1,
+        };
+        bench.step(Input::Resumed);
+        bench
+    }
+
+    fn crash(&mut self) {
+        self.lives += 1;
+        self.queue = Delivery::new(Arc::clone(&self.queue.limits), 0);
+        self.host = Host::new(self.lives, 1);
+        self.dds = self.dds.restarted();
+        self.timers.clear();
+        self.effects.clear();
+        self.step(Input::Resumed);
+    }
+
+    fn wall(&self) -> Wall {
+        Wall(i64::try_from(self.now.0 / 1_000_000).unwrap())
+    }
+
+    fn step(&mut self, input: Input) {
+        let mut stepped = Stepped::default();
+        let now = (self.now, self.wall());
+        self.host.step(&mut self.queue, &mut stepped, now, Budget::new(2000), input);
+        for op in stepped.timers {
+            match op {
+                TimerOp::Arm { key, at } => self.timers.insert(key, at),
+                TimerOp::Cancel { key } => self.timers.remove(&key),
+            };
+        }
+        self.effects.extend(stepped.effects);
+    }
+
+    /// Carries out work for the store until only other effects are left, and takes those.
+    fn settle(&mut self) -> Vec<Effect> {
+        let mut seen = Vec::new();
+        while let Some(effect) = self.effects.pop_front() {
+            match effect {
+                Effect::Dds { token, request } => {
+                    let response = self.dds.answer(request);
+                    self.step(Input::DdsDone { token, response });
+                }
+                other => seen.push(other),
+            }
+        }
+        seen
+    }
+
+    fn ask(&mut self, token: u64, acceptance: Acceptance) -> Vec<Effect> {
+        let task = DeliveryTask::Accept(acceptance);
+        self.step(Input::Asked { from: ASKER, token: Token(token), task });
+        self.settle()
+    }
+
+    fn user_done(&mut self, token: Token, result: Result<UserDone, TaskRefusal>) -> Vec<Effect> {
+        self.step(Input::UserDone { token, result });
+        self.settle()
+    }
+
+    fn pass(&mut self, time: Duration) -> Vec<Effect> {
+        self.now = self.now.plus(time);
+        while let Some((&key, _)) = self.timers.iter().find(|(_, at)| **at <= self.now) {
+            self.timers.remove(&key);
+            self.step(Input::TimerFired(key));
+        }
+        self.settle()
+    }
+
+    fn stored(&mut self) -> usize {
+        self.dds.entries(route(0)).len()
+    }
+}
+
+fn acceptance(id: u128, recipients: u64) -> Acceptance {
+    let columns = Columns {
+        envelope: Bytes::from(format!("(envelope of {id})")),
+        search: SearchColumns {
+            sent: Some(InternalDate { unix_seconds: -5, zone_minutes: -90 }),
+            ..SearchColumns::default()
+        },
+        header_bytes: 7,
+        ..Columns::default()
+    };
+    Acceptance {
+        delivery: DeliveryId(id),
+        body: Body::Inline(Bytes::from(format!("body of {id}"))),
+        columns: Arc::new(columns),
+        recipients: (0..recipients)
+            .map(|n| AcceptedRecipient {
+                user: UserId(n),
+                recipient: format!("user{n}@x.example").into(),
+                prefix: Bytes::from(format!("Delivered-To: user{n}@x.example\r\n")),
+            })
+            .collect(),
+    }
+}
+
+fn answered(token: u64) -> Effect {
+    let completion = Completion::Delivery(DeliveryDone::Accepted);
+    Effect::Answer { to: ASKER, token: Token(token), completion }
+}
+
+fn refused(token: u64, reason: TaskRefusal) -> Effect {
+    Effect::Answer { to: ASKER, token: Token(token), completion: Completion::Refused(reason) }
+}
+
+fn delivered() -> Result<UserDone, TaskRefusal> {
+    Ok(UserDone::Delivered { folder: FolderName::inbox(), uid: Uid(1) })
+}
+
+/// The deliveries among effects, with their tokens.
+fn deliveries(effects: &[Effect]) -> Vec<(Token, UserId, Deliver)> {
+    let deliveries = effects.iter().filter_map(|effect| match effect {
+        Effect::AskUser { token, user, task: UserTask::Deliver(deliver) } => {
+            Some((*token, *user, deliver.clone()))
+        }
+        _ => None,
+    });
+    deliveries.collect()
+}
+
+#[test]
+fn an_acceptance_is_answered_once_durable_and_then_fans_out() {
+    let mut bench = Bench::new();
+    bench.settle();
+    let task = DeliveryTask::Accept(acceptance(5, 2));
+    bench.step(Input::Asked { from: ASKER, token: Token(9), task });
+    assert!(matches!(
+        bench.effects.make_contiguous(),
+        [Effect::Dds { request: Request::Write(_), .. }]
+    ));
+    let effects = bench.settle();
+    assert_eq!(effects[0], answered(9));
+    let asked = deliveries(&effects[1..]);
+    let expected = acceptance(5, 2);
+    for (n, (_, user, deliver)) in asked.iter().enumerate() {
+        assert_eq!(*user, UserId(n as u64));
+        assert_eq!(*deliver, expected.deliver_to(&expected.recipients[n]));
+        assert_eq!(deliver.promise, Promise::Given);
+    }
+    assert_eq!(asked.len(), 2);
+    assert_eq!(bench.stored(), 2);
+    assert_eq!(bench.user_done(asked[1].0, delivered()), []);
+    assert_eq!(bench.stored(), 2);
+    assert_eq!(bench.user_done(asked[0].0, delivered()), []);
+    assert_eq!((bench.stored(), bench.queue.depth()), (0, 0));
+}
+
+#[test]
+fn after_a_crash_everybody_is_asked_again_with_the_same_task() {
+    let mut bench = Bench::new();
+    bench.settle();
+    let before = deliveries(&bench.ask(1, acceptance(5, 3)));
+    bench.user_done(before[0].0, delivered());
+    bench.crash();
+    let after = deliveries(&bench.settle());
+    let tasks = |asked: &[(Token, UserId, Deliver)]| {
+        asked.iter().map(|(_, user, deliver)| (*user, deliver.clone())).collect::<Vec<_>>()
+    };
+    let (mut before, mut after_tasks) = (tasks(&before), tasks(&after));
+    before.sort_by_key(|(user, _)| *user);
+    after_tasks.sort_by_key(|(user, _)| *user);
+    assert_eq!(before, after_tasks);
+    for (token, _, _) in after {
+        bench.user_done(token, delivered());
+    }
+    assert_eq!(bench.stored(), 0);
+}
+
+#[test]
+fn a_master_that_is_away_is_asked_again_and_holds_nobody_up() {
+    let mut bench = Bench::new();
+    bench.settle();
+    let asked = deliveries(&bench.ask(1, acceptance(5, 2)));
+    bench.user_done(asked[0].0, delivered());
+    let mut token = asked[1].0;
+    for _ in 0..20 {
+        assert_eq!(deliveries(&bench.user_done(token, Err(TaskRefusal::Unavailable))), []);
+        let again = deliveries(&bench.pass(Duration::from_secs(60)));
+        assert_eq!(again.len(), 1);
+        assert_eq!(again[0].2, asked[1].2);
+        token = again[0].0;
+    }
+    assert_eq!(bench.stored(), 3, "head, body, and who has it");
+    assert_eq!(bench.queue.bytes_held, bench.queue.pending[&DeliveryId(5)].bytes);
+    bench.crash();
+    let again = deliveries(&bench.settle());
+    assert_eq!(again.len(), 1, "who has it is remembered");
+    bench.user_done(again[0].0, delivered());
+    assert_eq!((bench.stored(), bench.queue.bytes_held), (0, 0));
+}
+
+#[test]
+fn delays_are_logged_now_and_then() {
+    let mut bench = Bench::new();
+    bench.settle();
+    let mut token = deliveries(&bench.ask(1, acceptance(5, 1)))[0].0;
+    let mut lines = Vec::new();
+    for _ in 0..40 {
+        let over_quota = Ok(UserDone::Failed(UserError::OverQuota));
+        let effects = bench.user_done(token, over_quota);
+        lines.extend(effects.into_iter().filter(|effect| matches!(effect, Effect::Log(_))));
+        token = deliveries(&bench.pass(Duration::from_secs(60)))[0].0;
+    }
+    let attempts: Vec<u32> = lines
+        .iter()
+        .map(|line| match line {
+            Effect::Log(LogEvent::DeliveryDelayed { attempts, reason, .. }) => {
+                assert_eq!(reason, "over quota");
+                *attempts
+            }
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(attempts, [8, 16, 32]);
+}
+
+#[test]
+fn a_removed_account_ends_its_delivery() {
+    let mut bench = Bench::new();
+    bench.settle();
+    let asked = deliveries(&bench.ask(1, acceptance(5, 1)));
+    let gone = Ok(UserDone::Failed(UserError::Disabled));
+    assert!(matches!(bench.user_done(asked[0].0, gone)[..], [Effect::Log(_)]));
+    assert_eq!(bench.stored(), 0);
+}
+
+#[test]
+fn a_refused_write_is_a_temporary_answer_and_leaves_nothing() {
+    for (fault, reason) in
+        [(Fault::NoSpace, TaskRefusal::NoSpace), (Fault::Unavailable, TaskRefusal::Unavailable)]
+    {
+        let mut bench = Bench::new();
+        bench.settle();
+        bench.dds.next_fault = Some(fault);
+        assert_eq!(bench.ask(1, acceptance(5, 2)), [refused(1, reason)]);
+        assert_eq!((bench.stored(), bench.queue.depth(), bench.queue.bytes_held), (0, 0, 0));
+        assert_eq!(bench.ask(2, acceptance(6, 2))[0], answered(2));
+    }
+}
+
+#[test]
+fn an_unknown_outcome_is_asked_again_until_it_is_known() {
+    for fault in [Fault::AppliedUnknown, Fault::LostUnknown] {
+        let mut bench = Bench::new();
+        bench.settle();
+        bench.dds.next_fault = Some(fault);
+        assert_eq!(bench.ask(1, acceptance(5, 2)), []);
+        let effects = bench.pass(Duration::from_secs(1));
+        assert_eq!(effects[0], answered(1));
+        assert_eq!(deliveries(&effects).len(), 2);
+    }
+}
+
+#[test]
+fn many_recipients_span_several_values_and_commits() {
+    let limits = Limits { piece_bytes_max: 100, commit_bytes_max: 300, ..Limits::default() };
+    let mut bench = Bench::with(limits.clone());
+    bench.settle();
+    let effects = bench.ask(1, acceptance(5, 40));
+    assert_eq!(effects[0], answered(1));
+    assert!(bench.stored() > 20);
+    bench.crash();
+    let again = deliveries(&bench.settle());
+    let expected = acceptance(5, 40);
+    assert_eq!(again.len(), 40);
+    for (_, user, deliver) in &again {
+        let recipient = &expected.recipients[usize::try_from(user.0).unwrap()];
+        assert_eq!(*deliver, expected.deliver_to(recipient));
+    }
+    for (token, _, _) in again {
+        bench.user_done(token, delivered());
+    }
+    assert_eq!(bench.stored(), 0);
+}
+
+#[test]
+fn pieces_without_a_head_are_removed_at_the_next_start() {
+    let limits = Limits { piece_bytes_max: 100, commit_bytes_max: 300, ..Limits::default() };
+    let mut bench = Bench::with(limits);
+    bench.settle();
+    let task = DeliveryTask::Accept(acceptance(5, 40));
+    bench.step(Input::Asked { from: ASKER, token: Token(1), task });
+    for _ in 0..3 {
+        if let Some(Effect::Dds { token, request }) = bench.effects.pop_front() {
+            let response = bench.dds.answer(request);
+            bench.step(Input::DdsDone { token, response });
+        }
+    }
+    assert!(bench.stored() > 3);
+    bench.crash();
+    assert_eq!(deliveries(&bench.settle()), []);
+    assert_eq!(bench.stored(), 0);
+}
+
+#[test]
+fn a_blob_is_renewed_before_the_record_refers_to_it() {
+    let mut bench = Bench::new();
+    bench.settle();
+    let mut with_blob = acceptance(5, 2);
+    with_blob.body = Body::Blob { blob: BlobId(77), len: 1 };
+    assert_eq!(
+        bench.ask(1, with_blob.clone()),
+        [refused(1, TaskRefusal::Unavailable)],
+        "the blob is gone"
+    );
+    bench.dds.put_blob(BlobId(77), bench.wall());
+    let task = DeliveryTask::Accept(with_blob);
+    bench.step(Input::Asked { from: ASKER, token: Token(2), task });
+    let expires = bench.wall().plus(BLOB_LIFE);
+    assert!(matches!(
+        bench.effects.make_contiguous(),
+        [Effect::Dds { request: Request::RenewBlob { blob: BlobId(77), expires: at }, .. }]
+            if *at == expires
+    ));
+    let effects = bench.settle();
+    assert_eq!(effects[0], answered(2));
+    let (from, to) = EntryKind::Blob.range();
+    let entries = bench.dds.entries(route(0));
+    let reference = entries.iter().find(|(key, _)| *key >= from.0 && *key < to.0).unwrap();
+    assert_eq!(read_blob(reference.1.clone()), Ok(BlobId(77)));
+    for (token, _, _) in deliveries(&effects) {
+        bench.user_done(token, delivered());
+    }
+    assert_eq!(bench.stored(), 0);
+}
+
+#[test]
+fn limits_are_refusals() {
+    let mut bench = Bench::with(Limits { acceptances_max: 1, ..Limits::default() });
+    bench.settle();
+    bench.ask(1, acceptance(5, 1));
+    assert_eq!(bench.ask(2, acceptance(6, 1)), [refused(2, TaskRefusal::Overloaded)]);
+    let mut bench = Bench::with(Limits { bytes_held_max: 10, ..Limits::default() });
+    bench.settle();
+    assert_eq!(bench.ask(1, acceptance(5, 1)), [refused(1, TaskRefusal::Overloaded)]);
+    let mut bench = Bench::with(Limits { acceptances_waiting_max: 1, ..Limits::default() });
+    let accept = |bench: &mut Bench, n| {
+        let task = DeliveryTask::Accept(acceptance(n, 1));
+        bench.step(Input::Asked { from: ASKER, token: Token(n as u64), task });
+    };
+    accept(&mut bench, 1);
+    accept(&mut bench, 2);
+    let effects = bench.settle();
+    assert_eq!(effects[0], refused(2, TaskRefusal::Overloaded));
+    assert_eq!(effects[1], answered(1));
+    let mut bench = Bench::with(Limits { deliveries_max: 3, ..Limits::default() });
+    bench.settle();
+    let asked = deliveries(&bench.ask(1, acceptance(5, 9)));
+    assert_eq!(asked.len(), 3);
+    assert_eq!(deliveries(&bench.user_done(asked[0].0, delivered())).len(), 1);
+}
+
+#[test]
+fn removals_that_were_refused_come_again_alone() {
+    let mut bench = Bench::new();
+    bench.settle();
+    let asked = deliveries(&bench.ask(1, acceptance(5, 1)));
+    bench.dds.next_fault = Some(Fault::Unavailable);
+    bench.user_done(asked[0].0, delivered());
+    assert_eq!(bench.stored(), 2);
+    bench.pass(Duration::from_secs(1));
+    assert_eq!(bench.stored(), 0);
+}
+
+#[test]
+fn the_bytes_of_the_formats() {
+    let head = Head {
+        accepted: Wall(1000),
+        body: format::BodyRef::Blob { blob: BlobId(2), len: 300 },
+        recipients: 3,
+        pieces: 0,
+        first_piece: Bytes::from_static(b"xy"),
+    };
+    let golden =
+        [&[1, 0xD0, 0x0F, 1][..], &2_u128.to_be_bytes(), &[0xAC, 0x02, 3, 0, 2, b'x', b'y']]
+            .concat();
+    assert_eq!(head.value(), golden);
+    assert_eq!(Head::read(golden.into()), Ok(head));
+    assert_eq!(format::done_value(&[0, 200])[..], [1, 2, 0, 0xC8, 1]);
+    assert_eq!(format::read_done(format::done_value(&[0, 200])), Ok(vec![0, 200]));
+    assert_eq!(format::blob_value(BlobId(1))[..], [&[1][..], &1_u128.to_be_bytes()].concat());
+    assert_eq!(
+        &format::key(Kind::Head, DeliveryId(1)).0[..],
+        [&b"h"[..], &1_u128.to_be_bytes()].concat()
+    );
+    let payload = [&[1][..], &[17], b"(envelope of 5)"].concat();
+    let _ = payload;
+    let golden: Vec<u8> = [
+        &[1, 15][..],
+        b"(envelope of 5)",
+        &[0, 0, 0, 0, 0, 0, 0, 0],
+        &[1, 9, 0xB3, 0x01],
+        &[7, 0, 0],
+        &[1, 0, 15],
+        b"user0@x.example",
+        &[31],
+        b"Delivered-To: user0@x.example\r\n",
+    ]
+    .concat();
+    assert_eq!(format::payload(&acceptance(5, 1)), golden);
+}
+
+/// What a master remembers, and what the test knows of every acceptance.
+#[derive(Default)]
+struct Model {
+    delivered: BTreeSet<(DeliveryId, UserId)>,
+    asked: BTreeSet<DeliveryId>,
+    accepted: BTreeSet<DeliveryId>,
+    refused: BTreeSet<DeliveryId>,
+}
+
+impl Model {
+    /// Carries out one effect, or not, as `dice` says.
+    fn carry_out(&mut self, bench: &mut Bench, effect: Effect, dice: u8) {
+        match effect {
+            Effect::Dds { token, request } => {
+                bench.dds.next_fault = match dice {
+                    0..=9 => Some(Fault::AppliedUnknown),
+                    10..=19 => Some(Fault::LostUnknown),
+                    20..=29 => Some(Fault::Unavailable),
+                    30..=39 => Some(Fault::NoSpace),
+                    _ => None,
+                };
+                let response = bench.dds.answer(request);
+                bench.dds.next_fault = None;
+                bench.step(Input::DdsDone { token, response });
+            }
+            Effect::AskUser { token, user, task: UserTask::Deliver(deliver) } => {
+                let result = match dice {
+                    0..=59 => Err(TaskRefusal::Unavailable),
+                    60..=79 => {
+                        // Delivered, but the answer is lost on the way.
+                        self.delivered.insert((deliver.delivery, user));
+                        Err(TaskRefusal::Overloaded)
+                    }
+                    _ => {
+                        self.delivered.insert((deliver.delivery, user));
+                        delivered()
+                    }
+                };
+                assert_eq!(&*deliver.recipient, format!("user{user}@x.example"));
+                bench.step(Input::UserDone { token, result });
+            }
+            Effect::Answer { to: _, token, completion } => {
+                let id = DeliveryId(u128::from(token.0));
+                match completion {
+                    Completion::Delivery(DeliveryDone::Accepted) => self.accepted.insert(id),
+                    Completion::Refused(_) => self.refused.insert(id),
+                    other => panic!("{other:?}"),
+                };
+            }
+            Effect::Log(_) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn check(&self, recipients: u64) {
+        for id in &self.accepted {
+            for user in 0..recipients {
+                assert!(self.delivered.contains(&(*id, UserId(user))), "{id:?} to {user}");
+            }
+        }
+        for (id, _) in &self.delivered {
+            assert!(!self.refused.contains(id), "{id:?} was refused and delivered");
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn what_is_accepted_reaches_everybody_across_crashes(
+        script in proptest::collection::vec((any::<u8>(), any::<u8>()), 1..200),
+    ) {
+        const RECIPIENTS: u64 = 3;
+        let limits = Limits { piece_bytes_max: 64, commit_bytes_max: 200, ..Limits::default() };
+        let (mut bench, mut model) = (Bench::with(limits), Model::default());
+        for (act, dice) in script {
+            match act {
+                0..=9 => bench.crash(),
+                10..=49 => {
+                    let id = model.asked.len() as u64 + 1;
+                    model.asked.insert(DeliveryId(id.into()));
+                    let task = DeliveryTask::Accept(acceptance(id.into(), RECIPIENTS));
+                    bench.step(Input::Asked { from: ASKER, token: Token(id), task });
+                }
+                50..=69 => {
+                    bench.now = bench.now.plus(Duration::from_millis(u64::from(dice) * 10));
+                    if let Some((&key, _)) = bench.timers.iter().find(|(_, at)| **at <= bench.now) {
+                        bench.timers.remove(&key);
+                        bench.step(Input::TimerFired(key));
+                    }
+                }
+                _ => {
+                    if let Some(effect) = bench.effects.pop_front() {
+                        model.carry_out(&mut bench, effect, dice);
+                    }
+                }
+            }
+        }
+        // Heal: no faults any more, and time passes.
+        for _ in 0..50 {
+            while let Some(effect) = bench.effects.pop_front() {
+                model.carry_out(&mut bench, effect, 255);
+            }
+            bench.now = bench.now.plus(Duration::from_secs(60));
+            while let Some((&key, _)) = bench.timers.iter().find(|(_, at)| **at <= bench.now) {
+                bench.timers.remove(&key);
+                bench.step(Input::TimerFired(key));
+            }
+        }
+        model.check(RECIPIENTS);
+        prop_assert_eq!((bench.stored(), bench.queue.depth(), bench.queue.bytes_held), (0, 0, 0));
+    }
+
+    #[test]
+    fn any_bytes_are_read_without_panic(bytes in proptest::collection::vec(any::<u8>(), 0..80)) {
+        let bytes = Bytes::from(bytes);
+        let _ = Head::read(bytes.clone());
+        let _ = format::read_done(bytes.clone());
+        let _ = read_blob(bytes.clone());
+        let head = Head {
+            accepted: Wall(0),
+            body: format::BodyRef::Inline,
+            recipients: 1,
+            pieces: 0,
+            first_piece: bytes,
+        };
+        let stored = format::Stored { id: DeliveryId(1), head, body: Bytes::new(), pieces: vec![] };
+        let _ = stored.read();
+    }
+}

@@ -1,0 +1,487 @@
+//! The blob collector (design section 5): renews every blob that somebody refers to, then deletes what had expired before.
+//!
+//! States: `Resting` -> `Renewing` (queues, then all users, page by page) -> `Collecting` (partition by partition) ->
+//! `Resting`. Any error while renewing makes the sweep void: `Resting`, and the next one starts over.
+//! Invariants: nothing is deleted unless this very sweep renewed the references of every queue and every user without error;
+//! what is deleted had expired before this sweep began, less the grace. A blob that got its first reference after the sweep
+//! began was renewed then, so it is safe though the sweep may have missed it.
+//! Absences: no blob is deleted because somebody says it is garbage; nothing of a sweep outlives a crash.
+
+mod limits;
+mod routes;
+#[cfg(test)]
+mod tests;
+
+pub use limits::Limits;
+pub use routes::Referrer;
+
+use crate::delivery::read_blob;
+use crate::face::{LogEvent, UserId};
+use dds::{BlobId, Entry, Outcome, PartitionId, Refusal, Request, Response, SortKey};
+use fsm::{Cx, Digest, Machine, Mono, TimerKey, Token, Wall};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+/// The next sweep is due.
+const TIMER_SWEEP: TimerKey = TimerKey(1);
+/// The pause after a burst is over.
+const TIMER_BURST: TimerKey = TimerKey(2);
+
+/// Everything that can happen to the collector. The first input is `Resumed`: it waits for its first sweep.
+#[derive(Debug)]
+pub enum Input {
+    /// A page of the directory, in answer to `ListUsers`.
+    Users(UsersPage),
+    DdsDone {
+        token: Token,
+        response: Response,
+    },
+    /// Space runs low: sweep now, unless a sweep is under way.
+    SpaceRanLow,
+    TimerFired(TimerKey),
+    Resumed,
+}
+
+/// Users by rising id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UsersPage {
+    pub token: Token,
+    pub users: Vec<UserId>,
+    /// There are users behind the last one.
+    pub more: bool,
+    /// Records that the directory could not read: users may be missing.
+    pub missing: u64,
+}
+
+/// Everything the collector may ask.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Users behind `after`, by rising id. Done: `Users`.
+    ListUsers {
+        token: Token,
+        after: Option<UserId>,
+        users_max: usize,
+    },
+    Dds {
+        token: Token,
+        request: Request,
+    },
+    Log(LogEvent),
+}
+
+#[derive(Debug)]
+enum State {
+    /// Until the timer.
+    Resting,
+    Renewing(Renewing),
+    Collecting(Collecting),
+}
+
+/// When a sweep began, and what it did.
+#[derive(Clone, Copy, Debug)]
+struct Tally {
+    started: Wall,
+    started_mono: Mono,
+    renewed: u64,
+    collected: u64,
+}
+
+#[derive(Debug)]
+struct Renewing {
+    tally: Tally,
+    /// Still to be visited, of those known.
+    referrers: VecDeque<Referrer>,
+    users: Users,
+    page: Page,
+    /// Visits left in this burst.
+    burst: u32,
+}
+
+/// How far the directory has been read.
+#[derive(Clone, Copy, Debug)]
+enum Users {
+    From(Option<UserId>),
+    All,
+}
+
+#[derive(Debug)]
+enum Page {
+    /// Between two pages, or in the pause after a burst.
+    None,
+    Listing {
+        token: Token,
+    },
+    Scanning {
+        token: Token,
+        referrer: Referrer,
+    },
+    /// `next`: the rest of the route, once all of this page is renewed.
+    Renewals {
+        left: Vec<BlobId>,
+        asked: BTreeMap<Token, Renewal>,
+        next: Option<(Referrer, SortKey)>,
+    },
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Renewal {
+    blob: BlobId,
+    tries: u32,
+}
+
+#[derive(Debug)]
+struct Collecting {
+    tally: Tally,
+    partition: u16,
+    asked: Option<Token>,
+    burst: u32,
+}
+
+/// The collector of a node.
+#[derive(Debug)]
+pub struct Sweep {
+    limits: Arc<Limits>,
+    /// Numbers of all delivery queues.
+    queues: Vec<u32>,
+    partitions: u16,
+    state: State,
+}
+
+impl Machine for Sweep {
+    type Input = Input;
+    type Effect = Effect;
+
+    fn step(&mut self, cx: &mut Cx<'_, Effect>, input: Input) {
+        match (std::mem::replace(&mut self.state, State::Resting), input) {
+            (State::Resting, Input::Resumed) => {
+                let wait = self.limits.first_after;
+                cx.arm(TIMER_SWEEP, wait);
+            }
+            (State::Resting, Input::TimerFired(TIMER_SWEEP) | Input::SpaceRanLow) => self.begin(cx),
+            (State::Renewing(sweep), Input::Users(page)) => self.on_users(cx, sweep, page),
+            (State::Renewing(sweep), Input::DdsDone { token, response }) => {
+                self.on_renewing_done(cx, sweep, token, response);
+            }
+            (State::Renewing(sweep), Input::TimerFired(TIMER_BURST)) => match sweep.page {
+                Page::None => self.visit(cx, Renewing { burst: 0, ..sweep }),
+                Page::Listing { .. } | Page::Scanning { .. } | Page::Renewals { .. } => {
+                    self.state = State::Renewing(sweep);
+                }
+            },
+            (State::Collecting(sweep), Input::DdsDone { token, response }) => {
+                self.on_collected(cx, sweep, token, &response);
+            }
+            (State::Collecting(sweep), Input::TimerFired(TIMER_BURST)) => match sweep.asked {
+                None => self.collect(cx, Collecting { burst: 0, ..sweep }),
+                Some(_) => self.state = State::Collecting(sweep),
+            },
+            // Completions of a void sweep, and timers that were on their way.
+            (
+                other,
+                Input::Users(_)
+                | Input::DdsDone { .. }
+                | Input::SpaceRanLow
+                | Input::TimerFired(TimerKey(_))
+                | Input::Resumed,
+            ) => self.state = other,
+        }
+    }
+
+    fn digest(&self, digest: &mut Digest) {
+        match &self.state {
+            State::Resting => digest.word(1),
+            State::Renewing(sweep) => {
+                digest.word(2);
+                digest.word(sweep.tally.renewed);
+                digest.word(sweep.referrers.len() as u64);
+            }
+            State::Collecting(sweep) => {
+                digest.word(3);
+                digest.word(u64::from(sweep.partition));
+                digest.word(sweep.tally.collected);
+            }
+        }
+    }
+}
+
+impl Sweep {
+    /// A collector over the delivery queues `queues`, all users, and `partitions` partitions.
+    #[must_use]
+    pub fn new(limits: Arc<Limits>, queues: Vec<u32>, partitions: u16) -> Self {
+        Self { limits, queues, partitions, state: State::Resting }
+    }
+
+    fn begin(&mut self, cx: &mut Cx<'_, Effect>) {
+        let tally = Tally { started: cx.wall(), started_mono: cx.mono(), renewed: 0, collected: 0 };
+        let referrers = self.queues.iter().map(|&queue| Referrer::Queue(queue)).collect();
+        let users = Users::From(None);
+        self.visit(cx, Renewing { tally, referrers, users, page: Page::None, burst: 0 });
+    }
+
+    /// The sweep is void: nothing is collected, the next one starts over.
+    fn give_up(&mut self, cx: &mut Cx<'_, Effect>, what: String) {
+        trouble(cx, format!("the sweep is void and starts over: {what}"));
+        let wait = self.limits.again_after;
+        cx.arm(TIMER_SWEEP, wait);
+        self.state = State::Resting;
+    }
+
+    /// Goes on with the next referrer, the next page of users, or the collection.
+    fn visit(&mut self, cx: &mut Cx<'_, Effect>, mut sweep: Renewing) {
+        if sweep.burst >= self.limits.visits_per_burst {
+            let pause = self.limits.burst_pause;
+            cx.arm(TIMER_BURST, pause);
+            self.state = State::Renewing(Renewing { page: Page::None, ..sweep });
+            return;
+        }
+        sweep.burst += 1;
+        if let Some(referrer) = sweep.referrers.pop_front() {
+            return self.scan(cx, sweep, (referrer, referrer.references().0));
+        }
+        match sweep.users {
+            Users::From(after) => {
+                let token = cx.fresh_token();
+                let users_max = self.limits.users_per_page;
+                cx.emit(Effect::ListUsers { token, after, users_max });
+                sweep.page = Page::Listing { token };
+                self.state = State::Renewing(sweep);
+            }
+            Users::All => {
+                let tally = sweep.tally;
+                self.collect(cx, Collecting { tally, partition: 0, asked: None, burst: 0 });
+            }
+        }
+    }
+
+    fn on_users(&mut self, cx: &mut Cx<'_, Effect>, mut sweep: Renewing, page: UsersPage) {
+        if !matches!(sweep.page, Page::Listing { token } if token == page.token) {
+            self.state = State::Renewing(sweep);
+            return;
+        }
+        if page.missing > 0 {
+            let missing = page.missing;
+            return self.give_up(cx, format!("{missing} records of the directory can't be read"));
+        }
+        sweep.users = match page.users.last() {
+            Some(&last) if page.more => Users::From(Some(last)),
+            Some(_) | None => Users::All,
+        };
+        sweep.referrers.extend(page.users.into_iter().map(Referrer::User));
+        self.visit(cx, sweep);
+    }
+
+    fn scan(
+        &mut self,
+        cx: &mut Cx<'_, Effect>,
+        mut sweep: Renewing,
+        (referrer, from): (Referrer, SortKey),
+    ) {
+        let token = cx.fresh_token();
+        let request = Request::Scan {
+            route: referrer.route(),
+            from,
+            to: referrer.references().1,
+            reverse: false,
+            entries_max: self.limits.references_per_page,
+        };
+        cx.emit(Effect::Dds { token, request });
+        sweep.page = Page::Scanning { token, referrer };
+        self.state = State::Renewing(sweep);
+    }
+
+    fn on_renewing_done(
+        &mut self,
+        cx: &mut Cx<'_, Effect>,
+        mut sweep: Renewing,
+        token: Token,
+        response: Response,
+    ) {
+        match sweep.page {
+            Page::Scanning { token: awaited, referrer } if awaited == token => {
+                self.on_scanned(cx, sweep, referrer, response);
+            }
+            Page::Renewals { left, mut asked, next } => match asked.remove(&token) {
+                Some(renewal) => {
+                    sweep.page = Page::Renewals { left, asked, next };
+                    self.on_renewed(cx, sweep, renewal, &response);
+                }
+                None => {
+                    sweep.page = Page::Renewals { left, asked, next };
+                    self.state = State::Renewing(sweep);
+                }
+            },
+            page @ (Page::None | Page::Listing { .. } | Page::Scanning { .. }) => {
+                sweep.page = page;
+                self.state = State::Renewing(sweep);
+            }
+        }
+    }
+
+    fn on_scanned(
+        &mut self,
+        cx: &mut Cx<'_, Effect>,
+        mut sweep: Renewing,
+        referrer: Referrer,
+        response: Response,
+    ) {
+        let Response::Scanned { entries, more } = response else {
+            return self.give_up(cx, format!("{referrer:?} can't be read: {response:?}"));
+        };
+        let next = entries.last().filter(|_| more).map(|last| (referrer, behind(&last.key)));
+        let blobs = entries.into_iter().map(|Entry { key: _, value, version: _ }| read_blob(value));
+        match blobs.collect::<Result<Vec<BlobId>, _>>() {
+            Ok(left) => {
+                sweep.page = Page::Renewals { left, asked: BTreeMap::new(), next };
+                self.renew(cx, sweep);
+            }
+            Err(error) => {
+                self.give_up(cx, format!("a reference of {referrer:?} can't be read: {error}"));
+            }
+        }
+    }
+
+    /// Keeps renewals under way; goes on when the page is done.
+    fn renew(&mut self, cx: &mut Cx<'_, Effect>, mut sweep: Renewing) {
+        let Page::Renewals { mut left, mut asked, next } = sweep.page else {
+            self.state = State::Renewing(sweep);
+            return;
+        };
+        while asked.len() < self.limits.renewals_max {
+            let Some(blob) = left.pop() else { break };
+            let token = self.ask_renewal(cx, blob);
+            asked.insert(token, Renewal { blob, tries: 1 });
+        }
+        if !asked.is_empty() {
+            sweep.page = Page::Renewals { left, asked, next };
+            self.state = State::Renewing(sweep);
+            return;
+        }
+        sweep.page = Page::None;
+        match next {
+            Some(next) => self.scan(cx, sweep, next),
+            None => self.visit(cx, sweep),
+        }
+    }
+
+    fn ask_renewal(&self, cx: &mut Cx<'_, Effect>, blob: BlobId) -> Token {
+        let token = cx.fresh_token();
+        let expires = cx.wall().plus(self.limits.blob_life);
+        cx.emit(Effect::Dds { token, request: Request::RenewBlob { blob, expires } });
+        token
+    }
+
+    fn on_renewed(
+        &mut self,
+        cx: &mut Cx<'_, Effect>,
+        mut sweep: Renewing,
+        renewal: Renewal,
+        response: &Response,
+    ) {
+        let Renewal { blob, tries } = renewal;
+        match response {
+            Response::Wrote(Outcome::Committed { version: _ }) => sweep.tally.renewed += 1,
+            Response::Wrote(Outcome::Unknown) if tries < self.limits.renewal_tries_max => {
+                let token = self.ask_renewal(cx, blob);
+                if let Page::Renewals { left: _, asked, next: _ } = &mut sweep.page {
+                    asked.insert(token, Renewal { blob, tries: tries + 1 });
+                }
+            }
+            // Its message was deleted a moment ago, or it is lost: either way there is nothing to keep alive.
+            Response::Wrote(Outcome::Refused(Refusal::PreconditionFailed { index: _ })) => {
+                trouble(cx, format!("blob {:032x} is referred to, but not there", blob.0));
+            }
+            Response::Wrote(Outcome::Refused(_) | Outcome::Unknown)
+            | Response::Claimed(_)
+            | Response::Got(_)
+            | Response::Scanned { .. }
+            | Response::BlobRead(_)
+            | Response::Absent
+            | Response::Collected { .. }
+            | Response::Refused(_) => {
+                let what = format!("blob {:032x} can't be renewed: {response:?}", blob.0);
+                return self.give_up(cx, what);
+            }
+        }
+        self.renew(cx, sweep);
+    }
+
+    /// Every reference was renewed: what had expired before goes.
+    fn collect(&mut self, cx: &mut Cx<'_, Effect>, mut sweep: Collecting) {
+        if sweep.partition >= self.partitions {
+            return self.rest(cx, sweep.tally);
+        }
+        if sweep.burst >= self.limits.visits_per_burst {
+            let pause = self.limits.burst_pause;
+            cx.arm(TIMER_BURST, pause);
+            self.state = State::Collecting(Collecting { asked: None, ..sweep });
+            return;
+        }
+        sweep.burst += 1;
+        let token = cx.fresh_token();
+        let grace = i64::try_from(self.limits.grace.as_millis()).unwrap_or(i64::MAX);
+        let request = Request::CollectBlobs {
+            partition: PartitionId(sweep.partition),
+            expired_before: Wall(sweep.tally.started.0.saturating_sub(grace)),
+            blobs_max: self.limits.blobs_per_collection,
+        };
+        cx.emit(Effect::Dds { token, request });
+        sweep.asked = Some(token);
+        self.state = State::Collecting(sweep);
+    }
+
+    fn on_collected(
+        &mut self,
+        cx: &mut Cx<'_, Effect>,
+        mut sweep: Collecting,
+        token: Token,
+        response: &Response,
+    ) {
+        if sweep.asked != Some(token) {
+            self.state = State::Collecting(sweep);
+            return;
+        }
+        sweep.asked = None;
+        let more = match response {
+            Response::Collected { blobs, more } => {
+                sweep.tally.collected += *blobs as u64;
+                *more && *blobs > 0
+            }
+            Response::Claimed(_)
+            | Response::Wrote(_)
+            | Response::Got(_)
+            | Response::Scanned { .. }
+            | Response::BlobRead(_)
+            | Response::Absent
+            | Response::Refused(_) => {
+                let partition = sweep.partition;
+                trouble(cx, format!("partition {partition} can't be collected now: {response:?}"));
+                false
+            }
+        };
+        if !more {
+            sweep.partition += 1;
+        }
+        self.collect(cx, sweep);
+    }
+
+    fn rest(&mut self, cx: &mut Cx<'_, Effect>, tally: Tally) {
+        let elapsed = cx.mono().since(tally.started_mono);
+        cx.emit(Effect::Log(LogEvent::Swept {
+            blobs_renewed: tally.renewed,
+            blobs_collected: tally.collected,
+            elapsed_ms: u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
+        }));
+        let wait = self.limits.every;
+        cx.arm(TIMER_SWEEP, wait);
+        self.state = State::Resting;
+    }
+}
+
+/// The first key behind `key`.
+fn behind(key: &SortKey) -> SortKey {
+    SortKey([&key.0[..], b"\0"].concat().into())
+}
+
+fn trouble(cx: &mut Cx<'_, Effect>, what: String) {
+    cx.emit(Effect::Log(LogEvent::Trouble { part: "blob collector", what }));
+}
