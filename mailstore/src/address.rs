@@ -1,9 +1,11 @@
-//! Mail addresses: RFC 5321 4.1.2 `Mailbox` and paths, with the UTF-8 of RFC 6531 3.3, in a form that compares.
+//! Mail addresses: RFC 5321 4.1.2 `Mailbox` and paths, with the UTF-8 of RFC 6531 3.3, in a form
+//! that compares.
 //!
-//! An [`Address`] keeps the local part as a person means it (quotes and escapes undone, NFC) and the domain as lower-case
-//! A-labels. Two addresses are the same mailbox when their [`Address::canonical`] forms are equal: local parts compare
-//! case-insensitively.
-//! Invariants: whatever [`Address`] displays, [`Address::parse`] reads back to an equal address; parsing is linear in the input.
+//! An [`Address`] keeps the local part as a person means it (quotes and escapes undone, NFC) and
+//! the domain as lower-case A-labels. Two addresses are the same mailbox when their
+//! [`Address::canonical`] forms are equal: local parts compare case-insensitively.
+//! Invariants: whatever [`Address`] displays, [`Address::parse`] reads back to an equal address;
+//! parsing is linear in the input.
 //! Absences: nothing here knows which domains are ours.
 
 use std::fmt;
@@ -11,20 +13,22 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfc_quick};
 
-/// Octets of a local part. RFC 5321 4.5.3.1.1 promises 64, and 4.5.3.1 asks not to refuse longer ones: VERP and SRS senders do
-/// exceed it.
+/// Octets of a local part. RFC 5321 4.5.3.1.1 promises 64, and 4.5.3.1 asks not to refuse longer
+/// ones: VERP and SRS senders do exceed it.
 pub const LOCAL_BYTES_MAX: usize = 255;
 /// Octets of a domain. RFC 5321 4.5.3.1.2, RFC 1035 2.3.4.
 pub const DOMAIN_BYTES_MAX: usize = 255;
 /// Octets of a label. RFC 1035 2.3.4.
 const LABEL_BYTES_MAX: usize = 63;
-/// Octets of a path, brackets and source route included: twice the parts, and room for a route (RFC 5321 4.5.3.1.3: 256).
+/// Octets of a path, brackets and source route included: twice the parts, and room for a route (RFC
+/// 5321 4.5.3.1.3: 256).
 pub const PATH_BYTES_MAX: usize = 1024;
 
 /// A mailbox: `local@domain`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Address {
-    /// Without quotes and escapes, NFC, in the case it was given. Never empty, at most [`LOCAL_BYTES_MAX`].
+    /// Without quotes and escapes, NFC, in the case it was given. Never empty, at most
+    /// [`LOCAL_BYTES_MAX`].
     pub local: Arc<str>,
     pub domain: Domain,
 }
@@ -94,14 +98,15 @@ impl Address {
         self.local.to_lowercase().nfc().collect()
     }
 
-    /// The form that compares, and that keys the directory: `local@domain` in lower case, quoted where the grammar asks for it.
+    /// The form that compares, and that keys the directory: `local@domain` in lower case, quoted
+    /// where the grammar asks for it.
     #[must_use]
     pub fn canonical(&self) -> String {
         render(&self.local_key(), &self.domain)
     }
 
-    /// The same mailbox without its detail: `ann+lists@d` is `ann@d` where `+` separates. `None`: there is no detail, or
-    /// nothing before it.
+    /// The same mailbox without its detail: `ann+lists@d` is `ann@d` where `+` separates. `None`:
+    /// there is no detail, or nothing before it.
     #[must_use]
     pub fn without_detail(&self, separator: char) -> Option<Self> {
         let (user, _) = split_detail(&self.local, separator)?;
@@ -168,7 +173,8 @@ impl fmt::Display for Domain {
     }
 }
 
-/// Reads a path with its brackets from the front of `input`; returns it with the bytes it took, so that parameters follow.
+/// Reads a path with its brackets from the front of `input`; returns it with the bytes it took, so
+/// that parameters follow.
 ///
 /// # Errors
 /// The path is malformed, or does not begin with `<`.
@@ -178,7 +184,8 @@ pub fn parse_path(input: &[u8]) -> Result<(Path, usize), AddressError> {
     Ok((parse_unbracketed(&inner[..len])?, len + 2))
 }
 
-/// Reads what stands between the brackets of a path: nothing, `Postmaster`, or a mailbox behind an ignored source route.
+/// Reads what stands between the brackets of a path: nothing, `Postmaster`, or a mailbox behind an
+/// ignored source route.
 ///
 /// # Errors
 /// It is none of these.
@@ -196,7 +203,8 @@ pub fn parse_unbracketed(inner: &[u8]) -> Result<Path, AddressError> {
     Address::parse(skip_source_route(inner)?).map(Path::Mailbox)
 }
 
-/// Splits a local part at the first separator: user and detail. `None`: no detail, or nothing before the separator.
+/// Splits a local part at the first separator: user and detail. `None`: no detail, or nothing
+/// before the separator.
 #[must_use]
 pub fn split_detail(local: &str, separator: char) -> Option<(&str, &str)> {
     local.split_once(separator).filter(|(user, _)| !user.is_empty())
@@ -245,7 +253,8 @@ fn take_local(text: &str) -> Result<(std::borrow::Cow<'_, str>, &str), AddressEr
     }
 }
 
-/// RFC 5321 4.1.2 Quoted-string: printable ASCII, with `\` before any of it; RFC 6531 3.3 adds UTF-8.
+/// RFC 5321 4.1.2 Quoted-string: printable ASCII, with `\` before any of it; RFC 6531 3.3 adds
+/// UTF-8.
 fn take_quoted(inner: &str) -> Result<(String, &str), AddressError> {
     let mut local = String::new();
     let mut chars = inner.char_indices();
@@ -281,7 +290,8 @@ fn checked_local(local: std::borrow::Cow<'_, str>) -> Result<Arc<str>, AddressEr
     if local.len() > LOCAL_BYTES_MAX { Err(AddressError::TooLong) } else { Ok(local) }
 }
 
-/// RFC 5321 4.1.2 Domain: labels of letters, digits and inner hyphens. Underscores are in use among senders, and harmless.
+/// RFC 5321 4.1.2 Domain: labels of letters, digits and inner hyphens. Underscores are in use among
+/// senders, and harmless.
 fn checked_name(name: String) -> Result<Domain, AddressError> {
     if name.len() > DOMAIN_BYTES_MAX {
         return Err(AddressError::TooLong);
@@ -301,7 +311,8 @@ fn is_label(label: &str) -> bool {
         && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
 }
 
-/// RFC 5321 4.1.3: IPv4 and IPv6 literals, in one spelling each. No other tag was ever standardised.
+/// RFC 5321 4.1.3: IPv4 and IPv6 literals, in one spelling each. No other tag was ever
+/// standardised.
 fn parse_literal(inner: &str) -> Result<Domain, AddressError> {
     let tagged = inner.get(..5).is_some_and(|tag| tag.eq_ignore_ascii_case("ipv6:"));
     let canonical = if tagged {
@@ -439,8 +450,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_displayed_reads_back(local in "[ -~äÖ日]{1,20}", domain in "[a-zA-Z0-9]{1,10}(\\.[a-z0-9]{1,5}){0,3}") {
-            let quoted = format!("\"{}\"@{domain}", local.replace('\\', "\\\\").replace('"', "\\\""));
+        fn what_is_displayed_reads_back(
+            local in "[ -~äÖ日]{1,20}",
+            domain in "[a-zA-Z0-9]{1,10}(\\.[a-z0-9]{1,5}){0,3}",
+        ) {
+            let escaped = local.replace('\\', "\\\\").replace('"', "\\\"");
+            let quoted = format!("\"{escaped}\"@{domain}");
             let address = Address::parse(quoted.as_bytes()).unwrap();
             prop_assert_eq!(&Address::parse(address.to_string().as_bytes()).unwrap(), &address);
             let canonical = address.canonical();

@@ -1,8 +1,11 @@
-//! How the directory and the delivery queue write their records: a version byte, then fields in order.
+//! How the directory and the delivery queue write their records: a version byte, then fields in
+//! order.
 //!
-//! Numbers are LEB128, strings and bytes carry their length, an optional field a leading 0 or 1. A record ends with its last
-//! field: what follows is damage. The version byte rises when a field is added; old versions stay readable.
-//! Invariants: reading any bytes ends in a value or a [`RecordError`], in time and memory linear in the bytes.
+//! Numbers are LEB128, strings and bytes carry their length, an optional field a leading 0 or 1. A
+//! record ends with its last field: what follows is damage. The version byte rises when a field is
+//! added; old versions stay readable.
+//! Invariants: reading any bytes ends in a value or a [`RecordError`], in time and memory linear in
+//! the bytes.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
@@ -164,7 +167,8 @@ impl Reader {
         }
     }
 
-    /// A count of items of at least one byte each: never more than bytes are left, so that it may size a vector.
+    /// A count of items of at least one byte each: never more than bytes are left, so that it may
+    /// size a vector.
     ///
     /// # Errors
     /// `Short`.

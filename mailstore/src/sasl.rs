@@ -1,17 +1,20 @@
-//! SASL mechanisms for passwords: PLAIN (RFC 4616) and LOGIN (draft-murchison-sasl-login), as tiny machines that SMTP, IMAP and
-//! POP3 share.
+//! SASL mechanisms for passwords: PLAIN (RFC 4616) and LOGIN (draft-murchison-sasl-login), as tiny
+//! machines that SMTP, IMAP and POP3 share.
 //!
-//! States: an [`Exchange`] is consumed by each response and says what comes next: a challenge, the credentials, or failure.
-//! Invariants: base64 is bounded before it is decoded; buffers that held a secret are wiped on every way out but success.
-//! Absences: nothing here knows how a protocol frames a challenge (`334 `, `+ `), or whether the password is right.
+//! States: an [`Exchange`] is consumed by each response and says what comes next: a challenge, the
+//! credentials, or failure.
+//! Invariants: base64 is bounded before it is decoded; buffers that held a secret are wiped on
+//! every way out but success.
+//! Absences: nothing here knows how a protocol frames a challenge (`334 `, `+ `), or whether the
+//! password is right.
 
 use crate::address::Address;
 use crate::secret::guarded;
 use bytes::Bytes;
 use zeroize::Zeroize;
 
-/// Octets of one base64 response. RFC 4954 4 and RFC 5034 4 allow 12,288 for mechanisms with tickets; ours carry a name and a
-/// password.
+/// Octets of one base64 response. RFC 4954 4 and RFC 5034 4 allow 12,288 for mechanisms with
+/// tickets; ours carry a name and a password.
 pub const RESPONSE_BYTES_MAX: usize = 4096;
 
 /// A mechanism that we offer.
@@ -73,7 +76,8 @@ pub enum SaslError {
     /// Not the fields that the mechanism wants, or an empty one: SMTP 501 5.5.2.
     #[error("malformed authentication response")]
     Malformed,
-    /// RFC 4616: an authorization identity other than the one that logs in. SMTP 535, IMAP NO [AUTHORIZATIONFAILED].
+    /// RFC 4616: an authorization identity other than the one that logs in. SMTP 535, IMAP NO
+    /// [AUTHORIZATIONFAILED].
     #[error("this account may not act for another")]
     NotAuthorized,
 }
@@ -81,7 +85,8 @@ pub enum SaslError {
 /// What comes next.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Send this, base64 already, in the protocol's frame; give the answer to [`Exchange::on_response`].
+    /// Send this, base64 already, in the protocol's frame; give the answer to
+    /// [`Exchange::on_response`].
     Challenge {
         text: &'static str,
         next: Exchange,
@@ -105,7 +110,8 @@ enum State {
 }
 
 impl Exchange {
-    /// Begins an exchange. `initial`: the initial response as on the wire; `=` stands for an empty one (RFC 4954 4, RFC 4959 3).
+    /// Begins an exchange. `initial`: the initial response as on the wire; `=` stands for an empty
+    /// one (RFC 4954 4, RFC 4959 3).
     #[must_use]
     pub fn start(mechanism: Mechanism, initial: Option<&[u8]>) -> Step {
         let (state, text) = match mechanism {
@@ -184,7 +190,8 @@ fn plain_fields(authzid: &[u8], authcid: &[u8], passwd: &[u8]) -> Result<Credent
     })
 }
 
-/// Some clients repeat the name as the authorization identity: it must be the same account by our own comparison.
+/// Some clients repeat the name as the authorization identity: it must be the same account by our
+/// own comparison.
 fn same_identity(authzid: &[u8], authcid: &[u8]) -> bool {
     match (Address::parse(authzid), Address::parse(authcid)) {
         (Ok(authzid), Ok(authcid)) => authzid.canonical() == authcid.canonical(),
@@ -200,7 +207,8 @@ fn checked_field(field: Vec<u8>) -> Result<Bytes, SaslError> {
     Ok(field)
 }
 
-/// RFC 4648 4, with padding, nothing else between. The output buffer never moves, so that no copy of a secret stays behind.
+/// RFC 4648 4, with padding, nothing else between. The output buffer never moves, so that no copy
+/// of a secret stays behind.
 fn decode_base64(text: &[u8]) -> Result<Vec<u8>, SaslError> {
     if text.len() > RESPONSE_BYTES_MAX {
         return Err(SaslError::TooLong);

@@ -5,13 +5,15 @@
 use bytes::Bytes;
 use zeroize::{Zeroize, Zeroizing};
 
-/// Bytes that overwrite themselves with zeroes when their last holder lets go. Clones and slices share them.
+/// Bytes that overwrite themselves with zeroes when their last holder lets go. Clones and slices
+/// share them.
 #[must_use]
 pub fn guarded(secret: Vec<u8>) -> Bytes {
     Bytes::from_owner(Zeroizing::new(secret))
 }
 
-/// Moves a secret that came in any other `Bytes` under guard. The original is overwritten if this is its only holder.
+/// Moves a secret that came in any other `Bytes` under guard. The original is overwritten if this
+/// is its only holder.
 #[must_use]
 pub fn guard(secret: Bytes) -> Bytes {
     let copy = guarded(secret.to_vec());

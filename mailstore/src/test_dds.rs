@@ -1,4 +1,5 @@
-//! One partition on a store in memory, for tests of machines; outcomes of writes get lost on demand.
+//! One partition on a store in memory, for tests of machines; outcomes of writes get lost on
+//! demand.
 
 use bytes::Bytes;
 use dds::{

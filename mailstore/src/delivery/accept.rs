@@ -33,7 +33,8 @@ impl Delivery {
         }
         match acceptance.body {
             Body::Inline(_) => self.commit(cx, asker, acceptance),
-            // Design section 5: whoever refers to a blob extends its life durably before the metadata commits.
+            // Design section 5: whoever refers to a blob extends its life durably before the
+            // metadata commits.
             Body::Blob { blob, len: _ } => {
                 let token = cx.fresh_token();
                 let expires = cx.wall().plus(self.limits.blob_life);

@@ -1,8 +1,10 @@
-//! The queue's writer: one batch under way; what comes meanwhile goes into the next together, and shares its sync.
+//! The queue's writer: one batch under way; what comes meanwhile goes into the next together, and
+//! shares its sync.
 //!
 //! States: no batch; one under way; one of unknown outcome that waits for its retry.
-//! Invariants: items apply in the order they were pushed; an unknown outcome is asked again under the same number until it is
-//! definite; removals that were refused come again alone, so that they pass when only removals may.
+//! Invariants: items apply in the order they were pushed; an unknown outcome is asked again under
+//! the same number until it is definite; removals that were refused come again alone, so that they
+//! pass when only removals may.
 //! Absences: nothing here knows what an item means to the queue.
 
 use super::Effect;

@@ -1,7 +1,8 @@
-//! From the queue to the masters: who is ready, who is being asked, who must wait, and what is being read back.
+//! From the queue to the masters: who is ready, who is being asked, who must wait, and what is
+//! being read back.
 //!
-//! Invariants: at most `deliveries_max` masters are asked and `loads_max` acceptances read at the same time; a recipient that
-//! has to wait holds nobody else up.
+//! Invariants: at most `deliveries_max` masters are asked and `loads_max` acceptances read at the
+//! same time; a recipient that has to wait holds nobody else up.
 //! Absences: no recipient is ever given up, but those whose account was removed.
 
 use super::format::{self, BodyRef, Head, Kind, Stored};

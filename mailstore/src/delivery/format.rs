@@ -3,13 +3,14 @@
 //! | key | value | written |
 //! |---|---|---|
 //! | `d` id | the recipients that have the message | when others must wait |
-//! | `h` id | head: time, body, count of recipients and pieces, first piece | acceptance: it exists once this does |
+//! | `h` id | head: time, body, counts, first piece | acceptance: it exists once this does |
 //! | `p` id piece | further pieces of recipients and columns | before the head |
 //! | `r` id | the blob it refers to: what a sweep renews | with the head |
 //! | `80` id | inline body | with the head |
 //!
-//! Ids and numbers in keys are big-endian. Values are records of [`crate::record`]; pieces are bare. Recipients and columns are
-//! one byte string, cut into pieces. Golden bytes are tested: added to and never edited.
+//! Ids and numbers in keys are big-endian. Values are records of [`crate::record`]; pieces are
+//! bare. Recipients and columns are one byte string, cut into pieces. Golden bytes are tested:
+//! added to and never edited.
 
 use crate::face::{
     Acceptance, AcceptedRecipient, Body, Columns, DeliveryId, InternalDate, SearchColumns, UserId,

@@ -10,9 +10,11 @@ pub struct Limits {
     pub acceptances_waiting_max: usize,
     /// Acceptances in the queue, delivered or not; more are refused as overload.
     pub acceptances_max: usize,
-    /// Octets of bodies, columns and prefixes in memory; beyond it new ones are refused as overload, and stored ones wait.
+    /// Octets of bodies, columns and prefixes in memory; beyond it new ones are refused as
+    /// overload, and stored ones wait.
     pub bytes_held_max: usize,
-    /// Octets of recipients and columns of one acceptance; larger ones are refused. 1,000 recipients take about 1 MiB.
+    /// Octets of recipients and columns of one acceptance; larger ones are refused. 1,000
+    /// recipients take about 1 MiB.
     pub payload_bytes_max: usize,
     /// Octets of a stored piece: below the 64 KiB of a value.
     pub piece_bytes_max: usize,

@@ -1,10 +1,13 @@
-//! The delivery queue: a message for several mailboxes is accepted as one, then delivered to each, also after a crash.
+//! The delivery queue: a message for several mailboxes is accepted as one, then delivered to each,
+//! also after a crash.
 //!
-//! States of the queue: `Idle` (waits for the first input or a retry) -> `Claiming` -> `Scanning` -> `Serving`; back to
-//! `Claiming` when another writer took over. States of an acceptance: see [`pending`].
-//! Invariants: `Accepted` is answered once the record is durable, a refusal only when none is; a recipient is done when its
-//! master said so, and asked with the same delivery id until then; the record goes when all are done. A repetition does no harm:
-//! the master remembers (delivery id, recipient).
+//! States of the queue: `Idle` (waits for the first input or a retry) -> `Claiming` -> `Scanning`
+//! -> `Serving`; back to `Claiming` when another writer took over. States of an acceptance: see
+//! [`pending`].
+//! Invariants: `Accepted` is answered once the record is durable, a refusal only when none is; a
+//! recipient is done when its master said so, and asked with the same delivery id until then; the
+//! record goes when all are done. A repetition does no harm: the master remembers (delivery id,
+//! recipient).
 //! Absences: nothing is ever given up or bounced; it knows no folder, no quota and no protocol.
 
 mod accept;

@@ -1,8 +1,10 @@
 //! One acceptance in the queue.
 //!
-//! States: `Accepting` (its record is not durable, its asker waits) -> `Held` (in memory, being delivered) -> `Stored` (only in
-//! the store: all who are left must wait) -> `Loading` -> `Held`. After a start: `Stored`.
-//! Invariants: `left` holds everybody who may not have the message; nobody is in two places of the fan-out at once.
+//! States: `Accepting` (its record is not durable, its asker waits) -> `Held` (in memory, being
+//! delivered) -> `Stored` (only in the store: all who are left must wait) -> `Loading` -> `Held`.
+//! After a start: `Stored`.
+//! Invariants: `left` holds everybody who may not have the message; nobody is in two places of the
+//! fan-out at once.
 
 use super::Asker;
 use super::format::{BodyRef, Head};

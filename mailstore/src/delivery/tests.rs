@@ -1,4 +1,5 @@
-//! Transcripts of the queue, and a random model with crashes: every accepted recipient gets the message.
+//! Transcripts of the queue, and a random model with crashes: every accepted recipient gets the
+//! message.
 
 use super::*;
 use crate::face::*;

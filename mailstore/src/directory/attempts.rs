@@ -1,9 +1,10 @@
 //! Limits on log-in attempts.
 //!
-//! Wrong passwords slow down the pair of account and network (/24 or /64): after a few, each imposes a wait that doubles. An
-//! account-wide count makes strangers wait when many networks guess at one account, but never a network that lately logged in.
-//! The same wrong password again is no new guess: it is answered from memory, and not counted, so that a forgotten device with
-//! an old password locks nobody out.
+//! Wrong passwords slow down the pair of account and network (/24 or /64): after a few, each
+//! imposes a wait that doubles. An account-wide count makes strangers wait when many networks guess
+//! at one account, but never a network that lately logged in. The same wrong password again is no
+//! new guess: it is answered from memory, and not counted, so that a forgotten device with an old
+//! password locks nobody out.
 //! Invariants: memory is bounded by the limits; whether an account exists changes nothing here.
 //! Absences: nothing here knows passwords, only their keyed tags.
 

@@ -1,4 +1,5 @@
-//! A map that never holds more than its limit: the entry longest untouched goes first. Ordered, so that runs are reproducible.
+//! A map that never holds more than its limit: the entry longest untouched goes first. Ordered, so
+//! that runs are reproducible.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;

@@ -1,10 +1,11 @@
 //! Orders on their way into the store: one batch under way, the rest waits in order.
 //!
-//! What waits when a batch completes goes into the next one together, as far as the orders cannot affect each other: new
-//! accounts of domains that have one. Everything else is planned alone, against tables that show all before it.
+//! What waits when a batch completes goes into the next one together, as far as the orders cannot
+//! affect each other: new accounts of domains that have one. Everything else is planned alone,
+//! against tables that show all before it.
 //! States: no batch; `Flight` under way; `Flight` that waits for its retry.
-//! Invariants: a change is visible, and its asker answered, once it is durable; an unknown outcome is asked again under the
-//! same sequence number until it is definite.
+//! Invariants: a change is visible, and its asker answered, once it is durable; an unknown outcome
+//! is asked again under the same sequence number until it is definite.
 //! Absences: nothing here judges an order; that is `plan`.
 
 use super::Effect;
@@ -283,7 +284,8 @@ fn lost(cx: &mut Cx<'_, Effect>, flight: Flight) -> Settled {
     for Planned { to, plan } in flight.planned {
         let Some(to) = to else { continue };
         let text = format!(
-            "{}: or not, for the directory moved meanwhile; look with the list command and try again",
+            "{}: or not, for the directory moved meanwhile; look with the list command and try \
+             again",
             plan.change
         );
         answer(cx, to, DirectoryDone::Admin(AdminDone::Refused(text)));

@@ -1,8 +1,10 @@
-//! What the directory keeps in the DDS, all on one route: domains, accounts, aliases, and accounts that are being erased.
+//! What the directory keeps in the DDS, all on one route: domains, accounts, aliases, and accounts
+//! that are being erased.
 //!
-//! Keys are a letter and a name: `d` and the domain (A-labels), `m` and the user id (8 bytes, big-endian) of an account, `n` and
-//! the alias in canonical form, `x` and the user id of one being erased; so domains are read before their accounts. Values are records of [`crate::record`]. Golden bytes of every format version are
-//! tested: added to and never edited.
+//! Keys are a letter and a name: `d` and the domain (A-labels), `m` and the user id (8 bytes,
+//! big-endian) of an account, `n` and the alias in canonical form, `x` and the user id of one being
+//! erased; so domains are read before their accounts. Values are records of [`crate::record`].
+//! Golden bytes of every format version are tested: added to and never edited.
 
 use crate::address::{Address, Domain};
 use crate::face::{CredentialKind, Protocol, UserId};
@@ -55,7 +57,8 @@ pub struct AccountRecord {
 /// One way to log in.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Credential {
-    /// Unique in its account, never reused: a changed password is another credential, an upgraded hash is not.
+    /// Unique in its account, never reused: a changed password is another credential, an upgraded
+    /// hash is not.
     pub id: u64,
     pub kind: CredentialKind,
     pub label: String,

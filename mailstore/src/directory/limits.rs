@@ -9,7 +9,8 @@ pub struct Limits {
     pub tasks_waiting_max: usize,
     /// Entries of one page of the initial scan.
     pub load_page_entries: usize,
-    /// First wait before a failed load or write is tried again; doubles up to `retry_max`, with jitter.
+    /// First wait before a failed load or write is tried again; doubles up to `retry_max`, with
+    /// jitter.
     pub retry_min: Duration,
     /// Longest wait between tries.
     pub retry_max: Duration,
@@ -17,7 +18,8 @@ pub struct Limits {
     pub changes_waiting_max: usize,
     /// Changes in one commit. A bulk import shares a sync among them.
     pub changes_per_commit: usize,
-    /// Octets of the local part of an account or alias. RFC 5321 4.5.3.1.1: what every sender can write.
+    /// Octets of the local part of an account or alias. RFC 5321 4.5.3.1.1: what every sender can
+    /// write.
     pub local_bytes_max: usize,
     /// Octets of a stored hash, scheme included. The longest of the known schemes takes about 200.
     pub phc_bytes_max: usize,
@@ -29,7 +31,8 @@ pub struct Limits {
     pub targets_max: usize,
     /// Octets of one stored record: below the 64 KiB of a value.
     pub record_bytes_max: usize,
-    /// Aliases that go with their domain in one commit: 330 octets each, below the 1 MiB of a batch.
+    /// Aliases that go with their domain in one commit: 330 octets each, below the 1 MiB of a
+    /// batch.
     pub aliases_removed_max: usize,
     /// Aliases on the way to a mailbox.
     pub alias_depth_max: usize,
@@ -51,7 +54,8 @@ pub struct Limits {
     pub failures_forgotten: Duration,
     /// Pairs remembered; the one longest unused goes first.
     pub pairs_max: usize,
-    /// Wrong passwords for one account, from everywhere, within `account_window`, before strangers have to wait.
+    /// Wrong passwords for one account, from everywhere, within `account_window`, before strangers
+    /// have to wait.
     pub account_failures_max: u32,
     /// The window of `account_failures_max`, and the wait.
     pub account_window: Duration,

@@ -1,10 +1,13 @@
-//! Log-ins: who is meant, whether the attempt is admitted, and what the hash pool says of the secret.
+//! Log-ins: who is meant, whether the attempt is admitted, and what the hash pool says of the
+//! secret.
 //!
-//! A secret verified a moment ago is known by a keyed tag and costs no hash. Equal attempts at the same time share one hash.
-//! An account may have several credentials: they are tried in turn. A name that nobody has is verified against a dummy hash,
-//! so that it costs the same time. A hash of an imported scheme is replaced by one of ours once its secret was seen.
-//! Invariants: at most `verifications_max` hashes and `logins_waiting_max` log-ins are under way; a secret is kept no longer
-//! than its verification; what is answered holds for the account as it stands now, not as it stood when the hash began.
+//! A secret verified a moment ago is known by a keyed tag and costs no hash. Equal attempts at the
+//! same time share one hash. An account may have several credentials: they are tried in turn. A
+//! name that nobody has is verified against a dummy hash, so that it costs the same time. A hash of
+//! an imported scheme is replaced by one of ours once its secret was seen.
+//! Invariants: at most `verifications_max` hashes and `logins_waiting_max` log-ins are under way; a
+//! secret is kept no longer than its verification; what is answered holds for the account as it
+//! stands now, not as it stood when the hash began.
 //! Absences: nothing here hashes a password, or changes the tables.
 
 use super::attempts::{Admission, Attempts, Net, Subject, Tag};
@@ -376,7 +379,8 @@ impl Logins {
     }
 }
 
-/// The account that a log-in name means: an address, or a local part alone when there is one domain.
+/// The account that a log-in name means: an address, or a local part alone when there is one
+/// domain.
 fn account_named<'a>(tables: &'a Tables, name: &[u8]) -> Option<&'a AccountEntry> {
     let address = if name.contains(&b'@') {
         Address::parse(name).ok()?

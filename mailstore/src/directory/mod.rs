@@ -1,16 +1,21 @@
-//! The directory: domains, accounts, aliases and credentials; who may log in, and where an address leads.
+//! The directory: domains, accounts, aliases and credentials; who may log in, and where an address
+//! leads.
 //!
-//! States: `Idle` (waits for the first input or a retry) -> `Claiming` -> `Scanning` -> `Serving`; back to `Claiming` when
-//! another writer took over. Tasks that come before `Serving` wait in a bounded queue.
-//! Invariants: it answers from memory, and memory shows what is committed; every task is answered exactly once; a record that
-//! can't be read makes "no such address" a temporary answer, never a bounce.
-//! Absences: it hashes no password, knows no mailbox, and holds no lock; log-ins are logged by their sessions.
+//! States: `Idle` (waits for the first input or a retry) -> `Claiming` -> `Scanning` -> `Serving`;
+//! back to `Claiming` when another writer took over. Tasks that come before `Serving` wait in a
+//! bounded queue.
+//! Invariants: it answers from memory, and memory shows what is committed; every task is answered
+//! exactly once; a record that can't be read makes "no such address" a temporary answer, never a
+//! bounce.
+//! Absences: it hashes no password, knows no mailbox, and holds no lock; log-ins are logged by
+//! their sessions.
 
 mod attempts;
 mod bounded;
 mod commit;
 mod format;
 mod limits;
+mod load;
 mod login;
 mod plan;
 mod plan_names;
@@ -22,7 +27,6 @@ mod tests;
 pub use attempts::Net;
 pub use limits::Limits;
 
-use crate::backoff::backoff;
 use crate::face::{
     AccountFacts, AdminDone, AdminTask, Completion, CredentialEntry, DirectoryDone, DirectoryTask,
     LogEvent, Resolved, SessionId, TaskRefusal, UserId,
@@ -30,15 +34,14 @@ use crate::face::{
 use crate::sweep::UsersPage;
 use bytes::Bytes;
 use commit::{Commits, Order, Settled};
-use dds::{Claimed, Entry, Epoch, Request, Response, SortKey};
-use format::Record;
+use dds::{Epoch, Request, Response, SortKey};
 use fsm::{Cx, Digest, Machine, TimerKey, Token};
 use login::Logins;
 use plan::{Aftermath, account_line, parse_domain, scheme_of};
 use std::collections::{BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
-use tables::{AccountEntry, Change, Tables};
+use tables::{AccountEntry, Tables};
 
 /// Loading is tried again.
 const TIMER_LOAD: TimerKey = TimerKey(1);
@@ -69,7 +72,8 @@ pub enum Input {
         token: Token,
         phc: Option<String>,
     },
-    /// A master wants to know its account. Answered with `AccountIs`, now and whenever the facts change.
+    /// A master wants to know its account. Answered with `AccountIs`, now and whenever the facts
+    /// change.
     AskedAccount {
         user: UserId,
     },
@@ -99,8 +103,8 @@ pub enum Effect {
         token: Token,
         request: Request,
     },
-    /// Compare a secret with a hash, in the pool, fairly among `peer`s. Done: `Hashed`. The secret overwrites itself when its
-    /// last holder lets go.
+    /// Compare a secret with a hash, in the pool, fairly among `peer`s. Done: `Hashed`. The secret
+    /// overwrites itself when its last holder lets go.
     VerifyHash {
         token: Token,
         peer: IpAddr,
@@ -484,104 +488,6 @@ impl Directory {
             Aftermath::Forget(user) => self.logins.forget(user),
         }
     }
-
-    fn begin_loading(&mut self, cx: &mut Cx<'_, Effect>) {
-        if matches!(self.state, State::Idle) {
-            let token = cx.fresh_token();
-            cx.emit(Effect::Dds { token, request: Request::Claim { route: format::route() } });
-            self.state = State::Claiming { token };
-        }
-    }
-
-    fn load_later(&mut self, cx: &mut Cx<'_, Effect>, response: &Response) {
-        self.load_tries = self.load_tries.saturating_add(1);
-        if self.load_tries.is_power_of_two() {
-            trouble(cx, format!("can't load, will try again: {response:?}"));
-        }
-        let range = (self.limits.retry_min, self.limits.retry_max);
-        let wait = backoff(cx, range, self.load_tries);
-        cx.arm(TIMER_LOAD, wait);
-        self.state = State::Idle;
-    }
-
-    fn on_claimed(&mut self, cx: &mut Cx<'_, Effect>, response: Response) {
-        let Response::Claimed(Claimed { epoch, previous: _ }) = response else {
-            return self.load_later(cx, &response);
-        };
-        self.tables = Tables::default();
-        let (from, _) = format::whole_range();
-        self.scan(cx, epoch, from);
-    }
-
-    fn scan(&mut self, cx: &mut Cx<'_, Effect>, epoch: Epoch, from: SortKey) {
-        let token = cx.fresh_token();
-        let (_, to) = format::whole_range();
-        let request = Request::Scan {
-            route: format::route(),
-            from: from.clone(),
-            to,
-            reverse: false,
-            entries_max: self.limits.load_page_entries,
-        };
-        cx.emit(Effect::Dds { token, request });
-        self.state = State::Scanning { token, epoch, from };
-    }
-
-    fn on_scanned(&mut self, cx: &mut Cx<'_, Effect>, epoch: Epoch, response: Response) {
-        let Response::Scanned { entries, more } = response else {
-            return self.load_later(cx, &response);
-        };
-        let last = entries.last().map(|entry| entry.key.clone());
-        for entry in entries {
-            self.load(cx, entry);
-        }
-        match last.filter(|_| more) {
-            Some(last) => self.scan(cx, epoch, behind(&last)),
-            None => self.serve(cx, epoch),
-        }
-    }
-
-    /// Takes over a stored record.
-    fn load(&mut self, cx: &mut Cx<'_, Effect>, entry: Entry) {
-        match Record::read(&entry.key, entry.value) {
-            Ok(record) => self.tables.apply(Change::Put(record)),
-            Err(error) => {
-                self.tables.damaged += 1;
-                let key = entry.key.0.escape_ascii();
-                trouble(cx, format!("record {key} can't be read: {error}"));
-            }
-        }
-    }
-
-    fn serve(&mut self, cx: &mut Cx<'_, Effect>, epoch: Epoch) {
-        self.load_tries = 0;
-        let mut commits = Commits::new(epoch);
-        commits.take_queue(std::mem::take(&mut self.orders_kept));
-        commits.advance(cx, &self.limits, &self.tables);
-        self.state = State::Serving(commits);
-        if !std::mem::replace(&mut self.announced, true) {
-            cx.emit(Effect::Ready);
-        }
-        for &user in &self.tables.erasing {
-            cx.emit(Effect::EraseUser { user });
-        }
-        for user in std::mem::take(&mut self.masters_waiting) {
-            cx.emit(Effect::AccountIs { user, facts: self.tables.facts(user) });
-        }
-        for waiting in std::mem::take(&mut self.waiting) {
-            match waiting {
-                Waiting::Task { from, token, task } => self.on_asked(cx, (from, token), task),
-                Waiting::Users { token, after, users_max } => {
-                    self.on_asked_users(cx, token, (after, users_max));
-                }
-            }
-        }
-    }
-}
-
-/// The first key behind `key`.
-fn behind(key: &SortKey) -> SortKey {
-    SortKey([&key.0[..], b"\0"].concat().into())
 }
 
 fn only_domain(domain: Option<&str>) -> Result<Option<crate::address::Domain>, String> {

@@ -1,7 +1,10 @@
-//! An order of the operator, checked against the directory: either what is to be changed, or why not.
+//! An order of the operator, checked against the directory: either what is to be changed, or why
+//! not.
 //!
-//! Accounts stand here; domains and aliases in `plan_names`. A refusal names the thing, the reason and the next step.
-//! Invariants: a plan is made against committed tables only; what it changes becomes visible on its commit.
+//! Accounts stand here; domains and aliases in `plan_names`. A refusal names the thing, the reason
+//! and the next step.
+//! Invariants: a plan is made against committed tables only; what it changes becomes visible on its
+//! commit.
 //! Absences: nothing here changes the tables.
 
 use super::format::{AccountRecord, Credential, Record};
@@ -139,7 +142,10 @@ impl Ground<'_> {
         let name = address.canonical();
         let domain = self.tables.domains.get(&address.domain).ok_or_else(|| {
             let domain = &address.domain;
-            format!("account {name}: the domain {domain} is not here; `hikyaku domain add {domain}` adds it")
+            format!(
+                "account {name}: the domain {domain} is not here; \
+                 `hikyaku domain add {domain}` adds it"
+            )
         })?;
         self.check_local(&address)?;
         self.check_free(&name, "account")?;
@@ -242,7 +248,8 @@ impl Ground<'_> {
         let mut record = entry.record.clone();
         if label.is_empty() || record.credentials.iter().any(|held| held.label == label) {
             return Err(format!(
-                "account {name}: a credential needs a label of its own, and {label:?} is none; choose another"
+                "account {name}: a credential needs a label of its own, and {label:?} is none; \
+                 choose another"
             ));
         }
         if record.credentials.len() >= self.limits.credentials_max {
@@ -284,7 +291,8 @@ impl Ground<'_> {
             .retain(|held| held.label != label || held.kind == CredentialKind::Password);
         if record.credentials.len() == before {
             return Err(format!(
-                "account {name}: no credential {label:?} can be removed; `hikyaku account list` shows them, `hikyaku account password` changes the password"
+                "account {name}: no credential {label:?} can be removed; `hikyaku account list` \
+                 shows them, `hikyaku account password` changes the password"
             ));
         }
         let change = format!("account {name}: credential {label:?} removed");
@@ -315,7 +323,8 @@ impl Ground<'_> {
     pub(super) fn check_free(&self, name: &str, kind: &str) -> Result<(), String> {
         match self.tables.names.get(name) {
             Some(Name::Account(_)) => Err(format!(
-                "{kind} {name}: an account has this address; `hikyaku account remove {name}` would remove it"
+                "{kind} {name}: an account has this address; `hikyaku account remove {name}` \
+                 would remove it"
             )),
             Some(Name::Alias(_)) => Err(format!(
                 "{kind} {name}: an alias has this address; `hikyaku alias remove {name}` removes it"
@@ -328,7 +337,8 @@ impl Ground<'_> {
         let max = self.limits.local_bytes_max;
         if address.local.len() > max || address.domain.is_literal() {
             return Err(format!(
-                "{address}: an address of ours has at most {max} octets before the @ and a domain behind it; choose another"
+                "{address}: an address of ours has at most {max} octets before the @ and a \
+                 domain behind it; choose another"
             ));
         }
         Ok(())
@@ -338,13 +348,15 @@ impl Ground<'_> {
         let max = self.limits.label_bytes_max;
         if label.len() > max || label.chars().any(char::is_control) {
             return Err(format!(
-                "account {name}: a label or name has at most {max} octets and no control characters; choose another"
+                "account {name}: a label or name has at most {max} octets and no control \
+                 characters; choose another"
             ));
         }
         Ok(())
     }
 
-    /// A hash in a form that the pool can verify; the prefix that only repeats what the hash says goes.
+    /// A hash in a form that the pool can verify; the prefix that only repeats what the hash says
+    /// goes.
     fn check_phc(&self, name: &str, phc: &str) -> Result<String, String> {
         let bare = ["{ARGON2ID}", "{BLF-CRYPT}", "{SHA512-CRYPT}", "{CRYPT}"]
             .iter()
@@ -361,7 +373,8 @@ impl Ground<'_> {
             return Ok(bare.to_owned());
         }
         Err(format!(
-            "account {name}: the hash is of no known scheme; use ARGON2ID, BLF-CRYPT, SHA512-CRYPT or SSHA512, or give the password itself"
+            "account {name}: the hash is of no known scheme; use ARGON2ID, BLF-CRYPT, \
+             SHA512-CRYPT or SSHA512, or give the password itself"
         ))
     }
 }

@@ -1,7 +1,7 @@
 //! Orders about domains and aliases, and the lists of both.
 //!
-//! Every domain has postmaster and abuse (RFC 5321 4.5.1, RFC 2142 2): without an alias or account of that name they lead to
-//! the account made first. They are not stored, so they can't go missing.
+//! Every domain has postmaster and abuse (RFC 5321 4.5.1, RFC 2142 2): without an alias or account
+//! of that name they lead to the account made first. They are not stored, so they can't go missing.
 
 use super::format::{AliasRecord, DomainRecord, Record};
 use super::plan::{Ground, Plan, parse_address, parse_domain};
@@ -42,7 +42,8 @@ impl Ground<'_> {
         if !entry.accounts.is_empty() {
             let count = entry.accounts.len();
             return Err(format!(
-                "domain {domain}: it has {count} accounts; remove them first (`hikyaku account list` shows them)"
+                "domain {domain}: it has {count} accounts; remove them first (`hikyaku account \
+                 list` shows them)"
             ));
         }
         if let Some(name) = self.names_leading_into(domain) {
@@ -56,7 +57,8 @@ impl Ground<'_> {
         if aliases.len() > self.limits.aliases_removed_max {
             let count = aliases.len();
             return Err(format!(
-                "domain {domain}: it has {count} aliases, too many to remove at once; remove some first (`hikyaku alias remove`)"
+                "domain {domain}: it has {count} aliases, too many to remove at once; remove \
+                 some first (`hikyaku alias remove`)"
             ));
         }
         let mut changes: Vec<Change> = aliases.into_iter().map(Change::RemoveAlias).collect();
@@ -83,7 +85,8 @@ impl Ground<'_> {
             DomainSetting::SubaddressSeparator(separator) => {
                 if separator.is_some_and(|char| !"!#$%&'*+-/=?^_{|}~.".contains(char)) {
                     return Err(format!(
-                        "domain {domain}: a separator is one of !#$%&'*+-/=?^_{{|}}~. and nothing else; choose one of them"
+                        "domain {domain}: a separator is one of !#$%&'*+-/=?^_{{|}}~. and \
+                         nothing else; choose one of them"
                     ));
                 }
                 record.subaddress_separator = separator;
@@ -108,7 +111,8 @@ impl Ground<'_> {
         if !self.tables.domains.contains_key(&alias.domain) {
             let domain = &alias.domain;
             return Err(format!(
-                "alias {name}: the domain {domain} is not here; `hikyaku domain add {domain}` adds it"
+                "alias {name}: the domain {domain} is not here; `hikyaku domain add {domain}` \
+                 adds it"
             ));
         }
         self.check_local(&alias)?;
@@ -135,7 +139,8 @@ impl Ground<'_> {
         }
         if self.tables.reaches_too_many(self.limits, &parsed) {
             return Err(format!(
-                "alias {name}: its targets lead to over {max} mailboxes, or through over {} aliases; name fewer",
+                "alias {name}: its targets lead to over {max} mailboxes, or through over {} \
+                 aliases; name fewer",
                 self.limits.alias_depth_max
             ));
         }
@@ -156,7 +161,8 @@ impl Ground<'_> {
             let implied = IMPLIED.contains(&alias.local_key().as_str());
             return Err(if implied {
                 format!(
-                    "alias {name}: every domain has it; `hikyaku alias add {name} TARGET` sets where it leads"
+                    "alias {name}: every domain has it; `hikyaku alias add {name} TARGET` sets \
+                     where it leads"
                 )
             } else {
                 format!("alias {name}: there is none; `hikyaku alias list` shows all")
@@ -184,7 +190,8 @@ impl Ground<'_> {
             Found::NotOurs => {
                 let domain = &to.domain;
                 Err(format!(
-                    "{thing}: the domain {domain} is not here; `hikyaku domain add {domain}` adds it"
+                    "{thing}: the domain {domain} is not here; `hikyaku domain add {domain}` \
+                     adds it"
                 ))
             }
         }

@@ -1,4 +1,5 @@
-//! Where an address leads: accounts, aliases, sub-addresses, postmaster and abuse, catch-all, in this order.
+//! Where an address leads: accounts, aliases, sub-addresses, postmaster and abuse, catch-all, in
+//! this order.
 //!
 //! Absences: nothing here changes the tables.
 
@@ -68,7 +69,8 @@ impl Tables {
         }
     }
 
-    /// Whether mail from `address` may come from `user`: its own address, with or without detail, or an alias that reaches it.
+    /// Whether mail from `address` may come from `user`: its own address, with or without detail,
+    /// or an alias that reaches it.
     #[must_use]
     pub fn may_send_as(&self, limits: &Limits, user: UserId, address: &[u8]) -> bool {
         let Ok(Path::Mailbox(address)) = parse_unbracketed(address) else { return false };
@@ -114,7 +116,8 @@ impl Tables {
         expansion.seen.contains(name) || expansion.stripped.contains(name)
     }
 
-    /// Whether following `targets` reaches more mailboxes, or passes more aliases, than one message may.
+    /// Whether following `targets` reaches more mailboxes, or passes more aliases, than one message
+    /// may.
     #[must_use]
     pub fn reaches_too_many(&self, limits: &Limits, targets: &[Address]) -> bool {
         self.expand(limits, targets).too_many
@@ -132,7 +135,8 @@ impl Tables {
 
     fn resolve_alias(&self, limits: &Limits, targets: &[Address]) -> Resolved {
         let expansion = self.expand(limits, targets);
-        // One target elsewhere spoils all: what is accepted must reach everybody it was accepted for.
+        // One target elsewhere spoils all: what is accepted must reach everybody it was accepted
+        // for.
         if expansion.leaves {
             Resolved::NotLocal
         } else if !expansion.mailboxes.is_empty() {

@@ -1,7 +1,8 @@
 //! The directory in memory: domains, accounts, and one name space of account addresses and aliases.
 //!
-//! Invariants: what stands here is committed; every account is among the accounts of its domain; no name is both an account
-//! and an alias. Records that contradict each other after damage are counted, not trusted.
+//! Invariants: what stands here is committed; every account is among the accounts of its domain; no
+//! name is both an account and an alias. Records that contradict each other after damage are
+//! counted, not trusted.
 //! Absences: nothing here decides whether a change is allowed.
 
 use super::format::{AccountRecord, AliasRecord, DomainRecord, Record};
@@ -122,7 +123,8 @@ impl Tables {
         }
     }
 
-    /// The account made first in a domain, else in the service: it gets mail for postmaster and abuse.
+    /// The account made first in a domain, else in the service: it gets mail for postmaster and
+    /// abuse.
     #[must_use]
     pub fn first_account(&self, domain: &Domain) -> Option<&AccountEntry> {
         let own = self.domains.get(domain).and_then(|entry| entry.accounts.first());

@@ -1,14 +1,17 @@
 //! Transcripts: what is asked of the directory, and what it asks and answers.
 
+use super::format::Record;
 use super::*;
 use crate::face::*;
 use crate::test_dds::{Fault, TestDds};
+use dds::Claimed;
 use fsm::{Budget, Duration, Host, Mono, Stepped, TimerOp, Wall};
 use std::collections::BTreeMap;
 
 const ASKER: SessionId = SessionId(1);
 
-/// A directory with its store, its clock and a hash pool: the hash of `x` is `$argon2id$x`, imported ones are `{SSHA512}x`.
+/// A directory with its store, its clock and a hash pool: the hash of `x` is `$argon2id$x`,
+/// imported ones are `{SSHA512}x`.
 struct Bench {
     directory: Directory,
     host: Host,
@@ -663,15 +666,18 @@ fn refusals_name_the_thing_the_reason_and_the_next_step() {
     for (task, text) in [
         (
             add("carl@z.example", "$argon2id$x"),
-            "account carl@z.example: the domain z.example is not here; `hikyaku domain add z.example` adds it",
+            "account carl@z.example: the domain z.example is not here; `hikyaku domain add \
+             z.example` adds it",
         ),
         (
             add("ANN@x.example", "$argon2id$x"),
-            "account ann@x.example: an account has this address; `hikyaku account remove ann@x.example` would remove it",
+            "account ann@x.example: an account has this address; `hikyaku account remove \
+             ann@x.example` would remove it",
         ),
         (
             add("carl@x.example", "plain"),
-            "account carl@x.example: the hash is of no known scheme; use ARGON2ID, BLF-CRYPT, SHA512-CRYPT or SSHA512, or give the password itself",
+            "account carl@x.example: the hash is of no known scheme; use ARGON2ID, BLF-CRYPT, \
+             SHA512-CRYPT or SSHA512, or give the password itself",
         ),
         (
             add("carl", "x"),
@@ -687,7 +693,8 @@ fn refusals_name_the_thing_the_reason_and_the_next_step() {
         ),
         (
             AdminTask::AliasRemove { alias: "postmaster@x.example".into() },
-            "alias postmaster@x.example: every domain has it; `hikyaku alias add postmaster@x.example TARGET` sets where it leads",
+            "alias postmaster@x.example: every domain has it; `hikyaku alias add \
+             postmaster@x.example TARGET` sets where it leads",
         ),
     ] {
         assert_eq!(bench.refused(task), text);

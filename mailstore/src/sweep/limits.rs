@@ -8,13 +8,15 @@ use fsm::Duration;
 pub struct Limits {
     /// From the start to the first sweep.
     pub first_after: Duration,
-    /// From one sweep to the next. Several times within a blob's life, so that few are ever found expired.
+    /// From one sweep to the next. Several times within a blob's life, so that few are ever found
+    /// expired.
     pub every: Duration,
     /// From a void sweep to the next.
     pub again_after: Duration,
     /// How long a blob lives from its renewal on.
     pub blob_life: Duration,
-    /// A blob goes when it had expired so long before the sweep began: clocks of nodes may differ by as much.
+    /// A blob goes when it had expired so long before the sweep began: clocks of nodes may differ
+    /// by as much.
     pub grace: Duration,
     /// Users of one page of the directory.
     pub users_per_page: usize,

@@ -1,11 +1,15 @@
-//! The blob collector (design section 5): renews every blob that somebody refers to, then deletes what had expired before.
+//! The blob collector (design section 5): renews every blob that somebody refers to, then deletes
+//! what had expired before.
 //!
-//! States: `Resting` -> `Renewing` (queues, then all users, page by page) -> `Collecting` (partition by partition) ->
-//! `Resting`. Any error while renewing makes the sweep void: `Resting`, and the next one starts over.
-//! Invariants: nothing is deleted unless this very sweep renewed the references of every queue and every user without error;
-//! what is deleted had expired before this sweep began, less the grace. A blob that got its first reference after the sweep
-//! began was renewed then, so it is safe though the sweep may have missed it.
-//! Absences: no blob is deleted because somebody says it is garbage; nothing of a sweep outlives a crash.
+//! States: `Resting` -> `Renewing` (queues, then all users, page by page) -> `Collecting`
+//! (partition by partition) -> `Resting`. Any error while renewing makes the sweep void: `Resting`,
+//! and the next one starts over.
+//! Invariants: nothing is deleted unless this very sweep renewed the references of every queue and
+//! every user without error; what is deleted had expired before this sweep began, less the grace. A
+//! blob that got its first reference after the sweep began was renewed then, so it is safe though
+//! the sweep may have missed it.
+//! Absences: no blob is deleted because somebody says it is garbage; nothing of a sweep outlives a
+//! crash.
 
 mod limits;
 mod routes;
@@ -27,7 +31,8 @@ const TIMER_SWEEP: TimerKey = TimerKey(1);
 /// The pause after a burst is over.
 const TIMER_BURST: TimerKey = TimerKey(2);
 
-/// Everything that can happen to the collector. The first input is `Resumed`: it waits for its first sweep.
+/// Everything that can happen to the collector. The first input is `Resumed`: it waits for its
+/// first sweep.
 #[derive(Debug)]
 pub enum Input {
     /// A page of the directory, in answer to `ListUsers`.
@@ -386,7 +391,8 @@ impl Sweep {
                     asked.insert(token, Renewal { blob, tries: tries + 1 });
                 }
             }
-            // Its message was deleted a moment ago, or it is lost: either way there is nothing to keep alive.
+            // Its message was deleted a moment ago, or it is lost: either way there is nothing to
+            // keep alive.
             Response::Wrote(Outcome::Refused(Refusal::PreconditionFailed { index: _ })) => {
                 trouble(cx, format!("blob {:032x} is referred to, but not there", blob.0));
             }

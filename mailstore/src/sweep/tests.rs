@@ -1,4 +1,5 @@
-//! The collector over a real partition: what is referred to stays, what had expired goes, and errors void a sweep.
+//! The collector over a real partition: what is referred to stays, what had expired goes, and
+//! errors void a sweep.
 
 use super::*;
 use crate::test_dds::TestDds;
