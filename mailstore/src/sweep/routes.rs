@@ -1,8 +1,8 @@
 //! Who refers to blobs: where their references stand.
 //!
-//! Every referrer keeps one entry per blob it refers to: the delivery queue
-//! among its entries, a user among the user's. A new kind of referrer must be added here before the
-//! first of it is written.
+//! Every referrer keeps one entry per blob it refers to: the delivery queue among its entries, a
+//! user among the user's. A new kind of referrer must be added here before the first of it is
+//! written.
 
 use crate::delivery::{self, EntryKind};
 use crate::face::UserId;
