@@ -67,3 +67,21 @@ pub struct Entry {
     pub value: Bytes,
     pub version: Version,
 }
+
+impl Request {
+    /// The partition that does it.
+    #[must_use]
+    pub fn partition(&self, map: &crate::DpMap) -> crate::PartitionId {
+        match self {
+            Self::Claim { route } | Self::Get { route, .. } | Self::Scan { route, .. } => {
+                map.partition_of(&route.0)
+            }
+            Self::Write(batch) => map.partition_of(&batch.route.0),
+            Self::PutChunk { blob, .. }
+            | Self::RenewBlob { blob, .. }
+            | Self::ReadBlob { blob, .. }
+            | Self::DropBlob { blob } => map.partition_of(&blob.to_bytes()),
+            Self::CollectBlobs { partition, .. } => *partition,
+        }
+    }
+}

@@ -51,6 +51,7 @@ use load::UserLoading;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+pub use format::keys::route;
 pub use limits::Limits;
 pub use machine::{Effect, Input};
 pub use matching::{BodyReader, BodyTest, MatchBody, MatchHits, MatchJob, TESTS_MAX};

@@ -12,11 +12,13 @@ mod admin;
 mod cli;
 mod config;
 mod control;
+mod edge;
 mod log;
 mod metrics;
 mod passwords;
 mod private_file;
 mod serve;
+mod systemd;
 mod tls;
 
 use std::process::ExitCode;

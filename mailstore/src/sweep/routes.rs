@@ -1,14 +1,13 @@
 //! Who refers to blobs: where their references stand.
 //!
-//! Every referrer keeps one entry per blob it refers to: the delivery queue among its entries, a
-//! user among the user's. A new kind of referrer must be added here before the first of it is
-//! written.
+//! Every referrer keeps one entry per blob it refers to, with the same value: the delivery queue
+//! among its entries, a user among the user's. A new kind of referrer must be added here before the
+//! first of it is written.
 
 use crate::delivery::{self, EntryKind};
 use crate::face::UserId;
-use crate::mailbox::format::{decode_blob_reference, keys};
 use bytes::Bytes;
-use dds::{BlobId, RouteKey, SortKey};
+use dds::{RouteKey, SortKey};
 
 /// Somebody who may refer to blobs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,7 +22,8 @@ impl Referrer {
     pub fn route(self) -> RouteKey {
         match self {
             Self::Queue(queue) => delivery::route(queue),
-            Self::User(user) => keys::route(user),
+            // `mailbox::format`: `u` and the user id.
+            Self::User(user) => RouteKey([&b"u"[..], &user.0.to_be_bytes()].concat().into()),
         }
     }
 
@@ -32,18 +32,10 @@ impl Referrer {
     pub fn references(self) -> (SortKey, SortKey) {
         match self {
             Self::Queue(_) => EntryKind::Blob.range(),
-            Self::User(_) => keys::blob_references(),
-        }
-    }
-
-    /// The blob that the value of a reference names; `Err`: why it can't be read.
-    ///
-    /// # Errors
-    /// Damage, in words.
-    pub fn blob_of(self, value: Bytes) -> Result<BlobId, String> {
-        match self {
-            Self::Queue(_) => delivery::read_blob(value).map_err(|error| error.to_string()),
-            Self::User(_) => decode_blob_reference(&value).map_err(|error| error.to_string()),
+            // `mailbox::format`: `41` and the EMAILID.
+            Self::User(_) => {
+                (SortKey(Bytes::from_static(b"\x41")), SortKey(Bytes::from_static(b"\x42")))
+            }
         }
     }
 }

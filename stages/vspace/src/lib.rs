@@ -1,1 +1,40 @@
+//! vspace, after Ninja's word: the machine that owns a node's workers. It starts and stops them, routes tasks and
+//! completions, and admits work.
+//!
+//! A node has one [`Shard`] per worker group. The staged executor runs shards on threads, the simulator runs them from a
+//! seed; both run the same code, so routing and admission are simulated too.
+#![forbid(unsafe_code)]
 
+mod admission;
+mod config;
+mod mailboxes;
+mod names;
+mod operator;
+mod origin;
+mod partitions;
+mod queue;
+mod residents;
+mod route;
+mod session;
+mod shard;
+mod stats;
+mod timers;
+mod work;
+
+pub use admission::{Admission, AdmissionLimits};
+pub use config::ShardConfig;
+pub use mailstore::face::{Completion, LogEvent, SessionId, TaskRefusal};
+pub use mailstore::mailbox::{MatchHits, MatchJob};
+pub use names::{Asker, GroupId, MachineId, asker_of, group_of, operator_id, session_id};
+pub use session::{SessionLimits, SessionLine};
+pub use shard::Shard;
+pub use stats::ShardStats;
+pub use work::{ConnectionOrder, Inward, Neighbour, Outward, Ticket};
+
+/// What a brick stands on, for executors.
+pub mod store {
+    pub use dds::{
+        Chain, Chains, Column, Durability, Group, PartitionId, Read, ReadDone, Store, StoreError,
+        StoreOp, Tier,
+    };
+}

@@ -1,0 +1,219 @@
+//! Between worker threads and the rest of the node: what [`crate::edge::Service`] asks, answered by logs, TLS material, the
+//! hash pool, and whoever waits for an operator's answer.
+
+use crate::edge::{Doorkeeper, ListenerState, Service};
+use crate::passwords::{HashDone, HashJob, HashKind, HashOutcome, HashPool, Secret};
+use crate::tls::TlsContext;
+use fsm::Token;
+use mailstore::directory::HashVerdict;
+use mailstore::face::{LogEvent, SessionId};
+use rustls::ServerConfig;
+use stages::{Clock, HashOrder, PortSender};
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use tokio::sync::{Notify, oneshot};
+use vspace::{Completion, Inward, SessionLine};
+
+/// The node's side of its workers.
+pub struct Bridge {
+    pub tls: Arc<TlsContext>,
+    pub listeners: Vec<Arc<ListenerState>>,
+    pub door: Arc<Doorkeeper>,
+    ports: OnceLock<Vec<PortSender<Inward>>>,
+    pool: OnceLock<Arc<HashPool>>,
+    operators: Mutex<HashMap<u64, oneshot::Sender<Completion>>>,
+    session_lists: Mutex<HashMap<u64, oneshot::Sender<Vec<SessionLine>>>>,
+    kicks: Mutex<HashMap<u64, oneshot::Sender<u64>>>,
+    tokens: AtomicU64,
+    pub is_ready: AtomicBool,
+    pub became_ready: Notify,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Bridge {
+    pub fn new(
+        tls: Arc<TlsContext>,
+        listeners: Vec<Arc<ListenerState>>,
+        door: Arc<Doorkeeper>,
+    ) -> Self {
+        Self {
+            tls,
+            listeners,
+            door,
+            ports: OnceLock::new(),
+            pool: OnceLock::new(),
+            operators: Mutex::default(),
+            session_lists: Mutex::default(),
+            kicks: Mutex::default(),
+            tokens: AtomicU64::new(0),
+            is_ready: AtomicBool::new(false),
+            became_ready: Notify::new(),
+        }
+    }
+
+    /// Joins the workers and the hash pool to the bridge; once, before anything runs.
+    pub fn join(&self, ports: Vec<PortSender<Inward>>, pool: Arc<HashPool>) {
+        let twice = "a node starts once";
+        assert!(self.ports.set(ports).is_ok(), "{twice}");
+        assert!(self.pool.set(pool).is_ok(), "{twice}");
+    }
+
+    pub fn pool(&self) -> Option<&Arc<HashPool>> {
+        self.pool.get()
+    }
+
+    /// Sends to a worker group.
+    pub fn tell(&self, group: usize, inward: Inward) {
+        if let Some(port) = self.ports.get().and_then(|ports| ports.get(group)) {
+            port.complete(Clock.mono(), vec![inward]);
+        }
+    }
+
+    pub fn groups(&self) -> usize {
+        self.ports.get().map_or(0, Vec::len)
+    }
+
+    fn token(&self) -> Token {
+        Token(self.tokens.fetch_add(1, Relaxed) + 1)
+    }
+
+    /// Does a task under an operator's session.
+    pub async fn submit(
+        &self,
+        session: SessionId,
+        task: mailstore::face::Task,
+    ) -> Option<Completion> {
+        let token = self.token();
+        let (tell, told) = oneshot::channel();
+        lock(&self.operators).insert(token.0, tell);
+        self.tell(0, Inward::Operator { session, token, task });
+        told.await.ok()
+    }
+
+    /// The sessions of one group.
+    pub async fn list_sessions(&self, group: usize) -> Vec<SessionLine> {
+        let token = self.token();
+        let (tell, told) = oneshot::channel();
+        lock(&self.session_lists).insert(token.0, tell);
+        self.tell(group, Inward::ListSessions { token });
+        told.await.unwrap_or_default()
+    }
+
+    /// Ends sessions of one group.
+    pub async fn kick(&self, group: usize, sessions: Vec<SessionId>) -> u64 {
+        let token = self.token();
+        let (tell, told) = oneshot::channel();
+        lock(&self.kicks).insert(token.0, tell);
+        self.tell(group, Inward::KickSessions { token, sessions });
+        told.await.unwrap_or(0)
+    }
+
+    /// Queues a job for the hash pool; a full queue is answered at once.
+    fn hash(&self, peer: IpAddr, (token, waiter): (Token, HashWaiter), kind: HashKind) {
+        let Some(pool) = self.pool.get() else { return };
+        let id = token.0 << 1 | waiter as u64;
+        if pool.submit(HashJob { id, peer, kind }).is_err() {
+            self.tell(0, answer_of(token, waiter, None));
+        }
+    }
+
+    /// The hash pool has an answer.
+    pub fn on_hash_done(&self, done: HashDone) {
+        let waiter =
+            if done.id & 1 == 0 { HashWaiter::Verification } else { HashWaiter::Replacement };
+        self.tell(0, answer_of(Token(done.id >> 1), waiter, Some(done.outcome)));
+    }
+}
+
+/// What the directory waits for; the lowest bit of a job's id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum HashWaiter {
+    Verification = 0,
+    Replacement = 1,
+}
+
+/// `None`: the pool had no room.
+fn answer_of(token: Token, waiter: HashWaiter, outcome: Option<HashOutcome>) -> Inward {
+    match waiter {
+        HashWaiter::Verification => {
+            let verdict = match outcome {
+                Some(HashOutcome::Matched { .. }) => HashVerdict::Matches,
+                Some(HashOutcome::Mismatched | HashOutcome::Made(_) | HashOutcome::Failed) => {
+                    HashVerdict::Differs
+                }
+                None => HashVerdict::Busy,
+            };
+            Inward::Hashed { token, verdict }
+        }
+        HashWaiter::Replacement => {
+            let phc = match outcome {
+                Some(HashOutcome::Made(stored)) => Some(stored),
+                Some(
+                    HashOutcome::Matched { .. } | HashOutcome::Mismatched | HashOutcome::Failed,
+                )
+                | None => None,
+            };
+            Inward::Rehashed { token, phc }
+        }
+    }
+}
+
+impl Service for Bridge {
+    fn tls_config(&self) -> Arc<ServerConfig> {
+        self.tls.server_config()
+    }
+
+    fn log(&self, event: LogEvent) {
+        crate::log::write_event(event);
+    }
+
+    fn hash(&self, _group: usize, order: HashOrder) {
+        match order {
+            HashOrder::Verify { token, peer, phc, secret } => {
+                let kind =
+                    HashKind::Verify { stored: phc.into(), secret: Secret::new(secret.to_vec()) };
+                self.hash(peer, (token, HashWaiter::Verification), kind);
+            }
+            HashOrder::Make { token, secret } => {
+                let peer = IpAddr::V4(Ipv4Addr::LOCALHOST);
+                let kind = HashKind::Make { secret: Secret::new(secret.to_vec()) };
+                self.hash(peer, (token, HashWaiter::Replacement), kind);
+            }
+        }
+    }
+
+    fn operator_done(&self, _session: SessionId, token: Token, completion: Completion) {
+        if let Some(tell) = lock(&self.operators).remove(&token.0) {
+            let _told = tell.send(completion);
+        }
+    }
+
+    fn sessions(&self, token: Token, lines: Vec<SessionLine>) {
+        if let Some(tell) = lock(&self.session_lists).remove(&token.0) {
+            let _told = tell.send(lines);
+        }
+    }
+
+    fn kicked(&self, token: Token, count: u64) {
+        if let Some(tell) = lock(&self.kicks).remove(&token.0) {
+            let _told = tell.send(count);
+        }
+    }
+
+    fn ready(&self) {
+        self.is_ready.store(true, Relaxed);
+        self.became_ready.notify_waiters();
+    }
+
+    fn connection_ended(&self, (listener, ip): (usize, IpAddr)) {
+        if let Some(state) = self.listeners.get(listener) {
+            state.open.fetch_sub(1, Relaxed);
+        }
+        self.door.leave(ip);
+    }
+}

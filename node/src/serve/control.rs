@@ -1,0 +1,280 @@
+//! The running node as operators see it.
+
+use super::bridge::Bridge;
+use crate::config::Config;
+use crate::control::{
+    BackupReport, CheckReport, Control, ControlError, Kick, Latency, ListenerReport, Location,
+    NodeState, PartitionsReport, Progress, Reply, SessionReport, SpaceState, StageReport,
+    StatusReport, StoreReport,
+};
+use dds::DpMap;
+use dds_rocksdb::RocksStore;
+use mailstore::face::{Completion, SessionId, Task, UserId};
+use stages::{HistogramSnapshot, StageSnapshot, StageStats};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
+use std::time::Instant;
+use vspace::{Inward, operator_id};
+
+/// What [`Control`] needs of the node.
+pub struct NodeControl {
+    pub bridge: Arc<Bridge>,
+    pub store: Arc<RocksStore>,
+    pub map: DpMap,
+    pub config: Arc<Config>,
+    pub node_name: String,
+    pub data: PathBuf,
+    pub started: Instant,
+    pub stages: Vec<(String, Arc<StageStats>)>,
+    pub state: AtomicU8,
+    operators: AtomicU64,
+}
+
+/// States of a node in [`NodeControl::state`].
+pub const READY: u8 = 1;
+pub const DRAINING: u8 = 2;
+
+impl NodeControl {
+    #[must_use]
+    pub fn new(
+        (bridge, store, map): (Arc<Bridge>, Arc<RocksStore>, DpMap),
+        config: Arc<Config>,
+        (node_name, data): (String, PathBuf),
+        stages: Vec<(String, Arc<StageStats>)>,
+    ) -> Self {
+        Self {
+            bridge,
+            store,
+            map,
+            config,
+            node_name,
+            data,
+            started: Instant::now(),
+            stages,
+            state: AtomicU8::new(0),
+            operators: AtomicU64::new(0),
+        }
+    }
+
+    fn state(&self) -> NodeState {
+        match self.state.load(Relaxed) {
+            READY => NodeState::Ready,
+            DRAINING => NodeState::Draining,
+            _ => NodeState::Starting,
+        }
+    }
+
+    async fn session_reports(&self) -> Vec<SessionReport> {
+        let mut reports = Vec::new();
+        for group in 0..self.bridge.groups() {
+            for line in self.bridge.list_sessions(group).await {
+                reports.push(SessionReport {
+                    session: line.session.0,
+                    protocol: line.protocol,
+                    ip: line.ip,
+                    account: line.address.map(|address| address.to_string()),
+                    tls: None,
+                    connected_seconds: line.age.as_secs(),
+                    idle_seconds: 0,
+                    bytes_in: 0,
+                    bytes_out: 0,
+                });
+            }
+        }
+        reports
+    }
+
+    fn stage_reports(&self) -> Vec<StageReport> {
+        let mut reports: Vec<_> =
+            self.stages.iter().map(|(name, stats)| stage_report(&stats.snapshot(name))).collect();
+        reports.extend(self.bridge.pool().map(|pool| pool.report()));
+        reports
+    }
+
+    fn listener_reports(&self) -> Vec<ListenerReport> {
+        let report = |state: &Arc<crate::edge::ListenerState>| ListenerReport {
+            name: state.config.service.name().to_owned(),
+            address: state.address.clone(),
+            connections: state.open.load(Relaxed),
+            accepted: state.accepted.load(Relaxed),
+            refused: state.refused.load(Relaxed),
+        };
+        self.bridge.listeners.iter().map(report).collect()
+    }
+
+    fn status_report(&self) -> StatusReport {
+        let listeners = self.listener_reports();
+        StatusReport {
+            node: self.node_name.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            cluster: self.config.cluster.name.clone(),
+            state: self.state(),
+            pid: std::process::id(),
+            uptime_seconds: self.started.elapsed().as_secs(),
+            data: self.data.clone(),
+            sync: self.config.store.sync,
+            sessions: listeners.iter().map(|listener| listener.connections).sum(),
+            listeners,
+            stages: self.stage_reports(),
+            store: self.store_report(),
+            partitions: PartitionsReport {
+                count: u64::from(self.map.partitions),
+                awake: 0,
+                under_replicated: 0,
+                unavailable: 0,
+            },
+            users_loaded: 0,
+            accounts: 0,
+            deliveries_pending: 0,
+        }
+    }
+}
+
+fn stage_report(snapshot: &StageSnapshot) -> StageReport {
+    StageReport {
+        name: snapshot.name.clone(),
+        depth: snapshot.depth,
+        depth_max: 0,
+        wait: latency(&snapshot.wait),
+        service: latency(&snapshot.service),
+        processed: snapshot.served,
+        batches: snapshot.batch.count(),
+        wakes: snapshot.wakes,
+        hops: snapshot.hops,
+        refusals: snapshot.refusals,
+    }
+}
+
+fn latency(histogram: &HistogramSnapshot) -> Latency {
+    Latency {
+        count: histogram.count(),
+        sum_us: histogram.sum / 1000,
+        p50_us: histogram.quantile(500) / 1000,
+        p99_us: histogram.quantile(990) / 1000,
+        max_us: histogram.quantile(1000) / 1000,
+    }
+}
+
+impl Control for NodeControl {
+    fn open_session(&self) -> SessionId {
+        operator_id(0, self.operators.fetch_add(1, Relaxed))
+    }
+
+    fn close_session(&self, session: SessionId) {
+        self.bridge.tell(0, Inward::OperatorGone { session });
+    }
+
+    fn submit(&self, session: SessionId, task: Task) -> Reply<'_, Completion> {
+        Box::pin(
+            async move { self.bridge.submit(session, task).await.ok_or(ControlError::Stopping) },
+        )
+    }
+
+    fn sessions(&self) -> Reply<'_, Vec<SessionReport>> {
+        Box::pin(async move { Ok(self.session_reports().await) })
+    }
+
+    fn kick(&self, whom: Kick) -> Reply<'_, u64> {
+        Box::pin(async move {
+            let matches = |report: &SessionReport| match &whom {
+                Kick::Session(session) => report.session == session.0,
+                Kick::Account(address) => report
+                    .account
+                    .as_ref()
+                    .is_some_and(|account| account.eq_ignore_ascii_case(address)),
+                Kick::Ip(ip) => report.ip == *ip,
+            };
+            let reports = self.session_reports().await;
+            let mut kicked = 0;
+            for group in 0..self.bridge.groups() {
+                let chosen = reports
+                    .iter()
+                    .filter(|report| matches(report))
+                    .map(|report| SessionId(report.session))
+                    .filter(|&id| usize::from(vspace::group_of(id).0) == group);
+                kicked += self.bridge.kick(group, chosen.collect()).await;
+            }
+            Ok(kicked)
+        })
+    }
+
+    fn status(&self) -> Reply<'_, StatusReport> {
+        Box::pin(async move { Ok(self.status_report()) })
+    }
+
+    fn locate(&self, user: UserId) -> Reply<'_, Location> {
+        Box::pin(async move {
+            let partition = self.map.partition_of(&mailstore::mailbox::route(user).0);
+            let groups = u16::try_from(self.bridge.groups().max(1)).unwrap_or(1);
+            Ok(Location {
+                node: self.node_name.clone(),
+                partition: partition.0,
+                worker: partition.0 % groups,
+                loaded: false,
+                trouble: None,
+            })
+        })
+    }
+
+    fn backup(&self, dir: PathBuf, progress: Progress) -> Reply<'_, BackupReport> {
+        Box::pin(async move { self.backup_to(dir, progress).await })
+    }
+
+    fn check(&self, progress: Progress) -> Reply<'_, CheckReport> {
+        Box::pin(async move { self.check_store(progress).await })
+    }
+
+    fn is_ready(&self) -> bool {
+        self.state() == NodeState::Ready
+    }
+}
+
+impl NodeControl {
+    fn store_report(&self) -> StoreReport {
+        let stats = self.store.stats();
+        let writer = self.stages.iter().find(|(name, _)| name == "writer");
+        StoreReport {
+            groups: stats.groups,
+            batches: stats.commits,
+            syncs: stats.syncs,
+            bytes_written: stats.wal_bytes + stats.flush_bytes + stats.compaction_write_bytes,
+            sync_time: writer.map_or_else(Latency::default, |(name, stats)| {
+                latency(&stats.snapshot(name).service)
+            }),
+            disk_bytes_used: stats.table_bytes + stats.blob_live_bytes + stats.blob_garbage_bytes,
+            disk_bytes_free: stats.free_bytes,
+            cache_bytes: stats.cache_bytes,
+            memtable_bytes: stats.memtable_bytes,
+            memory_hits: stats.cache_hits,
+            memory_misses: stats.cache_misses,
+            space: match self.store.space() {
+                dds_rocksdb::SpaceState::Plenty => SpaceState::Ample,
+                dds_rocksdb::SpaceState::Low => SpaceState::Low,
+                dds_rocksdb::SpaceState::Critical => SpaceState::Exhausted,
+            },
+            errors: Vec::new(),
+        }
+    }
+
+    /// A checkpoint of the store, then the keys: files that don't change are linked, so it takes little time and space.
+    async fn backup_to(
+        &self,
+        dir: PathBuf,
+        progress: Progress,
+    ) -> Result<BackupReport, ControlError> {
+        let (store, data) = (Arc::clone(&self.store), self.data.clone());
+        let work = tokio::task::spawn_blocking(move || {
+            super::backup::write(&store, &data, &dir, &*progress)
+        });
+        let report = work.await.map_err(|error| ControlError::Failed(error.to_string()))?;
+        report.map_err(|error| ControlError::Failed(format!("{error:#}")))
+    }
+
+    async fn check_store(&self, progress: Progress) -> Result<CheckReport, ControlError> {
+        let store = Arc::clone(&self.store);
+        let work = tokio::task::spawn_blocking(move || super::backup::check(&store, &*progress));
+        let report = work.await.map_err(|error| ControlError::Failed(error.to_string()))?;
+        report.map_err(|error| ControlError::Failed(format!("{error:#}")))
+    }
+}

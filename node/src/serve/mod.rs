@@ -1,0 +1,36 @@
+//! Runs a node: opens the store, starts the stages, binds the listeners, serves until told to stop.
+//!
+//! Order of starting: data directory, store, partition map, stages, workers, directory loaded, admin, listeners, `ready`.
+//! Order of stopping: no new connections, sessions end politely, workers rest, the writer has synced what was queued.
+
+mod backup;
+mod bridge;
+mod control;
+mod identity;
+mod limits;
+mod matching;
+mod reload;
+mod running;
+
+use crate::config::{Config, NodeEntry};
+use std::path::PathBuf;
+
+/// What `hikyaku serve` was asked for.
+#[derive(Debug)]
+pub struct ServeOptions {
+    pub config: Config,
+    /// The file the configuration came from; read again on SIGHUP.
+    pub config_path: Option<PathBuf>,
+    /// The node of the file that this is; `--data` has replaced its directory.
+    pub node: NodeEntry,
+    pub demo: bool,
+}
+
+/// Runs until SIGTERM or SIGINT.
+///
+/// # Errors
+/// The node could not start, or its store failed.
+pub fn run(options: ServeOptions) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(running::serve(options))
+}

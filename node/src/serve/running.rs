@@ -1,0 +1,369 @@
+//! A node from its start to its stop.
+
+use super::ServeOptions;
+use super::bridge::Bridge;
+use super::control::{DRAINING, NodeControl, READY};
+use super::{identity, matching};
+use crate::config::{Config, LogLevel};
+use crate::edge::{Arrival, Bound, Doorkeeper, Entrance};
+use crate::log::LogWriter;
+use crate::passwords::HashPool;
+use crate::tls::TlsContext;
+use anyhow::Context;
+use dds::{DpMap, Durability, Store};
+use dds_rocksdb::{RocksStore, StoreConfig};
+use stages::{
+    Around, PortSender, Readers, StageStats, Worker, WorkerConfig, Writer, WriterConfig,
+    commits_to, port,
+};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::thread::JoinHandle;
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+use vspace::{GroupId, Inward, Shard, ShardConfig, Ticket};
+
+/// A write that takes longer than this means a disk that is gone. Design section 4.
+const WRITE_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// The threads of a running node.
+struct Threads {
+    workers: Vec<JoinHandle<()>>,
+    writer: Writer<Ticket>,
+    readers: Readers<Inward>,
+    closing: watch::Sender<bool>,
+}
+
+/// Runs the node until a signal ends it.
+pub async fn serve(options: ServeOptions) -> anyhow::Result<()> {
+    let config = Arc::new(options.config);
+    let data = options.node.data.clone();
+    prepare_data(&data)?;
+    let log = Arc::new(LogWriter::start(&config.log).context("the log can't be opened")?);
+    crate::log::install(Arc::clone(&log));
+    if !config.store.sync {
+        let what = "store.sync = false: accepted mail is LOST when the machine stops";
+        crate::log::note(LogLevel::Error, what, Vec::new());
+    }
+    let hostname: Arc<str> = host_name(options.node.hostname.as_deref()).into();
+    let tls = Arc::new(TlsContext::load(&config.tls, &data, &hostname)?);
+    let store = Arc::new(open_store(&config, &data)?);
+    let partitions = u16::try_from(config.cluster.partitions).context("too many partitions")?;
+    let map = identity::load_or_create(&*store, partitions)?;
+
+    let bound = bind_all(&config)?;
+    let states = bound.iter().map(|bound| Arc::clone(&bound.state)).collect();
+    let door = Arc::new(Doorkeeper::new(hostname, &config));
+    let bridge = Arc::new(Bridge::new(Arc::clone(&tls), states, door));
+    let (threads, stages) = start_threads(&config, &bridge, &store, map, bound)?;
+    let clock = threads.writer.clock.clone();
+    std::thread::Builder::new().name("watchdog".into()).spawn(move || watch_writes(&clock))?;
+
+    let control = Arc::new(NodeControl::new(
+        (Arc::clone(&bridge), Arc::clone(&store), map),
+        Arc::clone(&config),
+        (options.node.name.clone(), data.clone()),
+        stages,
+    ));
+    until_ready(&bridge).await;
+    let (stop_admin, admin_stopped) = tokio::sync::oneshot::channel::<()>();
+    let admin = start_admin(&config, (&data, &tls), &control, admin_stopped).await?;
+    for state in &bridge.listeners {
+        println!("listening {} {}", state.config.service.name(), state.address);
+    }
+    println!("listening admin {}", admin.address);
+    println!("ready");
+    control.state.store(READY, Relaxed);
+    crate::systemd::notify("READY=1");
+
+    until_told(&options.config_path, &tls, &log).await?;
+    control.state.store(DRAINING, Relaxed);
+    crate::systemd::notify("STOPPING=1");
+    drop(stop_admin);
+    stop(threads, &bridge, config.limits.drain_time.0).await;
+    // It answered its last call; a panic has been printed.
+    let _ended = admin.task.await;
+    log.flush();
+    Ok(())
+}
+
+/// The running admin server.
+struct Admin {
+    address: String,
+    task: tokio::task::JoinHandle<()>,
+}
+
+async fn start_admin(
+    config: &Config,
+    (data, tls): (&Path, &Arc<TlsContext>),
+    control: &Arc<NodeControl>,
+    stopped: tokio::sync::oneshot::Receiver<()>,
+) -> anyhow::Result<Admin> {
+    use crate::config::{Address, Service};
+    let configured = config.listen.first(Service::Admin);
+    let at = match configured.map(|listener| &listener.address) {
+        Some(Address::Tcp(address)) => *address,
+        Some(Address::Unix(_)) | None => ([127, 0, 0, 1], 0).into(),
+    };
+    let listener = tokio::net::TcpListener::bind(at).await;
+    let listener = listener.with_context(|| {
+        format!("admin can't listen on {at}: is another node running? Change listen.admin")
+    })?;
+    let address = listener.local_addr()?;
+    crate::admin::write_address(data, &address.to_string())?;
+    let server = crate::admin::AdminServer {
+        control: Arc::<NodeControl>::clone(control),
+        hashes: Arc::clone(control.bridge.pool().context("the pool runs by now")?),
+        token: crate::admin::Token::load_or_make(data)?,
+        tls: (!address.ip().is_loopback()).then(|| Arc::clone(tls)),
+        metrics: config.metrics.enabled,
+    };
+    let task = tokio::spawn(crate::admin::serve(listener, server, async move {
+        // Told by a message or by the end of the sender.
+        let _told = stopped.await;
+    }));
+    Ok(Admin { address: address.to_string(), task })
+}
+
+fn prepare_data(data: &Path) -> anyhow::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(data)
+        .with_context(|| format!("the data directory {} can't be made", data.display()))
+}
+
+fn host_name(configured: Option<&str>) -> String {
+    let machine = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    configured.map_or(machine, str::to_owned)
+}
+
+fn open_store(config: &Config, data: &Path) -> anyhow::Result<RocksStore> {
+    let mut store = StoreConfig::new(data.join("store"));
+    store.sync = config.store.sync;
+    store.memory.cache_bytes = config.store.cache.bytes();
+    store.memory.write_buffer_bytes = config.store.write_buffer.bytes();
+    store.space.low_bytes = config.store.space_low.0;
+    store.space.critical_bytes = config.store.space_exhausted.0;
+    store.space.ballast_bytes = config.store.ballast.0;
+    RocksStore::open(&store).context("the store can't be opened")
+}
+
+fn bind_all(config: &Config) -> anyhow::Result<Vec<Bound>> {
+    let mail = config.listen.listeners.iter().filter(|listener| {
+        listener.service.is_served() && listener.service != crate::config::Service::Admin
+    });
+    mail.map(|listener| {
+        crate::edge::bind(listener).with_context(|| {
+            format!(
+                "{} can't listen on {}: is another server running there? Change listen.{}",
+                listener.service.name(),
+                listener.address,
+                listener.service.name()
+            )
+        })
+    })
+    .collect()
+}
+
+type Stages = Vec<(String, Arc<StageStats>)>;
+
+fn start_threads(
+    config: &Config,
+    bridge: &Arc<Bridge>,
+    store: &Arc<RocksStore>,
+    map: DpMap,
+    bound: Vec<Bound>,
+) -> anyhow::Result<(Threads, Stages)> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let count = config.stages.workers.map_or((cores / 2).max(1), |count| count as usize);
+    let groups = u8::try_from(count).context("stages.workers is at most 255")?;
+    let mut stages: Stages = Vec::new();
+    let (mut senders, mut receivers) = (Vec::new(), Vec::new());
+    for group in 0..count {
+        let stats = Arc::new(StageStats::default());
+        stages.push((format!("worker-{group}"), Arc::clone(&stats)));
+        let (sender, receiver) = port::<Inward>(config.stages.queue as usize, &stats);
+        senders.push(sender);
+        receivers.push((receiver, stats));
+    }
+    let shared: Arc<dyn Store> = Arc::<RocksStore>::clone(store);
+    let (writer, readers) = start_store_stages(config, &shared, &senders)?;
+    stages.push(("writer".into(), Arc::clone(&writer.stats)));
+    stages.push(("readers".into(), Arc::clone(&readers.stats)));
+    let answer = Arc::clone(bridge);
+    let pool = Arc::new(HashPool::start(&config.auth, move |done| answer.on_hash_done(done))?);
+    bridge.join(senders.clone(), pool);
+
+    let (closing, closed) = watch::channel(false);
+    let (doors, arrivals): (Vec<_>, Vec<_>) =
+        (0..count).map(|_| mpsc::unbounded_channel::<Arrival>()).unzip();
+    let mut listeners: Vec<(usize, Bound)> = bound.into_iter().enumerate().collect();
+    let tag_key = random_bytes::<16>()?;
+    let dummy_phc = bridge.pool().context("the pool has been joined")?.decoy();
+    let mut workers = Vec::new();
+    for (group, ((receiver, stats), arrivals)) in receivers.into_iter().zip(arrivals).enumerate() {
+        let id = GroupId(u8::try_from(group).context("stages.workers is at most 255")?);
+        let shard_config =
+            shard_config(config, (map, id, groups), (tag_key, Arc::clone(&dummy_phc)))?;
+        let around = Around {
+            port: receiver,
+            writer: writer.sender.clone(),
+            readers: readers.sender.clone(),
+            neighbours: senders.clone(),
+            store: Arc::clone(&shared),
+            stats,
+            run_match: Arc::new(move |job, store: &dyn Store| {
+                job.run(&mut matching::StoreReader { store, map })
+            }),
+        };
+        let entrance = Entrance {
+            arrivals,
+            listeners: std::mem::take(&mut listeners),
+            groups: doors.clone(),
+            door: Arc::clone(&bridge.door),
+            closing: closed.clone(),
+        };
+        let worker_config =
+            WorkerConfig { messages_max: config.stages.batch as usize, ..WorkerConfig::default() };
+        let service = Arc::clone(bridge);
+        let run = move || {
+            let now = (stages::Clock.mono(), stages::Clock.wall());
+            let worker = Worker::new(Shard::new(shard_config, now), id, worker_config, around);
+            if let Err(error) = crate::edge::run(worker, group, service, entrance) {
+                eprintln!("hikyaku: worker {group} could not start: {error}");
+                std::process::exit(1);
+            }
+        };
+        workers.push(std::thread::Builder::new().name(format!("worker-{group}")).spawn(run)?);
+    }
+    Ok((Threads { workers, writer, readers, closing }, stages))
+}
+
+fn start_store_stages(
+    config: &Config,
+    store: &Arc<dyn Store>,
+    senders: &[PortSender<Inward>],
+) -> anyhow::Result<(Writer<Ticket>, Readers<Inward>)> {
+    let durability = if config.store.sync { Durability::Synced } else { Durability::Buffered };
+    let writer_config = WriterConfig {
+        groups_max: config.stages.groups_per_sync as usize,
+        durability,
+        ..WriterConfig::default()
+    };
+    let done = senders.iter().map(|sender| commits_to(sender.clone())).collect();
+    let writer = Writer::start(
+        writer_config,
+        Arc::clone(store),
+        done,
+        // A brick whose sync failed does not know what it holds: only a restart finds out.
+        Box::new(|error| {
+            eprintln!("hikyaku: the store has failed and the node stops: {error}");
+            std::process::abort();
+        }),
+    )?;
+    let answer = senders.to_vec();
+    let readers = Readers::start(
+        config.stages.readers as usize,
+        1 << 16,
+        Arc::new(move |group: usize, now, done| {
+            if let Some(sender) = answer.get(group) {
+                sender.complete(now, done);
+            }
+        }),
+    )?;
+    Ok((writer, readers))
+}
+
+fn random_bytes<const N: usize>() -> anyhow::Result<[u8; N]> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).map_err(|error| anyhow::anyhow!("no random numbers: {error}"))?;
+    Ok(bytes)
+}
+
+fn shard_config(
+    config: &Config,
+    (map, group, groups): (DpMap, GroupId, u8),
+    (tag_key, dummy_phc): ([u8; 16], Arc<str>),
+) -> anyhow::Result<ShardConfig> {
+    let mut shard = ShardConfig::new(map, group, groups);
+    shard.seed = u64::from_le_bytes(random_bytes()?);
+    shard.directory.tag_key = tag_key;
+    shard.directory.dummy_phc = dummy_phc;
+    shard.mailbox_bytes_max = config.store.index_cache.bytes();
+    super::limits::apply(config, &mut shard);
+    Ok(shard)
+}
+
+fn watch_writes(clock: &stages::WriteClock) {
+    loop {
+        std::thread::sleep(Duration::from_secs(1));
+        if clock.running(stages::Clock.mono()).is_some_and(|time| time > WRITE_TIME_MAX) {
+            eprintln!("hikyaku: a write has taken over 10 s: the disk does not answer, stopping");
+            std::process::abort();
+        }
+    }
+}
+
+async fn until_ready(bridge: &Bridge) {
+    loop {
+        let notified = bridge.became_ready.notified();
+        if bridge.is_ready.load(Relaxed) {
+            return;
+        }
+        // Looks again now and then: the notice may have come between the look and the wait.
+        let _either = tokio::time::timeout(Duration::from_millis(50), notified).await;
+    }
+}
+
+/// Waits for SIGTERM or SIGINT; reloads on SIGHUP.
+async fn until_told(
+    config_path: &Option<std::path::PathBuf>,
+    tls: &TlsContext,
+    log: &LogWriter,
+) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hang_up = signal(SignalKind::hangup())?;
+    loop {
+        tokio::select! {
+            _signal = terminate.recv() => return Ok(()),
+            _signal = interrupt.recv() => return Ok(()),
+            _signal = hang_up.recv() => {
+                super::reload::reload(config_path.as_deref(), tls, log);
+            }
+        }
+    }
+}
+
+/// Ends sessions politely, then the threads, each after those that feed it.
+async fn stop(threads: Threads, bridge: &Bridge, drain_time: Duration) {
+    // Nobody listens when no group accepts.
+    let _told = threads.closing.send(true);
+    for group in 0..bridge.groups() {
+        bridge.tell(group, Inward::ShutDown);
+    }
+    let until = tokio::time::Instant::now() + drain_time;
+    while tokio::time::Instant::now() < until {
+        let mut sessions = 0;
+        for group in 0..bridge.groups() {
+            sessions += bridge.list_sessions(group).await.len();
+        }
+        if sessions == 0 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    for group in 0..bridge.groups() {
+        bridge.tell(group, Inward::Stop);
+    }
+    for worker in threads.workers {
+        // A panic of a worker has already been printed.
+        let _ended = worker.join();
+    }
+    threads.readers.join();
+    threads.writer.join();
+}

@@ -1,0 +1,25 @@
+//! The clocks of this node.
+
+use fsm::{Mono, Wall};
+
+/// Reads the clocks. Monotonic time is CLOCK_BOOTTIME, which goes on while the host sleeps: leases count it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Clock;
+
+impl Clock {
+    /// Monotonic time now.
+    #[must_use]
+    pub fn mono(self) -> Mono {
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+        let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
+        let nanos = u64::try_from(now.tv_nsec).unwrap_or(0);
+        Mono(seconds.saturating_mul(1_000_000_000).saturating_add(nanos))
+    }
+
+    /// Wall-clock time now.
+    #[must_use]
+    pub fn wall(self) -> Wall {
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
+        Wall(now.tv_sec.saturating_mul(1000).saturating_add(now.tv_nsec / 1_000_000))
+    }
+}

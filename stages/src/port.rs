@@ -1,0 +1,253 @@
+//! A queue into a stage's thread: batches, two lanes, and a wake only when the thread sleeps.
+//!
+//! *Completions* never block and are never refused: what they answer was admitted, so their number is bounded by what is
+//! under way. *Tasks* are bounded and refused when the lane is full. A batch is one queue entry, so a hop costs a share of one
+//! channel operation; the receiver's flag is looked at once per batch.
+
+use crate::StageStats;
+use crossbeam_channel::{Receiver, Sender, TryRecvError, TrySendError};
+use fsm::Mono;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::{Mutex, PoisonError};
+use std::task::Waker;
+
+/// Messages that travel together, and when they were sent.
+#[derive(Debug)]
+struct Parcel<T> {
+    sent: Mono,
+    messages: Vec<T>,
+}
+
+#[derive(Debug, Default)]
+struct Parking {
+    /// The receiver sleeps or is about to: whoever clears this wakes it.
+    parked: AtomicBool,
+    waker: Mutex<Option<Waker>>,
+}
+
+impl Parking {
+    fn wake(&self, stats: &StageStats) {
+        // The message was queued before this look: either the receiver sees it after it set `parked`, or we see `parked`.
+        if self.parked.load(SeqCst) && self.parked.swap(false, SeqCst) {
+            stats.wakes.fetch_add(1, Relaxed);
+            let waker = self.waker.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            if let Some(waker) = waker {
+                waker.wake();
+            }
+        }
+    }
+}
+
+/// The sending side. Cheap to clone.
+#[derive(Debug)]
+pub struct PortSender<T> {
+    completions: Sender<Parcel<T>>,
+    tasks: Sender<Parcel<T>>,
+    parking: Arc<Parking>,
+    stats: Arc<StageStats>,
+}
+
+impl<T> Clone for PortSender<T> {
+    fn clone(&self) -> Self {
+        Self {
+            completions: self.completions.clone(),
+            tasks: self.tasks.clone(),
+            parking: Arc::clone(&self.parking),
+            stats: Arc::clone(&self.stats),
+        }
+    }
+}
+
+impl<T> PortSender<T> {
+    /// Sends completions. Nothing happens when the receiver is gone: the node is stopping.
+    pub fn complete(&self, now: Mono, messages: Vec<T>) {
+        if messages.is_empty() {
+            return;
+        }
+        self.stats.depth.fetch_add(messages.len() as u64, Relaxed);
+        if self.completions.send(Parcel { sent: now, messages }).is_ok() {
+            self.parking.wake(&self.stats);
+        }
+    }
+
+    /// Sends tasks, all or none.
+    ///
+    /// # Errors
+    /// Gives the tasks back when the lane is full or the receiver is gone.
+    pub fn try_send(&self, now: Mono, messages: Vec<T>) -> Result<(), Vec<T>> {
+        if messages.is_empty() {
+            return Ok(());
+        }
+        let count = messages.len() as u64;
+        self.stats.depth.fetch_add(count, Relaxed);
+        match self.tasks.try_send(Parcel { sent: now, messages }) {
+            Ok(()) => {
+                self.parking.wake(&self.stats);
+                Ok(())
+            }
+            Err(TrySendError::Full(parcel) | TrySendError::Disconnected(parcel)) => {
+                self.stats.depth.fetch_sub(count, Relaxed);
+                self.stats.refusals.fetch_add(count, Relaxed);
+                Err(parcel.messages)
+            }
+        }
+    }
+
+    /// Wakes the receiver without a message: it shall look at something else.
+    pub fn nudge(&self) {
+        self.parking.wake(&self.stats);
+    }
+}
+
+/// The receiving side.
+#[derive(Debug)]
+pub struct PortReceiver<T> {
+    completions: Receiver<Parcel<T>>,
+    tasks: Receiver<Parcel<T>>,
+    parking: Arc<Parking>,
+    stats: Arc<StageStats>,
+}
+
+/// Whether anything can still arrive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Drained {
+    /// So many messages were taken.
+    Took(usize),
+    /// Nothing is queued, and every sender is gone.
+    Disconnected,
+}
+
+/// A queue whose task lane holds at most `task_parcels_max` batches.
+#[must_use]
+pub fn port<T>(
+    task_parcels_max: usize,
+    stats: &Arc<StageStats>,
+) -> (PortSender<T>, PortReceiver<T>) {
+    let (complete, completions) = crossbeam_channel::unbounded();
+    let (send, tasks) = crossbeam_channel::bounded(task_parcels_max);
+    let parking = Arc::new(Parking::default());
+    let sender = PortSender {
+        completions: complete,
+        tasks: send,
+        parking: Arc::clone(&parking),
+        stats: Arc::clone(stats),
+    };
+    (sender, PortReceiver { completions, tasks, parking, stats: Arc::clone(stats) })
+}
+
+impl<T> PortReceiver<T> {
+    /// Takes messages, completions first, until at least `messages_max` are taken or nothing is queued.
+    pub fn drain(&self, now: Mono, messages_max: usize, into: &mut Vec<T>) -> Drained {
+        let before = into.len();
+        let mut lanes_closed = 0;
+        for lane in [&self.completions, &self.tasks] {
+            while into.len() - before < messages_max {
+                match lane.try_recv() {
+                    Ok(parcel) => self.take(now, parcel, into),
+                    Err(TryRecvError::Empty) => break,
+                    Err(TryRecvError::Disconnected) => {
+                        lanes_closed += 1;
+                        break;
+                    }
+                }
+            }
+        }
+        let took = into.len() - before;
+        if took == 0 && lanes_closed == 2 { Drained::Disconnected } else { Drained::Took(took) }
+    }
+
+    fn take(&self, now: Mono, parcel: Parcel<T>, into: &mut Vec<T>) {
+        let count = parcel.messages.len() as u64;
+        self.stats.depth.fetch_sub(count, Relaxed);
+        self.stats.hops.fetch_add(count, Relaxed);
+        let wait = u64::try_from(now.since(parcel.sent).as_nanos()).unwrap_or(u64::MAX);
+        self.stats.wait.record(wait, count);
+        into.extend(parcel.messages);
+    }
+
+    /// Whom to wake.
+    pub fn set_waker(&self, waker: Waker) {
+        *self.parking.waker.lock().unwrap_or_else(PoisonError::into_inner) = Some(waker);
+    }
+
+    /// Announces that the receiver is going to sleep; false when it must look at the queue once more instead.
+    #[must_use]
+    pub fn park(&self) -> bool {
+        self.parking.parked.store(true, SeqCst);
+        if self.completions.is_empty() && self.tasks.is_empty() {
+            return true;
+        }
+        self.unpark();
+        false
+    }
+
+    /// The receiver is awake for another reason.
+    pub fn unpark(&self) {
+        self.parking.parked.store(false, SeqCst);
+    }
+
+    /// Sleeps this thread until something is queued, or every sender is gone.
+    pub fn wait(&self) {
+        use crossbeam_channel::Select;
+        let mut select = Select::new();
+        select.recv(&self.completions);
+        select.recv(&self.tasks);
+        if select.try_ready().is_ok() {
+            return;
+        }
+        self.parking.parked.store(true, SeqCst);
+        select.ready();
+        // No waker is set for a plain thread: the channel wakes it. The flag makes senders count it once.
+        self.parking.parked.store(false, SeqCst);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicUsize;
+    use std::task::Wake;
+
+    #[derive(Default)]
+    struct Count(AtomicUsize);
+
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, SeqCst);
+        }
+    }
+
+    #[test]
+    fn a_full_task_lane_refuses_and_completions_still_pass() {
+        let stats = Arc::new(StageStats::default());
+        let (sender, receiver) = port(1, &stats);
+        assert_eq!(sender.try_send(Mono(0), vec![1, 2]), Ok(()));
+        assert_eq!(sender.try_send(Mono(0), vec![3]), Err(vec![3]));
+        sender.complete(Mono(0), vec![9]);
+        let mut got = Vec::new();
+        assert_eq!(receiver.drain(Mono(5), 10, &mut got), Drained::Took(3));
+        assert_eq!(got, [9, 1, 2]);
+        let seen = stats.snapshot("test");
+        assert_eq!((seen.depth, seen.hops, seen.refusals), (0, 3, 1));
+        drop(sender);
+        assert_eq!(receiver.drain(Mono(5), 10, &mut got), Drained::Disconnected);
+    }
+
+    #[test]
+    fn only_a_sleeper_is_woken_and_only_once() {
+        let stats = Arc::new(StageStats::default());
+        let (sender, receiver) = port(8, &stats);
+        let count = Arc::new(Count::default());
+        receiver.set_waker(Waker::from(Arc::clone(&count)));
+        sender.complete(Mono(0), vec![1]);
+        assert_eq!(count.0.load(SeqCst), 0);
+        assert!(!receiver.park(), "something is queued");
+        receiver.drain(Mono(0), 10, &mut Vec::new());
+        assert!(receiver.park());
+        sender.complete(Mono(0), vec![2]);
+        sender.complete(Mono(0), vec![3]);
+        assert_eq!(count.0.load(SeqCst), 1);
+        assert_eq!(stats.snapshot("test").wakes, 1);
+    }
+}

@@ -1,0 +1,65 @@
+//! What a shard is made of.
+
+use crate::SessionLimits;
+use crate::admission::AdmissionLimits;
+use crate::names::GroupId;
+use dds::{DpMap, GroupVersion};
+use mailstore::{delivery, directory, mailbox, sweep};
+use std::sync::Arc;
+
+/// Everything a shard has to know of its node.
+#[derive(Clone, Debug)]
+pub struct ShardConfig {
+    /// Number of the node in the cluster; 0 on a single node.
+    pub node: u16,
+    pub group: GroupId,
+    /// How many worker groups the node has.
+    pub groups: u8,
+    pub map: DpMap,
+    /// Version of every replica group: on a single node they never change.
+    pub group_version: GroupVersion,
+    /// Seed of all random streams: drawn at start, or given by a simulation.
+    pub seed: u64,
+    /// Units of work of one step; see [`fsm::Budget`].
+    pub step_budget: u64,
+    /// Fold the state of every stepped machine into the trace: slow, for the hunt after a difference.
+    pub trace_states: bool,
+    /// Memory that mailboxes may use before idle ones are dropped.
+    pub mailbox_bytes_max: usize,
+    pub sessions: SessionLimits,
+    pub admission: AdmissionLimits,
+    pub dds: Arc<dds::Limits>,
+    pub mailbox: Arc<mailbox::Limits>,
+    pub directory: directory::Setup,
+    pub delivery: Arc<delivery::Limits>,
+    pub sweep: Arc<sweep::Limits>,
+}
+
+impl ShardConfig {
+    /// Defaults for group `group` of `groups` on node 0.
+    #[must_use]
+    pub fn new(map: DpMap, group: GroupId, groups: u8) -> Self {
+        Self {
+            node: 0,
+            group,
+            groups,
+            map,
+            group_version: GroupVersion(1),
+            seed: 0,
+            step_budget: 2000,
+            trace_states: false,
+            mailbox_bytes_max: 256 * 1024 * 1024,
+            sessions: SessionLimits::default(),
+            admission: AdmissionLimits::default(),
+            dds: Arc::default(),
+            mailbox: Arc::default(),
+            directory: directory::Setup {
+                limits: Arc::default(),
+                tag_key: [0; 16],
+                dummy_phc: "".into(),
+            },
+            delivery: Arc::default(),
+            sweep: Arc::default(),
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! Mailboxes come when somebody asks and go when they are idle and memory is short.
+
+use crate::names::{GroupId, MachineId};
+use crate::origin::Origin;
+use crate::queue::Rank;
+use crate::shard::{MailboxSlot, Shard, Slot, Work};
+use crate::work::{Neighbour, Outward};
+use mailstore::directory;
+use mailstore::face::{AccountFacts, UserId};
+use mailstore::mailbox::{Effect, Input, Mailbox};
+use std::sync::Arc;
+
+impl Shard {
+    pub(crate) fn step_mailbox(&mut self, user: UserId, input: Input) {
+        let mut mailbox = match self.mailboxes.remove(&user) {
+            Some(mailbox) => mailbox,
+            None if starts_a_mailbox(&input) => self.start_mailbox(user),
+            // The mailbox was dropped; what comes late concerns nobody.
+            None => return,
+        };
+        if let Some(since) = mailbox.idle_since.take() {
+            self.mailboxes_idle.remove(&(since, user));
+        }
+        let mut stepped = std::mem::take(&mut self.buffers.mailbox);
+        let machine = (&mut mailbox.slot.machine, &mut mailbox.slot.host);
+        let id = MachineId::Mailbox(user);
+        let yielded = self.step_machine(id, machine, &mut stepped, input);
+        self.mailboxes.insert(user, mailbox);
+        for effect in stepped.effects.drain(..) {
+            self.on_mailbox_effect(user, effect);
+        }
+        self.buffers.mailbox = stepped;
+        if yielded {
+            self.push(Rank::Interactive, Work::Mailbox(user, Input::Resumed));
+        }
+    }
+
+    fn start_mailbox(&mut self, user: UserId) -> Box<MailboxSlot> {
+        self.stats.mailboxes_loaded += 1;
+        let machine = Mailbox::new(user, Arc::clone(&self.config.mailbox));
+        if self.config.group == GroupId(0) {
+            let input = directory::Input::AskedAccount { user };
+            self.push(Rank::Completion, Work::Directory(input));
+        } else {
+            let group = self.config.group;
+            self.tell(GroupId(0), Neighbour::AskedAccount { user, group });
+        }
+        let slot = Slot { machine, host: self.new_host() };
+        Box::new(MailboxSlot { slot, idle_since: None, memory_bytes: 0 })
+    }
+
+    fn on_mailbox_effect(&mut self, user: UserId, effect: Effect) {
+        match effect {
+            Effect::Answer { to, token, done } => self.answer_user(to, token, done),
+            Effect::Dds { token, request } => {
+                let machine = MachineId::Mailbox(user);
+                self.ask_dds(Origin::Machine { machine, token }, request);
+            }
+            Effect::Notify { session, notice } => self.notify(session, notice),
+            Effect::Match { token, job } => self.out.push(Outward::Match { user, token, job }),
+            Effect::Log(event) => self.out.push(Outward::Log(event)),
+            Effect::Idle { user: _ } => self.on_mailbox_idle(user),
+            Effect::Erased { user: _ } => {
+                self.drop_mailbox(user);
+                self.on_erased(user);
+            }
+        }
+    }
+
+    fn on_mailbox_idle(&mut self, user: UserId) {
+        let now = self.now.0;
+        if let Some(mailbox) = self.mailboxes.get_mut(&user) {
+            let bytes = mailbox.slot.machine.memory_bytes();
+            self.mailbox_bytes = self.mailbox_bytes - mailbox.memory_bytes + bytes;
+            mailbox.memory_bytes = bytes;
+            mailbox.idle_since = Some(now);
+            self.mailboxes_idle.insert((now, user));
+        }
+        while self.mailbox_bytes > self.config.mailbox_bytes_max {
+            let Some(&(_, oldest)) = self.mailboxes_idle.first() else { return };
+            self.stats.mailboxes_evicted += 1;
+            self.drop_mailbox(oldest);
+        }
+    }
+
+    fn drop_mailbox(&mut self, user: UserId) {
+        let Some(mailbox) = self.mailboxes.remove(&user) else { return };
+        self.mailbox_bytes -= mailbox.memory_bytes;
+        if let Some(since) = mailbox.idle_since {
+            self.mailboxes_idle.remove(&(since, user));
+        }
+    }
+
+    pub(crate) fn on_account_is(&mut self, user: UserId, facts: AccountFacts) {
+        let group = self.group_of_user(user);
+        if group != self.config.group {
+            self.tell(group, Neighbour::AccountIs { user, facts });
+        } else if self.mailboxes.contains_key(&user) {
+            self.push(Rank::Completion, Work::Mailbox(user, Input::AccountIs(facts)));
+        }
+    }
+
+    pub(crate) fn on_erase_user(&mut self, user: UserId) {
+        let group = self.group_of_user(user);
+        if group == self.config.group {
+            self.push(Rank::Completion, Work::Mailbox(user, Input::EraseAll));
+        } else {
+            self.tell(group, Neighbour::EraseUser { user });
+        }
+    }
+}
+
+/// Only a task, or the order to erase, brings a mailbox into memory.
+fn starts_a_mailbox(input: &Input) -> bool {
+    match input {
+        Input::Asked { .. } | Input::EraseAll => true,
+        Input::DdsDone { .. }
+        | Input::AccountIs(_)
+        | Input::SessionGone { .. }
+        | Input::Matched { .. }
+        | Input::TimerFired(_)
+        | Input::Resumed => false,
+    }
+}

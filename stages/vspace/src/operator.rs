@@ -1,0 +1,62 @@
+//! What operators ask of a worker group: tasks under sessions of the node's own, who is connected, and to end sessions.
+
+use crate::queue::Rank;
+use crate::session::SessionLine;
+use crate::shard::{Shard, Work};
+use crate::work::{Neighbour, Outward};
+use fsm::Token;
+use mailstore::face::{Notice, SessionId, SessionInput, Task};
+
+impl Shard {
+    pub(crate) fn on_operator(&mut self, session: SessionId, token: Token, task: Task) {
+        if let Task::User { user, .. } = &task {
+            self.operators.entry(session).or_default().insert(*user);
+        }
+        self.dispatch(session, token, task);
+    }
+
+    pub(crate) fn on_operator_gone(&mut self, session: SessionId) {
+        for user in self.operators.remove(&session).unwrap_or_default() {
+            let group = self.group_of_user(user);
+            if group == self.config.group {
+                self.on_session_gone(session, user);
+            } else {
+                self.tell(group, Neighbour::SessionGone { session, user });
+            }
+        }
+    }
+
+    pub(crate) fn on_list_sessions(&mut self, token: Token) {
+        let now = self.now.0;
+        let mut lines: Vec<SessionLine> = self
+            .sessions
+            .iter()
+            .map(|(&session, slot)| SessionLine {
+                session,
+                protocol: slot.protocol,
+                ip: slot.ip,
+                address: slot.address.clone(),
+                age: now.since(slot.opened),
+            })
+            .collect();
+        lines.sort_by_key(|line| line.session);
+        self.out.push(Outward::Sessions { token, lines });
+    }
+
+    pub(crate) fn on_kick_sessions(&mut self, token: Token, sessions: &[SessionId]) {
+        let mut count = 0;
+        for session in sessions.iter().copied() {
+            if !self.sessions.contains_key(&session) {
+                continue;
+            }
+            let notice = Notice::Kicked { reason: "an operator ended the session" };
+            self.queue.push(
+                self.now.0,
+                Rank::Completion,
+                Work::Session(session, SessionInput::Notified(notice)),
+            );
+            count += 1;
+        }
+        self.out.push(Outward::Kicked { token, count });
+    }
+}

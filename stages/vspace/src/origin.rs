@@ -1,0 +1,48 @@
+//! Who waits for an answer of a partition. The partition sees only a number.
+
+use crate::names::{GroupId, MachineId};
+use fsm::Token;
+use mailstore::face::{BlobDone, SessionId};
+
+/// Where the answer to a request goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// A machine of this group.
+    Machine { machine: MachineId, token: Token },
+    /// A session wrote or dropped a chunk.
+    Blob { session: SessionId, token: Token, done: BlobDone },
+    /// Another group, which knows the request as `origin`.
+    Group { group: GroupId, origin: u64 },
+}
+
+/// Origins under way, by number; numbers are reused.
+#[derive(Debug, Default)]
+pub struct Origins {
+    slots: Vec<Option<Origin>>,
+    free: Vec<usize>,
+}
+
+impl Origins {
+    /// Notes an origin; the number stands for it until it is taken.
+    pub fn note(&mut self, origin: Origin) -> u64 {
+        let at = match self.free.pop() {
+            Some(at) => {
+                self.slots[at] = Some(origin);
+                at
+            }
+            None => {
+                self.slots.push(Some(origin));
+                self.slots.len() - 1
+            }
+        };
+        at as u64
+    }
+
+    /// The origin of an answer. `None` when it has been taken.
+    pub fn take(&mut self, number: u64) -> Option<Origin> {
+        let at = usize::try_from(number).ok()?;
+        let origin = self.slots.get_mut(at)?.take()?;
+        self.free.push(at);
+        Some(origin)
+    }
+}

@@ -1,0 +1,106 @@
+//! The machines that always run in group 0: directory, delivery queue, sweep.
+
+use crate::names::{self, MachineId};
+use crate::origin::Origin;
+use crate::queue::Rank;
+use crate::shard::{Shard, Work};
+use crate::work::Outward;
+use mailstore::face::{Task, UserId};
+use mailstore::{delivery, directory, sweep};
+
+impl Shard {
+    pub(crate) fn step_directory(&mut self, input: directory::Input) {
+        let Some(mut slot) = self.directory.take() else { return };
+        let mut stepped = std::mem::take(&mut self.buffers.directory);
+        let machine = (&mut slot.machine, &mut slot.host);
+        let yielded = self.step_machine(MachineId::Directory, machine, &mut stepped, input);
+        self.directory = Some(slot);
+        for effect in stepped.effects.drain(..) {
+            self.on_directory_effect(effect);
+        }
+        self.buffers.directory = stepped;
+        if yielded {
+            self.push(Rank::Interactive, Work::Directory(directory::Input::Resumed));
+        }
+    }
+
+    fn on_directory_effect(&mut self, effect: directory::Effect) {
+        use directory::Effect;
+        match effect {
+            Effect::Answer { to, token, completion } => self.answer(to, token, completion),
+            Effect::Dds { token, request } => {
+                let machine = MachineId::Directory;
+                self.ask_dds(Origin::Machine { machine, token }, request);
+            }
+            Effect::VerifyHash { token, peer, phc, secret } => {
+                self.out.push(Outward::VerifyHash { token, peer, phc, secret });
+            }
+            Effect::Rehash { token, secret } => self.out.push(Outward::Rehash { token, secret }),
+            Effect::AccountIs { user, facts } => self.on_account_is(user, facts),
+            Effect::Kick { user, reason } => self.kick_everywhere(user, reason),
+            Effect::EraseUser { user } => self.on_erase_user(user),
+            Effect::UsersAre(page) => {
+                self.push(Rank::Rebalance, Work::Sweep(sweep::Input::Users(page)));
+            }
+            Effect::Log(event) => self.out.push(Outward::Log(event)),
+            Effect::Ready => self.out.push(Outward::Ready),
+        }
+    }
+
+    pub(crate) fn on_erased(&mut self, user: UserId) {
+        self.push(Rank::Completion, Work::Directory(directory::Input::Erased { user }));
+    }
+
+    pub(crate) fn step_delivery(&mut self, input: delivery::Input) {
+        let Some(mut slot) = self.delivery.take() else { return };
+        let mut stepped = std::mem::take(&mut self.buffers.delivery);
+        let machine = (&mut slot.machine, &mut slot.host);
+        let yielded = self.step_machine(MachineId::Delivery, machine, &mut stepped, input);
+        self.delivery = Some(slot);
+        for effect in stepped.effects.drain(..) {
+            use delivery::Effect;
+            match effect {
+                Effect::Answer { to, token, completion } => self.answer(to, token, completion),
+                Effect::Dds { token, request } => {
+                    let machine = MachineId::Delivery;
+                    self.ask_dds(Origin::Machine { machine, token }, request);
+                }
+                Effect::AskUser { token, user, task } => {
+                    let from = names::delivery_id(self.config.node, self.config.group);
+                    self.dispatch(from, token, Task::User { user, task });
+                }
+                Effect::Log(event) => self.out.push(Outward::Log(event)),
+            }
+        }
+        self.buffers.delivery = stepped;
+        if yielded {
+            self.push(Rank::Delivery, Work::Delivery(delivery::Input::Resumed));
+        }
+    }
+
+    pub(crate) fn step_sweep(&mut self, input: sweep::Input) {
+        let Some(mut slot) = self.sweep.take() else { return };
+        let mut stepped = std::mem::take(&mut self.buffers.sweep);
+        let machine = (&mut slot.machine, &mut slot.host);
+        let yielded = self.step_machine(MachineId::Sweep, machine, &mut stepped, input);
+        self.sweep = Some(slot);
+        for effect in stepped.effects.drain(..) {
+            use sweep::Effect;
+            match effect {
+                Effect::Dds { token, request } => {
+                    let machine = MachineId::Sweep;
+                    self.ask_dds(Origin::Machine { machine, token }, request);
+                }
+                Effect::ListUsers { token, after, users_max } => {
+                    let input = directory::Input::AskedUsers { token, after, users_max };
+                    self.push(Rank::Rebalance, Work::Directory(input));
+                }
+                Effect::Log(event) => self.out.push(Outward::Log(event)),
+            }
+        }
+        self.buffers.sweep = stepped;
+        if yielded {
+            self.push(Rank::Rebalance, Work::Sweep(sweep::Input::Resumed));
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! A session of any protocol, and what the worker group keeps beside it.
+
+use fsm::{Cx, Digest, Host, Machine, Mono, Token};
+use mailstore::face::{Peer, Protocol, SessionEffect, SessionInput, UserId};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// The session machines. Boxed: an idle session costs what its own state costs.
+#[derive(Debug)]
+pub enum Session {
+    Smtp(Box<smtp::Session>),
+    Pop3(Box<pop3::Session>),
+    Imap(Box<imap::Session>),
+}
+
+impl Machine for Session {
+    type Input = SessionInput;
+    type Effect = SessionEffect;
+
+    fn step(&mut self, cx: &mut Cx<'_, SessionEffect>, input: SessionInput) {
+        match self {
+            Self::Smtp(session) => session.step(cx, input),
+            Self::Pop3(session) => session.step(cx, input),
+            Self::Imap(session) => session.step(cx, input),
+        }
+    }
+
+    fn digest(&self, digest: &mut Digest) {
+        match self {
+            Self::Smtp(session) => session.digest(digest),
+            Self::Pop3(session) => session.digest(digest),
+            Self::Imap(session) => session.digest(digest),
+        }
+    }
+}
+
+/// Limits of the session machines, shared by all sessions.
+#[derive(Clone, Debug, Default)]
+pub struct SessionLimits {
+    pub smtp: Arc<smtp::Limits>,
+    pub pop3: Arc<pop3::Limits>,
+    pub imap: Arc<imap::Limits>,
+}
+
+impl Session {
+    /// The machine for a connection to a listener of `protocol`.
+    ///
+    /// # Panics
+    /// Browsers are not served by session machines.
+    #[must_use]
+    pub fn new(protocol: Protocol, limits: &SessionLimits) -> Self {
+        match protocol {
+            Protocol::Smtp | Protocol::Lmtp | Protocol::Submission => {
+                Self::Smtp(Box::new(smtp::Session::new(Arc::clone(&limits.smtp))))
+            }
+            Protocol::Pop3 => Self::Pop3(Box::new(pop3::Session::new(Arc::clone(&limits.pop3)))),
+            Protocol::Imap => Self::Imap(Box::new(imap::Session::new(Arc::clone(&limits.imap)))),
+            Protocol::Http => panic!("no listener of this node makes an HTTP session machine"),
+        }
+    }
+}
+
+/// A session and what its worker group knows of it.
+#[derive(Debug)]
+pub struct SessionSlot {
+    pub machine: Session,
+    pub host: Host,
+    pub protocol: Protocol,
+    pub ip: IpAddr,
+    pub opened: Mono,
+    /// Who logged in.
+    pub address: Option<Arc<str>>,
+    /// Whose master keeps something for this session: told when it ends.
+    pub user: Option<UserId>,
+    /// Credits taken for tasks under way.
+    pub credits: Vec<(Token, u64)>,
+}
+
+impl SessionSlot {
+    pub fn new(machine: Session, host: Host, peer: &Peer, opened: Mono) -> Self {
+        Self {
+            machine,
+            host,
+            protocol: peer.protocol,
+            ip: peer.ip,
+            opened,
+            address: None,
+            user: None,
+            credits: Vec::new(),
+        }
+    }
+}
+
+/// One line of `session list`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionLine {
+    pub session: mailstore::face::SessionId,
+    pub protocol: Protocol,
+    pub ip: IpAddr,
+    pub address: Option<Arc<str>>,
+    /// How long it has been connected.
+    pub age: fsm::Duration,
+}

@@ -1,0 +1,336 @@
+//! The machine that owns the machines of one worker group: starts and stops them, routes tasks and completions, admits work.
+//!
+//! One thread runs one shard: [`Shard::accept`] takes what arrived, [`Shard::run`] steps machines until nothing is left or
+//! the budget is spent, and what the world shall do is collected in order. A user's mailbox and the partition that holds the
+//! user's data live in the same shard, so that a delivery never changes thread on its way to the store.
+//!
+//! Invariants: every task that was admitted is answered once; credits are given back with the answer or the end of the
+//! session; effects of one step leave in order.
+//!
+//! Must not know: sockets, threads, clocks, files. The simulator runs it as it is.
+
+use crate::admission::Admission;
+use crate::names::{GroupId, MachineId};
+use crate::origin::Origins;
+use crate::queue::{Queue, Rank};
+use crate::session::{Session, SessionSlot};
+use crate::timers::Timers;
+use crate::work::{ConnectionOrder, Inward, Outward};
+use crate::{ShardConfig, ShardStats, names};
+use dds::PartitionId;
+use dds::partition::Partition;
+use fsm::{Budget, Digest, Host, Machine, Mono, Stepped, Wall};
+use hashbrown::HashMap;
+use mailstore::delivery::Delivery;
+use mailstore::directory::Directory;
+use mailstore::face::{Protocol, SessionEffect, SessionId, SessionInput, UserId};
+use mailstore::mailbox::Mailbox;
+use mailstore::sweep::Sweep;
+use mailstore::{delivery, directory, mailbox, sweep};
+use rustc_hash::FxBuildHasher;
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+
+type Map<K, V> = HashMap<K, V, FxBuildHasher>;
+
+/// A machine and what outlives its steps.
+#[derive(Debug)]
+pub(crate) struct Slot<M> {
+    pub machine: M,
+    pub host: Host,
+}
+
+/// A mailbox and whether it may be dropped.
+#[derive(Debug)]
+pub(crate) struct MailboxSlot {
+    pub slot: Slot<Mailbox>,
+    pub idle_since: Option<Mono>,
+    pub memory_bytes: usize,
+}
+
+/// One queued step.
+#[derive(Debug)]
+pub(crate) enum Work {
+    Session(SessionId, SessionInput),
+    Mailbox(UserId, mailbox::Input),
+    Partition(PartitionId, dds::partition::Input),
+    Directory(directory::Input),
+    Delivery(delivery::Input),
+    Sweep(sweep::Input),
+}
+
+/// Buffers for the effects of a step, one per kind of machine, reused.
+#[derive(Debug, Default)]
+pub(crate) struct Buffers {
+    pub session: Stepped<SessionEffect>,
+    pub mailbox: Stepped<mailbox::Effect>,
+    pub partition: Stepped<dds::partition::Effect>,
+    pub directory: Stepped<directory::Effect>,
+    pub delivery: Stepped<delivery::Effect>,
+    pub sweep: Stepped<sweep::Effect>,
+}
+
+/// All machines of one worker group.
+#[derive(Debug)]
+pub struct Shard {
+    pub(crate) config: ShardConfig,
+    pub(crate) now: (Mono, Wall),
+    pub(crate) queue: Queue<Work>,
+    pub(crate) timers: Timers<MachineId>,
+    pub(crate) sessions: Map<SessionId, Box<SessionSlot>>,
+    pub(crate) mailboxes: Map<UserId, Box<MailboxSlot>>,
+    pub(crate) mailboxes_idle: BTreeSet<(Mono, UserId)>,
+    pub(crate) mailbox_bytes: usize,
+    pub(crate) partitions: Map<PartitionId, Slot<Box<Partition>>>,
+    /// Only in group 0, like the two below.
+    pub(crate) directory: Option<Box<Slot<Directory>>>,
+    pub(crate) delivery: Option<Box<Slot<Delivery>>>,
+    pub(crate) sweep: Option<Box<Slot<Sweep>>>,
+    pub(crate) origins: Origins,
+    /// Whose masters keep something for a session of the node's own.
+    pub(crate) operators: Map<SessionId, BTreeSet<UserId>>,
+    pub(crate) admission: Admission,
+    pub(crate) waiting: VecDeque<crate::route::Waiting>,
+    pub(crate) sessions_made: u64,
+    pub(crate) machines_made: u64,
+    pub(crate) stats: ShardStats,
+    pub(crate) trace: Digest,
+    pub(crate) buffers: Buffers,
+    pub(crate) out: Vec<Outward>,
+}
+
+impl Shard {
+    /// The shard of a group, empty but for the machines that always run.
+    #[must_use]
+    pub fn new(config: ShardConfig, now: (Mono, Wall)) -> Self {
+        let admission = Admission::new(config.admission.clone());
+        let mut shard = Self {
+            config,
+            now,
+            queue: Queue::default(),
+            timers: Timers::default(),
+            sessions: Map::default(),
+            mailboxes: Map::default(),
+            mailboxes_idle: BTreeSet::new(),
+            mailbox_bytes: 0,
+            partitions: Map::default(),
+            directory: None,
+            delivery: None,
+            sweep: None,
+            origins: Origins::default(),
+            operators: Map::default(),
+            admission,
+            waiting: VecDeque::new(),
+            sessions_made: 0,
+            machines_made: 0,
+            stats: ShardStats::default(),
+            trace: Digest::default(),
+            buffers: Buffers::default(),
+            out: Vec::new(),
+        };
+        if shard.config.group == GroupId(0) {
+            shard.start_residents();
+        }
+        shard
+    }
+
+    fn start_residents(&mut self) {
+        let directory = Directory::new(self.config.directory.clone());
+        self.directory = Some(Box::new(Slot { machine: directory, host: self.new_host() }));
+        let delivery = Delivery::new(Arc::clone(&self.config.delivery), 0);
+        self.delivery = Some(Box::new(Slot { machine: delivery, host: self.new_host() }));
+        let sweep = Sweep::new(Arc::clone(&self.config.sweep), vec![0], self.config.map.partitions);
+        self.sweep = Some(Box::new(Slot { machine: sweep, host: self.new_host() }));
+        let mono = self.now.0;
+        self.queue.push(mono, Rank::Completion, Work::Directory(directory::Input::Resumed));
+        self.queue.push(mono, Rank::Completion, Work::Delivery(delivery::Input::Resumed));
+        self.queue.push(mono, Rank::Rebalance, Work::Sweep(sweep::Input::Resumed));
+    }
+
+    /// Every machine gets a random stream of its own.
+    pub(crate) fn new_host(&mut self) -> Host {
+        self.machines_made += 1;
+        let group = u64::from(self.config.group.0) << 56;
+        Host::new(self.config.seed, group | self.machines_made)
+    }
+
+    /// An id for a session that is about to be opened in this group.
+    pub fn next_session(&mut self) -> SessionId {
+        self.sessions_made += 1;
+        names::session_id(self.config.node, self.config.group, self.sessions_made)
+    }
+
+    /// The time of what is accepted from now on.
+    pub fn set_now(&mut self, now: (Mono, Wall)) {
+        self.now = now;
+    }
+
+    /// Takes something that arrived.
+    pub fn accept(&mut self, inward: Inward) {
+        match inward {
+            Inward::Opened { session, peer } => {
+                let machine = Session::new(peer.protocol, &self.config.sessions);
+                let host = self.new_host();
+                let slot = SessionSlot::new(machine, host, &peer, self.now.0);
+                let rank = rank_of(peer.protocol);
+                self.sessions.insert(session, Box::new(slot));
+                self.push(rank, Work::Session(session, SessionInput::Opened(peer)));
+            }
+            Inward::Session { session, input } => {
+                if let Some(slot) = self.sessions.get(&session) {
+                    let rank = rank_of(slot.protocol);
+                    self.push(rank, Work::Session(session, input));
+                }
+            }
+            Inward::Stored { ticket, result, delay } => {
+                self.admission.observe(self.now.0, delay);
+                let input = dds::partition::Input::Stored { token: ticket.token, result };
+                self.push(Rank::Completion, Work::Partition(ticket.partition, input));
+            }
+            Inward::ReadDone { ticket, result } => {
+                let input = dds::partition::Input::ReadDone { token: ticket.token, result };
+                self.push(Rank::Completion, Work::Partition(ticket.partition, input));
+            }
+            Inward::Matched { user, token, hits } => {
+                let input = mailbox::Input::Matched { token, hits };
+                self.push(Rank::Completion, Work::Mailbox(user, input));
+            }
+            Inward::Hashed { token, verdict } => {
+                let input = directory::Input::Hashed { token, verdict };
+                self.push(Rank::Completion, Work::Directory(input));
+            }
+            Inward::Rehashed { token, phc } => {
+                let input = directory::Input::Rehashed { token, phc };
+                self.push(Rank::Completion, Work::Directory(input));
+            }
+            Inward::Operator { session, token, task } => self.on_operator(session, token, task),
+            Inward::OperatorGone { session } => self.on_operator_gone(session),
+            Inward::ListSessions { token } => self.on_list_sessions(token),
+            Inward::KickSessions { token, sessions } => self.on_kick_sessions(token, &sessions),
+            Inward::Neighbour(message) => self.on_neighbour(message),
+            Inward::ShutDown => self.on_shut_down(),
+            Inward::Stop => {}
+        }
+    }
+
+    fn on_shut_down(&mut self) {
+        let sessions: BTreeSet<SessionId> = self.sessions.keys().copied().collect();
+        for session in sessions {
+            self.push(Rank::Completion, Work::Session(session, SessionInput::ShuttingDown));
+        }
+    }
+
+    pub(crate) fn push(&mut self, rank: Rank, work: Work) {
+        self.queue.push(self.now.0, rank, work);
+    }
+
+    /// Steps machines until nothing is queued or `steps_max` is reached; appends what the world shall do to `out`. True when
+    /// work is left.
+    pub fn run(&mut self, now: (Mono, Wall), steps_max: usize, out: &mut Vec<Outward>) -> bool {
+        self.now = now;
+        std::mem::swap(&mut self.out, out);
+        self.fire_timers();
+        self.admit_waiting();
+        let mut steps = 0;
+        while steps < steps_max {
+            let Some((queued, work)) = self.queue.pop() else { break };
+            self.stats.on_step(now.0.since(queued));
+            steps += 1;
+            self.step(work);
+        }
+        self.stats.on_run(steps, self.queue.len());
+        std::mem::swap(&mut self.out, out);
+        !self.queue.is_empty()
+    }
+
+    /// When [`Shard::run`] has to be called at the latest, if nothing arrives before.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Mono> {
+        let waiting = self.waiting.front().map(|first| first.refuse_at);
+        [self.timers.next(), waiting].into_iter().flatten().min()
+    }
+
+    fn fire_timers(&mut self) {
+        while let Some((machine, key)) = self.timers.pop_due(self.now.0) {
+            let work = match machine {
+                MachineId::Session(id) => Work::Session(id, SessionInput::TimerFired(key)),
+                MachineId::Mailbox(id) => Work::Mailbox(id, mailbox::Input::TimerFired(key)),
+                MachineId::Partition(_) => continue,
+                MachineId::Directory => Work::Directory(directory::Input::TimerFired(key)),
+                MachineId::Delivery => Work::Delivery(delivery::Input::TimerFired(key)),
+                MachineId::Sweep => Work::Sweep(sweep::Input::TimerFired(key)),
+            };
+            self.push(Rank::Completion, work);
+        }
+    }
+
+    fn step(&mut self, work: Work) {
+        match work {
+            Work::Session(id, input) => self.step_session(id, input),
+            Work::Mailbox(user, input) => self.step_mailbox(user, input),
+            Work::Partition(id, input) => self.step_partition(id, input),
+            Work::Directory(input) => self.step_directory(input),
+            Work::Delivery(input) => self.step_delivery(input),
+            Work::Sweep(input) => self.step_sweep(input),
+        }
+    }
+
+    /// Steps one machine, arms its timers, notes the trace; true when it yielded.
+    pub(crate) fn step_machine<M: Machine>(
+        &mut self,
+        id: MachineId,
+        (machine, host): (&mut M, &mut Host),
+        stepped: &mut Stepped<M::Effect>,
+        input: M::Input,
+    ) -> bool {
+        host.step(machine, stepped, self.now, Budget::new(self.config.step_budget), input);
+        for op in stepped.timers.drain(..) {
+            match op {
+                fsm::TimerOp::Arm { key, at } => self.timers.arm(id, key, at),
+                fsm::TimerOp::Cancel { key } => self.timers.cancel(id, key),
+            }
+        }
+        self.trace.word(names::trace_word(id) ^ stepped.effects.len() as u64);
+        if self.config.trace_states {
+            machine.digest(&mut self.trace);
+        }
+        std::mem::take(&mut stepped.yielded)
+    }
+
+    pub(crate) fn order(&mut self, session: SessionId, order: ConnectionOrder) {
+        self.out.push(Outward::Connection { session, order });
+    }
+
+    /// The hash of every step so far: equal seeds give equal traces.
+    #[must_use]
+    pub fn trace(&self) -> u64 {
+        self.trace.value()
+    }
+
+    #[must_use]
+    pub fn stats(&self) -> &ShardStats {
+        &self.stats
+    }
+
+    /// Credits under way and allowed, in bytes.
+    #[must_use]
+    pub fn admission(&self) -> &Admission {
+        &self.admission
+    }
+
+    /// How many sessions, mailboxes and partitions are in memory.
+    #[must_use]
+    pub fn population(&self) -> (usize, usize, usize) {
+        (self.sessions.len(), self.mailboxes.len(), self.partitions.len())
+    }
+}
+
+/// Somebody waits at a screen behind POP3 and IMAP; mail comes in behind the others.
+fn rank_of(protocol: Protocol) -> Rank {
+    match protocol {
+        Protocol::Imap | Protocol::Pop3 | Protocol::Http | Protocol::Submission => {
+            Rank::Interactive
+        }
+        Protocol::Smtp | Protocol::Lmtp => Rank::Delivery,
+    }
+}

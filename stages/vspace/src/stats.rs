@@ -1,0 +1,59 @@
+//! What a shard counts of itself.
+
+use fsm::Duration;
+
+/// Buckets of a histogram: bucket `n` counts values below `2^n`.
+pub const BUCKETS: usize = 40;
+
+/// Figures since the start. Plain numbers: the shard's own thread reads them.
+#[derive(Clone, Debug)]
+pub struct ShardStats {
+    /// Steps of machines.
+    pub steps: u64,
+    /// Calls of [`crate::Shard::run`] that stepped anything.
+    pub runs: u64,
+    /// Steps that waited, by nanoseconds, in powers of two.
+    pub waits: [u64; BUCKETS],
+    pub wait_nanos: u64,
+    /// Steps left over by the last run.
+    pub depth: u64,
+    /// Tasks that waited for credits.
+    pub held: u64,
+    /// Tasks refused for want of credits.
+    pub refused: u64,
+    pub sessions_opened: u64,
+    pub mailboxes_loaded: u64,
+    pub mailboxes_evicted: u64,
+}
+
+impl Default for ShardStats {
+    fn default() -> Self {
+        Self {
+            steps: 0,
+            runs: 0,
+            waits: [0; BUCKETS],
+            wait_nanos: 0,
+            depth: 0,
+            held: 0,
+            refused: 0,
+            sessions_opened: 0,
+            mailboxes_loaded: 0,
+            mailboxes_evicted: 0,
+        }
+    }
+}
+
+impl ShardStats {
+    pub(crate) fn on_step(&mut self, wait: Duration) {
+        let nanos = u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX);
+        let bucket = (u64::BITS - nanos.leading_zeros()) as usize;
+        self.waits[bucket.min(BUCKETS - 1)] += 1;
+        self.wait_nanos = self.wait_nanos.saturating_add(nanos);
+        self.steps += 1;
+    }
+
+    pub(crate) fn on_run(&mut self, steps: usize, depth: usize) {
+        self.runs += u64::from(steps > 0);
+        self.depth = depth as u64;
+    }
+}
