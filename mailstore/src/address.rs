@@ -95,7 +95,9 @@ impl Address {
             return self.local.to_ascii_lowercase();
         }
         // Lower case may leave NFC: normalise once more.
-        self.local.to_lowercase().nfc().collect()
+        // Character by character: the lower case of a final sigma must not depend on its neighbours.
+        let lower = self.local.chars().flat_map(char::to_lowercase);
+        lower.map(|char| if char == 'ς' { 'σ' } else { char }).nfc().collect()
     }
 
     /// The form that compares, and that keys the directory: `local@domain` in lower case, quoted
@@ -367,6 +369,7 @@ mod tests {
         assert_eq!(canonical("ann@XN--bcher-kva.example"), "ann@xn--bcher-kva.example");
         // NFD and NFC, upper and lower case.
         assert_eq!(canonical("JO\u{0308}RG@x.example"), canonical("j\u{00F6}rg@x.example"));
+        assert_eq!(canonical("ΝΊΚΟΣ@x.example"), canonical("νίκος@x.example"));
         assert_eq!(canonical("a@[ipv6:2001:DB8::0:1]"), "a@[IPv6:2001:db8::1]");
         assert_eq!(canonical("a@[192.0.2.1]"), "a@[192.0.2.1]");
     }
