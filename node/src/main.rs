@@ -9,6 +9,7 @@
 #![allow(dead_code, unused_imports, reason = "parts that the service wires up land one by one")]
 
 mod admin;
+mod backup;
 mod cli;
 mod config;
 mod control;

@@ -70,9 +70,9 @@ pub enum Command {
     /// Move a mailbox to another node
     #[command(after_help = "Example: hikyaku move ann@example.org --to node2")]
     Move(MoveArgs),
-    /// Verify checksums, references and indexes of a running node or of a data directory
+    /// Verify checksums, references and indexes of a running node, or a backup
     #[command(
-        after_help = "Example: hikyaku check\nExample: hikyaku check --offline --data /var/lib/hikyaku"
+        after_help = "Example: hikyaku check\nExample: hikyaku check --offline --data /backup/hikyaku-today"
     )]
     Check(CheckArgs),
     /// Copy everything that was acknowledged so far, while the node runs
@@ -287,7 +287,7 @@ pub struct MoveArgs {
 
 #[derive(Debug, Args)]
 pub struct CheckArgs {
-    /// Verify the data directory itself; the node must be stopped
+    /// Verify a backup, named with --data, without a node
     #[arg(long)]
     pub offline: bool,
 }

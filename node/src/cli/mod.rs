@@ -3,8 +3,13 @@
 //! Exit codes: 0 done, 1 failed, 2 wrong usage. Errors name the thing, the reason and the next step. Commands that change a
 //! running service speak to its admin address; what they print goes to standard output, everything else to standard error.
 
+mod accounts;
 mod args;
+mod client;
 mod config;
+mod mail;
+mod offline;
+mod operate;
 mod output;
 
 pub use args::Cli;
@@ -44,18 +49,24 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Config(command) => config::run(cli, command),
         Command::Node(_) => not_in_a_single_node("node"),
         Command::Move(_) => not_in_a_single_node("move"),
-        Command::Domain(_)
-        | Command::Alias(_)
-        | Command::Account(_)
-        | Command::Session(_)
-        | Command::Import(_)
-        | Command::Export(_)
-        | Command::Status
-        | Command::Where(_)
-        | Command::Check(_)
-        | Command::Backup(_)
-        | Command::Restore(_) => anyhow::bail!("the admin API is not there yet"),
+        Command::Domain(command) => wait(accounts::domain(cli, command)),
+        Command::Alias(command) => wait(accounts::alias(cli, command)),
+        Command::Account(command) => wait(accounts::account(cli, command)),
+        Command::Session(command) => wait(operate::session(cli, command)),
+        Command::Import(args) => wait(mail::import(cli, args)),
+        Command::Export(args) => wait(mail::export(cli, args)),
+        Command::Status => wait(operate::status(cli)),
+        Command::Where(args) => wait(operate::r#where(cli, args)),
+        Command::Check(args) if args.offline => offline::check(cli),
+        Command::Check(_) => wait(operate::check(cli)),
+        Command::Backup(args) => wait(operate::backup(cli, args)),
+        Command::Restore(args) => offline::restore(cli, args),
     }
+}
+
+/// Runs a client on a small runtime of its own.
+fn wait(client: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(client)
 }
 
 /// The configuration and the node that is meant; `--data` replaces its directory.

@@ -350,7 +350,7 @@ mod tests {
         let mut queue = Queue::default();
         for (id, peer) in [(1, "192.0.2.1"), (2, "192.0.2.1"), (3, "192.0.2.1"), (4, "192.0.2.2")] {
             let job = job(id, peer);
-            queue.push(PeerKey::of(job.peer), job);
+            queue.push(PeerKey::of(job.peer), Queued { at: Instant::now(), job, answer: None });
         }
         let order: Vec<u64> = std::iter::from_fn(|| queue.pop()).map(|it| it.job.id).collect();
         assert_eq!(order, [1, 4, 2, 3]);

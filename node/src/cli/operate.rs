@@ -1,0 +1,279 @@
+//! `session`, `status`, `where`, `check` and `backup`: looking at a running node, and copying it.
+
+use super::args::{BackupArgs, Cli, KickArgs, SessionCommand, WhereArgs};
+use super::client::{connect, told};
+use super::output;
+use crate::admin::api;
+use anyhow::{Context, bail};
+use indicatif::{ProgressBar, ProgressStyle};
+use std::process::ExitCode;
+use std::time::Duration;
+use tokio_stream::StreamExt;
+
+pub async fn session(cli: &Cli, command: &SessionCommand) -> anyhow::Result<ExitCode> {
+    match command {
+        SessionCommand::List => list(cli).await,
+        SessionCommand::Kick(args) => kick(cli, args).await,
+    }
+}
+
+async fn list(cli: &Cli) -> anyhow::Result<ExitCode> {
+    let reply = connect(cli).await?.session_list(api::SessionListRequest {}).await;
+    let sessions = reply.map_err(|status| told(&status))?.into_inner().sessions;
+    if cli.json {
+        output::json(&sessions)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let row = |it: &api::Session| {
+        vec![
+            it.session.to_string(),
+            it.protocol.clone(),
+            it.ip.clone(),
+            it.account.clone().unwrap_or_else(|| "-".to_owned()),
+            it.tls.clone().unwrap_or_else(|| "-".to_owned()),
+            duration(it.connected_seconds),
+            duration(it.idle_seconds),
+            output::size(it.bytes_in),
+            output::size(it.bytes_out),
+        ]
+    };
+    let header =
+        ["SESSION", "PROTOCOL", "FROM", "ACCOUNT", "TLS", "CONNECTED", "IDLE", "IN", "OUT"];
+    output::table(&header, &sessions.iter().map(row).collect::<Vec<_>>())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn kick(cli: &Cli, args: &KickArgs) -> anyhow::Result<ExitCode> {
+    use api::session_kick_request::Whom;
+    let whom = match (args.session, &args.account, args.ip) {
+        (Some(session), ..) => Whom::Session(session),
+        (None, Some(account), _) => Whom::Account(account.clone()),
+        (None, None, Some(ip)) => Whom::Ip(ip.to_string()),
+        (None, None, None) => bail!("whom to kick is not said: see --help"),
+    };
+    let request = api::SessionKickRequest { whom: Some(whom) };
+    let reply = connect(cli).await?.session_kick(request).await;
+    let reply = reply.map_err(|status| told(&status))?.into_inner();
+    if cli.json {
+        output::json(&reply)?;
+    } else {
+        output::text(&format!("{} sessions ended\n", reply.ended))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn duration(seconds: u64) -> String {
+    match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
+        (0, 0, seconds) => format!("{seconds}s"),
+        (0, minutes, seconds) => format!("{minutes}m{seconds:02}s"),
+        (hours, minutes, _) if hours < 48 => format!("{hours}h{minutes:02}m"),
+        (hours, ..) => format!("{}d{}h", hours / 24, hours % 24),
+    }
+}
+
+pub async fn status(cli: &Cli) -> anyhow::Result<ExitCode> {
+    let reply = connect(cli).await?.status(api::StatusRequest {}).await;
+    let status = reply.map_err(|status| told(&status))?.into_inner();
+    if cli.json {
+        output::json(&status)?;
+    } else {
+        show_status(&status)?;
+    }
+    // Trouble is a failure, so that scripts notice.
+    Ok(if is_well(&status) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn is_well(status: &api::StatusReply) -> bool {
+    let store = status.store.clone().unwrap_or_default();
+    let partitions = status.partitions.unwrap_or_default();
+    status.state != "failed" && store.errors.is_empty() && partitions.unavailable == 0
+}
+
+fn show_status(status: &api::StatusReply) -> anyhow::Result<()> {
+    let store = status.store.clone().unwrap_or_default();
+    let partitions = status.partitions.unwrap_or_default();
+    let mut text = format!(
+        "{} of cluster {}: {}, version {}, up {}, pid {}\ndata {}: {} used, {} free, space {}\n",
+        status.node,
+        status.cluster,
+        status.state,
+        status.version,
+        duration(status.uptime_seconds),
+        status.pid,
+        status.data,
+        output::size(store.disk_bytes_used),
+        output::size(store.disk_bytes_free),
+        store.space,
+    );
+    if !status.sync {
+        text.push_str("WARNING: store.sync is false: nothing that is acknowledged is safe\n");
+    }
+    text.push_str(&format!(
+        "{} partitions: {} awake, {} under-replicated, {} unavailable\n\
+         {} accounts, {} loaded, {} sessions, {} deliveries pending\n\
+         {} groups in {} batches, {} syncs, {} written\n",
+        partitions.count,
+        partitions.awake,
+        partitions.under_replicated,
+        partitions.unavailable,
+        status.accounts,
+        status.users_loaded,
+        status.sessions,
+        status.deliveries_pending,
+        store.groups,
+        store.batches,
+        store.syncs,
+        output::size(store.bytes_written),
+    ));
+    for error in &store.errors {
+        text.push_str(&format!("ERROR: {error}\n"));
+    }
+    text.push('\n');
+    output::text(&text)?;
+    let listener = |it: &api::Listener| {
+        let counts = [it.connections, it.accepted, it.refused].map(|count| count.to_string());
+        [vec![it.name.clone(), it.address.clone()], counts.to_vec()].concat()
+    };
+    let rows: Vec<_> = status.listeners.iter().map(listener).collect();
+    output::table(&["LISTENER", "ADDRESS", "OPEN", "ACCEPTED", "REFUSED"], &rows)?;
+    output::text("\n")?;
+    let header = [
+        "STAGE",
+        "DEPTH",
+        "MAX",
+        "WAIT P50/P99 us",
+        "WORK P50/P99 us",
+        "DONE",
+        "BATCH",
+        "WAKES",
+        "HOPS",
+        "REFUSED",
+    ];
+    Ok(output::table(&header, &status.stages.iter().map(stage).collect::<Vec<_>>())?)
+}
+
+fn stage(it: &api::Stage) -> Vec<String> {
+    let quantiles = |latency: Option<api::Latency>| {
+        let latency = latency.unwrap_or_default();
+        format!("{}/{}", latency.p50_us, latency.p99_us)
+    };
+    let batch = it.processed.saturating_mul(10).checked_div(it.batches).unwrap_or(0);
+    vec![
+        it.name.clone(),
+        it.depth.to_string(),
+        it.depth_max.to_string(),
+        quantiles(it.wait),
+        quantiles(it.service),
+        it.processed.to_string(),
+        format!("{}.{}", batch / 10, batch % 10),
+        it.wakes.to_string(),
+        it.hops.to_string(),
+        it.refusals.to_string(),
+    ]
+}
+
+pub async fn r#where(cli: &Cli, args: &WhereArgs) -> anyhow::Result<ExitCode> {
+    let request = api::WhereRequest { address: args.address.clone() };
+    let reply = connect(cli).await?.r#where(request).await;
+    let locations = reply.map_err(|status| told(&status))?.into_inner().locations;
+    if cli.json {
+        output::json(&locations)?;
+    } else {
+        let row = |it: &api::Location| {
+            vec![
+                it.account.clone(),
+                it.node.clone(),
+                it.partition.to_string(),
+                it.worker.to_string(),
+                if it.loaded { "loaded" } else { "asleep" }.to_owned(),
+                it.trouble.clone().unwrap_or_else(|| "-".to_owned()),
+            ]
+        };
+        let header = ["ACCOUNT", "NODE", "PARTITION", "WORKER", "MASTER", "TROUBLE"];
+        output::table(&header, &locations.iter().map(row).collect::<Vec<_>>())?;
+    }
+    let is_well = locations.iter().all(|it| it.trouble.is_none());
+    Ok(if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// A bar that shows rate and time left; hidden when standard error is no terminal.
+pub fn progress_bar(what: &'static str) -> anyhow::Result<ProgressBar> {
+    let bar = ProgressBar::new(0);
+    let template = format!("{what} {{bar:32}} {{pos}}/{{len}}, {{per_sec}}, {{eta}} left");
+    bar.set_style(ProgressStyle::with_template(&template)?);
+    bar.enable_steady_tick(Duration::from_millis(250));
+    Ok(bar)
+}
+
+pub async fn check(cli: &Cli) -> anyhow::Result<ExitCode> {
+    use api::check_reply::Step;
+    let reply = connect(cli).await?.check(api::CheckRequest {}).await;
+    let mut replies = reply.map_err(|status| told(&status))?.into_inner();
+    let bar = progress_bar("checking")?;
+    while let Some(reply) = replies.next().await {
+        match reply.map_err(|status| told(&status))?.step {
+            Some(Step::Progress(progress)) => {
+                bar.set_length(progress.total);
+                bar.set_position(progress.done);
+            }
+            Some(Step::Report(report)) => {
+                bar.finish_and_clear();
+                return show_check(cli, &report);
+            }
+            None => {}
+        }
+    }
+    bail!("the node ended the check without a report; look at its log")
+}
+
+pub fn show_check(cli: &Cli, report: &api::CheckReport) -> anyhow::Result<ExitCode> {
+    let is_clean = report.findings.is_empty();
+    if cli.json {
+        output::json(report)?;
+    } else {
+        let mut text = format!(
+            "{} entries, {}, {} users, {} messages, {} large bodies: {} findings\n",
+            report.entries,
+            output::size(report.bytes),
+            report.users,
+            report.messages,
+            report.blobs,
+            report.findings.len(),
+        );
+        for finding in &report.findings {
+            let api::Finding { thing, reason, next_step } = finding;
+            text.push_str(&format!("{thing}: {reason}; {next_step}\n"));
+        }
+        output::text(&text)?;
+    }
+    Ok(if is_clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+pub async fn backup(cli: &Cli, args: &BackupArgs) -> anyhow::Result<ExitCode> {
+    use api::backup_reply::Step;
+    let dir = std::path::absolute(&args.dir).context("the directory of the backup")?;
+    let dir = dir.to_str().context("the path of the backup must be UTF-8")?.to_owned();
+    let reply = connect(cli).await?.backup(api::BackupRequest { dir }).await;
+    let mut replies = reply.map_err(|status| told(&status))?.into_inner();
+    let bar = progress_bar("copying")?;
+    while let Some(reply) = replies.next().await {
+        match reply.map_err(|status| told(&status))?.step {
+            Some(Step::Progress(progress)) => {
+                bar.set_length(progress.total);
+                bar.set_position(progress.done);
+            }
+            Some(Step::Report(report)) => {
+                bar.finish_and_clear();
+                if cli.json {
+                    output::json(&report)?;
+                } else {
+                    let size = output::size(report.bytes);
+                    output::text(&format!("{}: {} files, {size}\n", report.dir, report.files))?;
+                }
+                return Ok(ExitCode::SUCCESS);
+            }
+            None => {}
+        }
+    }
+    bail!("the node ended the backup without a report; look at its log, and remove the directory")
+}
