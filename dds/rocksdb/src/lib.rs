@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 mod config;
+mod garbage;
 mod home;
 mod options;
 mod read;

@@ -42,8 +42,9 @@ pub fn database(config: &StoreConfig) -> Options {
     options.set_bytes_per_sync(512 * 1024);
     options.set_wal_bytes_per_sync(0);
     options.set_avoid_unnecessary_blocking_io(true);
-    // Bounds the time of recovery: about 1 s for each 200 MB.
-    options.set_max_total_wal_size((config.memory.write_buffer_bytes as u64).max(64 << 20));
+    // Bounds the time of recovery.
+    let wal_bytes = (config.memory.write_buffer_bytes as u64).clamp(16 << 20, 128 << 20);
+    options.set_max_total_wal_size(wal_bytes);
     let manager =
         WriteBufferManager::new_write_buffer_manager(config.memory.write_buffer_bytes, false);
     options.set_write_buffer_manager(&manager);
@@ -97,13 +98,13 @@ fn bodies(config: &StoreConfig, cache: &Cache) -> Options {
     options.set_enable_blob_files(true);
     options.set_min_blob_size(BLOB_BYTES_MIN);
     options.set_blob_compression_type(DBCompressionType::None);
-    options.set_blob_file_size(128 << 20);
+    options.set_blob_file_size(64 << 20);
     options.set_blob_cache(cache);
-    // Deleted bodies give their space back: compaction moves what lives out of the older half of the blob files, and is
-    // started for them when half of their bytes are garbage.
-    options.set_enable_blob_gc(true);
+    // A blob file all of whose values are gone is deleted anyway. Moving what lives out of others is switched on only while
+    // there is much garbage (see `garbage`): left on, every compaction would rewrite bodies though none were deleted.
+    options.set_enable_blob_gc(false);
     options.set_blob_gc_age_cutoff(0.5);
-    options.set_blob_gc_force_threshold(0.5);
+    options.set_blob_gc_force_threshold(0.4);
     options.set_blob_compaction_readahead_size(2 << 20);
     options.set_target_file_size_base(16 << 20);
     options.set_max_bytes_for_level_base(64 << 20);

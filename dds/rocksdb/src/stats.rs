@@ -1,7 +1,8 @@
 //! What the store has done and holds, for metrics.
 
-use crate::options::COLUMNS;
+use crate::options::{self, COLUMNS};
 use crate::{RocksStore, SpaceState};
+use dds::Column;
 use rocksdb::{properties, statistics::Ticker};
 
 /// Counters since the store was opened, and gauges as of now. All sizes in bytes.
@@ -15,6 +16,7 @@ pub struct StoreStats {
     pub flush_bytes: u64,
     pub compaction_read_bytes: u64,
     pub compaction_write_bytes: u64,
+    /// Bytes written to blob files, and those of them that were moved out of old ones.
     pub blob_bytes: u64,
     pub blob_gc_bytes: u64,
     /// Time that writes were held up by flush or compaction.
@@ -23,9 +25,9 @@ pub struct StoreStats {
     pub cache_misses: u64,
     pub cache_bytes: u64,
     pub memtable_bytes: u64,
-    /// Bytes in table files and live bytes in blob files.
     pub table_bytes: u64,
-    pub blob_live_bytes: u64,
+    /// Bytes in blob files, what is garbage of them included.
+    pub blob_file_bytes: u64,
     pub blob_garbage_bytes: u64,
     /// Bytes that compaction still has to rewrite.
     pub compaction_pending_bytes: u64,
@@ -43,6 +45,7 @@ impl RocksStore {
         let sum = |property: &rocksdb::properties::PropName| self.sum(property.as_str());
         let first = |property: &str| self.gauge(COLUMNS[0].1, property);
         let (commits, groups, syncs) = self.counts();
+        let (blob_file_bytes, blob_garbage_bytes) = self.blob_bytes();
         StoreStats {
             commits,
             groups,
@@ -59,8 +62,8 @@ impl RocksStore {
             cache_bytes: self.cache.get_usage() as u64,
             memtable_bytes: sum(properties::SIZE_ALL_MEM_TABLES),
             table_bytes: sum(properties::LIVE_SST_FILES_SIZE),
-            blob_live_bytes: self.sum("rocksdb.live-blob-file-size"),
-            blob_garbage_bytes: self.sum("rocksdb.live-blob-file-garbage-size"),
+            blob_file_bytes,
+            blob_garbage_bytes,
             compaction_pending_bytes: sum(properties::ESTIMATE_PENDING_COMPACTION_BYTES),
             background_errors: first(properties::BACKGROUND_ERRORS.as_str()),
             keys_estimated: sum(properties::ESTIMATE_NUM_KEYS),
@@ -77,6 +80,13 @@ impl RocksStore {
     /// Looks at the device again: one system call. Every commit does it; call it also when none come.
     pub fn refresh_space(&self) -> SpaceState {
         self.space.refresh()
+    }
+
+    /// Bytes in blob files, and how many of them are garbage.
+    pub(crate) fn blob_bytes(&self) -> (u64, u64) {
+        let name = options::name_of(Column::Bodies);
+        let total = self.gauge(name, "rocksdb.live-blob-file-size");
+        (total, self.gauge(name, "rocksdb.live-blob-file-garbage-size"))
     }
 
     fn free_bytes(&self) -> u64 {

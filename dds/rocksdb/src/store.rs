@@ -1,5 +1,6 @@
 //! The store itself: opening, committing, backing up.
 
+use crate::garbage::Garbage;
 use crate::home::{self, Home};
 use crate::space::Space;
 use crate::{OpenError, SpaceState, StoreConfig, options, read};
@@ -16,6 +17,7 @@ pub struct RocksStore {
     pub(crate) space: Space,
     pub(crate) memory_reads: ReadOptions,
     pub(crate) disk_reads: ReadOptions,
+    pub(crate) garbage: Garbage,
     synced: WriteOptions,
     buffered: WriteOptions,
     sync: bool,
@@ -58,6 +60,7 @@ impl RocksStore {
             space,
             memory_reads: read::options(Tier::Memory),
             disk_reads: read::options(Tier::Disk),
+            garbage: Garbage::default(),
             synced,
             buffered,
             sync: config.sync,
@@ -166,6 +169,7 @@ impl Store for RocksStore {
             Durability::Buffered => &self.buffered,
         };
         self.db.write_opt(self.batch_of(groups), options).map_err(|error| self.refuse(&error))?;
+        self.note_written(groups);
         self.commits.fetch_add(1, Relaxed);
         self.groups.fetch_add(groups.len() as u64, Relaxed);
         if durability == Durability::Synced && self.sync {

@@ -20,7 +20,7 @@ impl RocksStore {
     #[must_use]
     pub fn verify_bytes_estimated(&self) -> u64 {
         let stats = self.stats();
-        stats.table_bytes + stats.blob_live_bytes.saturating_sub(stats.blob_garbage_bytes)
+        stats.table_bytes + stats.blob_file_bytes.saturating_sub(stats.blob_garbage_bytes)
     }
 
     /// Reads every entry of every column, in order, past the cache, and gives each to `visit`. `progress` is called now
