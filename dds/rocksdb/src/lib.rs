@@ -20,7 +20,7 @@ mod stats;
 mod store;
 mod verify;
 
-pub use config::{MemoryConfig, SpaceConfig, StoreConfig};
+pub use config::{Fit, MemoryConfig, SpaceConfig, StoreConfig};
 pub use home::{FORMAT, OpenError};
 pub use space::SpaceState;
 pub use stats::StoreStats;

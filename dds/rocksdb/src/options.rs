@@ -66,17 +66,18 @@ pub fn database(config: &StoreConfig) -> Options {
 
 /// The columns, with one block cache for all.
 pub fn columns(config: &StoreConfig, cache: &Cache) -> Vec<ColumnFamilyDescriptor> {
-    COLUMNS
-        .iter()
-        .map(|(column, name)| {
-            let options = match column {
-                Column::Meta => meta(config, cache),
-                Column::Bodies => bodies(config, cache),
-                Column::Log => log(config, cache),
-            };
-            ColumnFamilyDescriptor::new(*name, options)
-        })
-        .collect()
+    let columns = COLUMNS.iter().map(|(column, name)| {
+        let options = match column {
+            Column::Meta => meta(config, cache),
+            Column::Bodies => bodies(config, cache),
+            Column::Log => log(config, cache),
+        };
+        ColumnFamilyDescriptor::new(*name, options)
+    });
+    // RocksDB insists on a column of this name; it stays empty. After the device was full RocksDB waits until there is room
+    // for the largest write buffer, also of a column that is never written.
+    let unused = ColumnFamilyDescriptor::new("default", column(config, 16));
+    columns.chain([unused]).collect()
 }
 
 /// Small values, rewritten often, read by point and by range.

@@ -19,6 +19,12 @@ pub enum SpaceState {
     Critical,
 }
 
+/// Size of the device that holds `dir`; without an answer it counts as large.
+pub fn device_bytes(dir: &Path) -> u64 {
+    let stat = rustix::fs::statvfs(dir);
+    stat.map_or(u64::MAX, |stat| stat.f_blocks.saturating_mul(stat.f_frsize))
+}
+
 /// Watches the device that holds a store.
 #[derive(Debug)]
 pub struct Space {

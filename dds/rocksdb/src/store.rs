@@ -2,7 +2,7 @@
 
 use crate::garbage::Garbage;
 use crate::home::{self, Home};
-use crate::space::Space;
+use crate::space::{self, Space};
 use crate::{OpenError, SpaceState, StoreConfig, options, read};
 use dds::{Column, Durability, Group, Read, ReadDone, Store, StoreError, StoreOp, Tier};
 use rocksdb::{Cache, ColumnFamily, DB, Options, ReadOptions, WriteBatch, WriteOptions};
@@ -43,6 +43,7 @@ impl RocksStore {
     /// When another process has it open, when it is newer than this program, when it is damaged, or on the disk's errors.
     pub fn open(config: &StoreConfig) -> Result<Self, OpenError> {
         let home = Home::open(&config.dir)?;
+        let config = &config.fitted(space::device_bytes(home.dir()));
         let space = Space::new(home.dir(), home.ballast(), config.space);
         let cache = Cache::new_lru_cache(config.memory.cache_bytes);
         let options = options::database(config);

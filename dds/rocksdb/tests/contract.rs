@@ -2,7 +2,7 @@
 
 use dds::Store;
 use dds::contract::{self, Brick, Fullness};
-use dds_rocksdb::{MemoryConfig, RocksStore, SpaceConfig, StoreConfig};
+use dds_rocksdb::{Fit, MemoryConfig, RocksStore, SpaceConfig, StoreConfig};
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
@@ -18,6 +18,7 @@ impl Rocks {
     fn new() -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let mut config = StoreConfig::new(dir.path().join("store0"));
+        config.fit = Fit::Exact;
         config.space = SpaceConfig { low_bytes: 0, critical_bytes: 0, ballast_bytes: 0 };
         config.memory = MemoryConfig { cache_bytes: 8 << 20, write_buffer_bytes: 8 << 20 };
         let store = RocksStore::open(&config).expect("it opens");

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use dds::{Chain, Column, Durability, Group, PartitionId, Store, StoreOp};
-use dds_rocksdb::{MemoryConfig, RocksStore, SpaceConfig, StoreConfig};
+use dds_rocksdb::{Fit, MemoryConfig, RocksStore, SpaceConfig, StoreConfig};
 use std::path::Path;
 
 fn key(number: u32) -> Bytes {
@@ -27,6 +27,7 @@ fn delivering_and_deleting_many_times_the_budget_keeps_usage_bounded() {
     let dir = tempfile::tempdir().expect("a directory");
     let config = StoreConfig {
         sync: false,
+        fit: Fit::Exact,
         space: SpaceConfig { low_bytes: 0, critical_bytes: 0, ballast_bytes: 0 },
         memory: MemoryConfig { cache_bytes: 8 << 20, write_buffer_bytes: 16 << 20 },
         ..StoreConfig::new(dir.path())

@@ -2,13 +2,13 @@
 
 use bytes::Bytes;
 use dds::{Chain, Column, Durability, Group, PartitionId, Read, ReadDone, Store, StoreOp, Tier};
-use dds_rocksdb::{FORMAT, OpenError, RocksStore, SpaceConfig, StoreConfig};
+use dds_rocksdb::{FORMAT, Fit, OpenError, RocksStore, SpaceConfig, StoreConfig};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 fn config(dir: &Path) -> StoreConfig {
     let space = SpaceConfig { low_bytes: 0, critical_bytes: 0, ballast_bytes: 0 };
-    StoreConfig { space, ..StoreConfig::new(dir.join("parent").join("store")) }
+    StoreConfig { space, fit: Fit::Exact, ..StoreConfig::new(dir.join("parent").join("store")) }
 }
 
 fn put(store: &RocksStore, key: &'static [u8], value: &[u8]) {
