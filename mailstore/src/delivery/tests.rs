@@ -403,6 +403,30 @@ fn removals_that_were_refused_come_again_alone() {
 }
 
 #[test]
+fn who_lost_the_route_loads_again_and_then_answers() {
+    for (fault, expected) in [
+        (None, refused(1, TaskRefusal::Unavailable)),
+        (Some(Fault::LostUnknown), refused(1, TaskRefusal::Unavailable)),
+        (Some(Fault::AppliedUnknown), answered(1)),
+    ] {
+        let mut bench = Bench::new();
+        bench.settle();
+        if fault.is_none() {
+            bench.dds.answer(Request::Claim { route: route(0) });
+        }
+        bench.dds.next_fault = fault;
+        let mut effects = bench.ask(1, acceptance(5, 2));
+        bench.dds.answer(Request::Claim { route: route(0) });
+        effects.extend(bench.pass(Duration::from_secs(1)));
+        assert!(matches!(effects[0], Effect::Log(LogEvent::Trouble { .. })), "{effects:?}");
+        assert_eq!(effects[1], expected);
+        let to = if expected == answered(1) { 2 } else { 0 };
+        assert_eq!(deliveries(&effects).len(), to);
+        assert_eq!(bench.stored(), to);
+    }
+}
+
+#[test]
 fn the_bytes_of_the_formats() {
     let head = Head {
         accepted: Wall(1000),
@@ -525,7 +549,11 @@ proptest! {
                     let task = DeliveryTask::Accept(acceptance(id.into(), RECIPIENTS));
                     bench.step(Input::Asked { from: ASKER, token: Token(id), task });
                 }
-                50..=69 => {
+                // Somebody else becomes the writer for a moment.
+                50..=52 => {
+                    bench.dds.answer(Request::Claim { route: route(0) });
+                }
+                53..=69 => {
                     bench.now = bench.now.plus(Duration::from_millis(u64::from(dice) * 10));
                     if let Some((&key, _)) = bench.timers.iter().find(|(_, at)| **at <= bench.now) {
                         bench.timers.remove(&key);

@@ -83,7 +83,7 @@ impl Default for Limits {
             vanished_ranges_max: 65_536,
             delivery_memory: Duration::from_secs(7 * 86_400),
             delivery_memory_entries_max: 262_144,
-            blob_life: Duration::from_secs(14 * 86_400),
+            blob_life: crate::face::BLOB_LIFE,
             settle_pause: Duration::from_millis(10),
             removals_per_batch: 512,
             column_cache_bytes: 32 * 1024 * 1024,

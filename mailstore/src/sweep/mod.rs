@@ -19,7 +19,6 @@ mod tests;
 pub use limits::Limits;
 pub use routes::Referrer;
 
-use crate::delivery::read_blob;
 use crate::face::{LogEvent, UserId};
 use dds::{BlobId, Entry, Outcome, PartitionId, Refusal, Request, Response, SortKey};
 use fsm::{Cx, Digest, Machine, Mono, TimerKey, Token, Wall};
@@ -333,7 +332,7 @@ impl Sweep {
             return self.give_up(cx, format!("{referrer:?} can't be read: {response:?}"));
         };
         let next = entries.last().filter(|_| more).map(|last| (referrer, behind(&last.key)));
-        let blobs = entries.into_iter().map(|Entry { key: _, value, version: _ }| read_blob(value));
+        let blobs = entries.into_iter().map(|Entry { value, .. }| referrer.blob_of(value));
         match blobs.collect::<Result<Vec<BlobId>, _>>() {
             Ok(left) => {
                 sweep.page = Page::Renewals { left, asked: BTreeMap::new(), next };

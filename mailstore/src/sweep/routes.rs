@@ -1,13 +1,14 @@
 //! Who refers to blobs: where their references stand.
 //!
-//! Every referrer keeps one entry per blob it refers to, with the same value: the delivery queue
-//! among its entries, a user among the user's. A new kind of referrer must be added here before the
-//! first of it is written.
+//! Every referrer keeps one entry per blob it refers to: the delivery queue among its entries, a
+//! user among the user's. A new kind of referrer must be added here before the first of it is
+//! written.
 
 use crate::delivery::{self, EntryKind};
 use crate::face::UserId;
+use crate::mailbox::format::{decode_blob_reference, keys};
 use bytes::Bytes;
-use dds::{RouteKey, SortKey};
+use dds::{BlobId, RouteKey, SortKey};
 
 /// Somebody who may refer to blobs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,8 +23,7 @@ impl Referrer {
     pub fn route(self) -> RouteKey {
         match self {
             Self::Queue(queue) => delivery::route(queue),
-            // `mailbox::format`: `u` and the user id.
-            Self::User(user) => RouteKey([&b"u"[..], &user.0.to_be_bytes()].concat().into()),
+            Self::User(user) => keys::route(user),
         }
     }
 
@@ -32,10 +32,18 @@ impl Referrer {
     pub fn references(self) -> (SortKey, SortKey) {
         match self {
             Self::Queue(_) => EntryKind::Blob.range(),
-            // `mailbox::format`: `41` and the EMAILID.
-            Self::User(_) => {
-                (SortKey(Bytes::from_static(b"\x41")), SortKey(Bytes::from_static(b"\x42")))
-            }
+            Self::User(_) => keys::blob_references(),
+        }
+    }
+
+    /// The blob that the value of a reference names; `Err`: why it can't be read.
+    ///
+    /// # Errors
+    /// Damage, in words.
+    pub fn blob_of(self, value: Bytes) -> Result<BlobId, String> {
+        match self {
+            Self::Queue(_) => delivery::read_blob(value).map_err(|error| error.to_string()),
+            Self::User(_) => decode_blob_reference(&value).map_err(|error| error.to_string()),
         }
     }
 }

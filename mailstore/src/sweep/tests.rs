@@ -100,7 +100,10 @@ impl Bench {
     fn refer(&mut self, referrer: Referrer, name: u8, blob: u128) {
         let mut key = referrer.references().0.0.to_vec();
         key.push(name);
-        let value = Bytes::from([&[1][..], &blob.to_be_bytes()].concat());
+        let value = match referrer {
+            Referrer::Queue(_) => Bytes::from([&[1][..], &blob.to_be_bytes()].concat()),
+            Referrer::User(_) => crate::mailbox::format::encode_blob_reference(BlobId(blob)),
+        };
         let put = Op::Put { key: SortKey(key.into()), value };
         self.write(referrer.route(), put);
     }

@@ -1,0 +1,10 @@
+//! A whole POP3 session.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use mailstore::face::Protocol;
+use std::sync::Arc;
+
+fuzz_target!(|data: &[u8]| {
+    fuzz::drive(pop3::Session::new(Arc::new(pop3::Limits::default())), Protocol::Pop3, data);
+});
