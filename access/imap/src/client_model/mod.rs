@@ -287,7 +287,7 @@ impl ClientModel {
     }
 
     /// The message with this UID, or one of unknown UID in the gap where it must be.
-    fn find_or_guess(&self, uid: u32) -> Option<usize> {
+    fn find_or_guess(&mut self, uid: u32) -> Option<usize> {
         let end = self
             .messages
             .iter()
@@ -297,7 +297,17 @@ impl ClientModel {
             return Some(end);
         }
         let before = end.checked_sub(1)?;
-        self.messages[before].uid.is_none().then_some(before)
+        if self.messages[before].uid.is_some() {
+            return None;
+        }
+        // Which of several it was can't be known: what was learned of each may belong to its neighbour now.
+        for message in self.messages[..end].iter_mut().rev() {
+            if message.uid.is_some() {
+                break;
+            }
+            *message = Known::default();
+        }
+        Some(before)
     }
 
     fn on_flags(&mut self, list: Option<&Value>) -> Checked<Option<Heard>> {

@@ -3,5 +3,6 @@
 
 pub mod fake;
 pub mod folder;
+pub mod real;
 pub mod transcript;
 pub mod world;

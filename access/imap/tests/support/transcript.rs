@@ -175,6 +175,11 @@ fn order(world: &mut World, text: &str) {
 /// Mail arrives.
 pub fn deliver(world: &mut World, folder: &FolderName, body: &str) -> UidSet {
     let message = Fake::message(body);
+    if let Some(real) = &mut world.real {
+        real.deliver(message, folder.clone());
+        world.run();
+        return UidSet::new();
+    }
     let (id, uids) = world.fake.append(folder, &[message]).expect("a folder");
     let notices = world.fake.notices(id);
     world.notify(notices);
