@@ -1,5 +1,5 @@
-//! The node around one session machine. The script is what the client says; a byte 0xFF in it introduces an event that is not the
-//! client's, named by the byte behind it.
+//! The node around one session machine. The script is what the client says; a byte 0xFF in it
+//! introduces an event that is not the client's, named by the byte behind it.
 
 use crate::world::{NOW, World};
 use bytes::Bytes;
@@ -12,7 +12,8 @@ use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-/// Bytes that a session may queue before the client reads: `SessionEffect::AwaitDrained` says 256 KiB; a page more is forgiven.
+/// Bytes that a session may queue before the client reads: `SessionEffect::AwaitDrained` says 256
+/// KiB; a page more is forgiven.
 const UNDRAINED_BYTES_MAX: usize = 1024 * 1024;
 /// Tasks of one session under way at once, far above what any asks for.
 const TASKS_MAX: usize = 1024;
@@ -37,7 +38,8 @@ struct Driver<M> {
     said: Vec<u8>,
 }
 
-/// Plays `script` to a session of `protocol` and checks what every session owes its node. Returns all it sent.
+/// Plays `script` to a session of `protocol` and checks what every session owes its node. Returns
+/// all it sent.
 pub fn drive<M>(machine: M, protocol: Protocol, script: &[u8]) -> Vec<u8>
 where
     M: Machine<Input = SessionInput, Effect = SessionEffect>,

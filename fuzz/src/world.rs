@@ -1,5 +1,6 @@
-//! A user with a few folders, as a session sees it: it answers every task plausibly and keeps its own promises (UIDs and MODSEQs
-//! rise, a diff leads from one state to the next). All messages have the same text.
+//! A user with a few folders, as a session sees it: it answers every task plausibly and keeps its
+//! own promises (UIDs and MODSEQs rise, a diff leads from one state to the next). All messages have
+//! the same text.
 
 use bytes::Bytes;
 use fsm::Wall;
@@ -110,7 +111,8 @@ impl World {
         }
     }
 
-    /// Another session delivers, expunges or changes flags in the open folder. What to tell, if any folder is open.
+    /// Another session delivers, expunges or changes flags in the open folder. What to tell, if any
+    /// folder is open.
     pub fn disturb(&mut self, how: u8) -> Option<Notice> {
         let folder = self.open?;
         let at = self.at(folder).ok()?;

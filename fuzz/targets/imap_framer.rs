@@ -1,5 +1,5 @@
-//! The IMAP framer and parser: whatever comes, and however it is cut, the events are the same, the work is in proportion to the
-//! bytes, and nothing panics.
+//! The IMAP framer and parser: whatever comes, and however it is cut, the events are the same, the
+//! work is in proportion to the bytes, and nothing panics.
 #![no_main]
 
 use bytes::Bytes;

@@ -1,5 +1,5 @@
-//! The MIME scanner: cuts change nothing, the part table comes back, every section lies inside the message, decoders, matcher and
-//! preview take whatever there is.
+//! The MIME scanner: cuts change nothing, the part table comes back, every section lies inside the
+//! message, decoders, matcher and preview take whatever there is.
 #![no_main]
 
 use bytes::Bytes;

@@ -6,5 +6,7 @@ use mailstore::face::Protocol;
 use std::sync::Arc;
 
 fuzz_target!(|data: &[u8]| {
-    fuzz::drive(pop3::Session::new(Arc::new(pop3::Limits::default())), Protocol::Pop3, data);
+    let said =
+        fuzz::drive(pop3::Session::new(Arc::new(pop3::Limits::default())), Protocol::Pop3, data);
+    fuzz::assert_pop3(&said);
 });

@@ -1,4 +1,5 @@
-//! The framing of DATA and BDAT, the command lines and their parser: cuts change nothing, only CRLF.CRLF ends.
+//! The framing of DATA and BDAT, the command lines and their parser: cuts change nothing, only
+//! CRLF.CRLF ends.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

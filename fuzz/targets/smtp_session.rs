@@ -12,5 +12,6 @@ fuzz_target!(|data: &[u8]| {
         1 => Protocol::Submission,
         _ => Protocol::Lmtp,
     };
-    fuzz::drive(smtp::Session::new(Arc::new(smtp::Limits::default())), protocol, script);
+    let said = fuzz::drive(smtp::Session::new(Arc::new(smtp::Limits::default())), protocol, script);
+    fuzz::assert_smtp(&said);
 });
