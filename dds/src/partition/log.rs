@@ -8,6 +8,7 @@
 //! withheld until the group it depends on is durable.
 
 use super::blobs::{Blob, Verdict};
+use super::collect::Job;
 use super::group_builder::GroupBuilder;
 use super::reads::{self, Get, Next};
 use super::subject::{Judging, Phase, Record, Slot, Subject, Task, Touched};
@@ -51,16 +52,6 @@ struct InFlight {
     result: Option<Result<(), StoreError>>,
 }
 
-/// One `CollectBlobs` under way.
-#[derive(Debug)]
-struct Job {
-    asker: Asker,
-    waiting: usize,
-    blobs: usize,
-    more: bool,
-    refusal: Option<Refusal>,
-}
-
 /// See the head of the file.
 #[derive(Debug)]
 pub struct Log {
@@ -74,11 +65,11 @@ pub struct Log {
     /// Count of slots at which idle ones are forgotten.
     slots_max: usize,
     uses: u64,
-    jobs: BTreeMap<u64, Job>,
-    jobs_begun: u64,
+    pub(super) jobs: BTreeMap<u64, Job>,
+    pub(super) jobs_begun: u64,
 }
 
-type Context<'a, 'b> = &'a mut Cx<'b, Effect>;
+pub(super) type Context<'a, 'b> = &'a mut Cx<'b, Effect>;
 
 impl Log {
     pub fn new(record: PartitionRecord) -> Self {
@@ -119,7 +110,7 @@ impl Log {
         }
     }
 
-    fn on_task(
+    pub(super) fn on_task(
         &mut self,
         core: &mut Core,
         cx: Context<'_, '_>,
@@ -454,61 +445,6 @@ impl Log {
             }
         }
         Health::Stopped
-    }
-
-    /// The index by expiry has been read: every blob it lists is judged in its own turn.
-    pub fn on_expired(
-        &mut self,
-        core: &mut Core,
-        cx: Context<'_, '_>,
-        (asker, expired_before): (Asker, Wall),
-        result: Result<ReadDone, StoreError>,
-    ) {
-        let listed = reads::entries_of(result).and_then(|(entries, more)| {
-            let blobs: Result<Vec<_>, Damaged> =
-                entries.iter().map(|(key, _)| layout::split_expiry_key(key)).collect();
-            blobs.map(|blobs| (blobs, more)).map_err(reads::corrupt)
-        });
-        let (blobs, more) = match listed {
-            Ok(listed) => listed,
-            Err(refusal) => return core.answer(cx, asker, Response::Refused(refusal)),
-        };
-        if blobs.is_empty() {
-            return core.answer(cx, asker, Response::Collected { blobs: 0, more });
-        }
-        self.jobs_begun += 1;
-        let number = self.jobs_begun;
-        let job = Job { asker, waiting: blobs.len(), blobs: 0, more, refusal: None };
-        self.jobs.insert(number, job);
-        for (listed, blob) in blobs {
-            let task = Task::Collect { listed, expired_before };
-            self.on_task(core, cx, Subject::Blob(blob), (Asker::Job(number), task));
-        }
-    }
-
-    /// One blob of a job is done.
-    fn on_job(&mut self, core: &mut Core, cx: Context<'_, '_>, number: u64, response: Response) {
-        let Some(job) = self.jobs.get_mut(&number) else { return };
-        job.waiting -= 1;
-        match response {
-            Response::Collected { blobs, more: _ } => job.blobs += blobs,
-            Response::Refused(refusal) => job.refusal = Some(refusal),
-            Response::Claimed(_)
-            | Response::Wrote(_)
-            | Response::Got(_)
-            | Response::Scanned { .. }
-            | Response::BlobRead(_)
-            | Response::Absent => unreachable!("the collection of a blob has no such answer"),
-        }
-        if job.waiting > 0 {
-            return;
-        }
-        let Some(job) = self.jobs.remove(&number) else { return };
-        let response = match job.refusal {
-            Some(refusal) => Response::Refused(refusal),
-            None => Response::Collected { blobs: job.blobs, more: job.more },
-        };
-        core.answer(cx, job.asker, response);
     }
 
     /// Forgets a subject of which nothing is known that would be of use later.

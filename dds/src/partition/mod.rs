@@ -11,6 +11,7 @@
 
 mod blobs;
 mod check;
+mod collect;
 mod group_builder;
 mod log;
 mod reads;
