@@ -13,13 +13,16 @@
 //! Absences: nothing here knows message sequence numbers, wire syntax, other users, or where the partition runs.
 
 mod append;
+mod burial;
 mod change;
 mod columns;
 mod copy;
 mod core;
+mod criteria;
 mod deliver;
 mod expunge;
 mod fetch;
+mod fold;
 mod folder;
 mod folders;
 pub mod format;
@@ -37,6 +40,7 @@ mod removal;
 mod search;
 mod section;
 mod settle;
+mod show;
 mod store;
 mod watch;
 
@@ -411,7 +415,11 @@ impl Machine for Mailbox {
             }
             Input::EraseAll => self.on_erase(cx),
             Input::TimerFired(key) => self.on_timer(cx, key),
-            Input::Resumed => {}
+            Input::Resumed => {
+                if let State::Ready(core) = &mut self.state {
+                    core.resume_searches(cx);
+                }
+            }
         }
         if let State::Ready(core) = &mut self.state {
             core.pump(cx);

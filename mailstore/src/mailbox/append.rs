@@ -3,11 +3,12 @@
 //! Staged messages are durable and belong to no folder. Their rows stand in memory with the set; when its session or its
 //! master ends before the set is shown, the set is dropped, after a restart from the rows in the store.
 
-use super::change::{ArrivalSource, Asker, Change, Showing, ShowingSource, Staging};
+use super::change::{ArrivalSource, Asker, Change, Staging};
 use super::core::Core;
 use super::deliver::{Arriving, new_meta, now, put_message};
 use super::format::{KeywordTable, PendingBodies, PendingSet, Rows, Writer, encode_rows, keys};
 use super::machine::Effect;
+use super::show::{Parked, ShowFrom, ShowPlan};
 use super::{BlobLife, Waiting, answer, fail};
 use crate::face::{
     Body, FolderId, FolderName, Keyword, ModSeq, NewMessage, PendingId, SessionId, TaskRefusal,
@@ -219,6 +220,8 @@ impl Core {
         let arriving = arriving_of(cx, message);
         let email = self.next_email();
         put_message(ops, email, &arriving)?;
+        // No header says yet that this EMAILID is used up.
+        ops.push(self.root_op());
         let set = self.pending.get_mut(&pending).ok_or(UserError::NoSuchPending)?;
         let index = u32::try_from(set.rows.metas.len()).unwrap_or(u32::MAX);
         let meta = new_meta(Uid(index + 1), email, ModSeq(0), cx.wall(), &arriving);
@@ -290,23 +293,22 @@ impl Core {
             bits.push(self.assign_keywords(folder, keywords, &mut ops)?);
         }
         let set = self.pending.get(&pending).ok_or(UserError::NoSuchPending)?;
-        let mut staged = Rows::default();
+        let mut rows = Rows::default();
         for (meta, bits) in set.rows.metas.iter().zip(bits) {
-            staged.push(*meta, bits);
+            rows.push(*meta, bits);
         }
-        let bytes = set.bytes;
-        let (rows, header) = self.show_rows(folder, &staged, &mut ops)?;
-        // They were counted when they were staged.
-        self.usage.bytes = self.usage.bytes.saturating_sub(bytes);
-        self.usage.messages = self.usage.messages.saturating_sub(count as u64);
-        ops.push(Op::Delete { key: keys::pending(pending) });
-        let (from, to) = keys::staged_all(pending);
-        ops.push(Op::DeleteRange { from, to });
-        let source = ShowingSource::Append { pending, asker };
-        let showing =
-            Showing { folder, made: None, header, rows, adopted: None, removal: None, source };
         self.hold_exclusive();
-        self.pipeline.submit(cx, ops, Change::Shown(Box::new(showing)));
+        let plan = ShowPlan {
+            asker,
+            target: folder,
+            made: Vec::new(),
+            rows,
+            from: ShowFrom::Append { pending },
+            staged: 0,
+            pending: None,
+            ops,
+        };
+        self.go_on_show(cx, Box::new(plan));
         Ok(())
     }
 
@@ -331,13 +333,20 @@ impl Core {
 
     /// The set will not be shown. One whose showing is under way is left to it.
     fn discard_pending(&mut self, pending: PendingId) {
-        if self.pipeline.shows(pending) {
+        if self.pipeline.shows(pending) || self.parked_shows(pending) {
             return;
         }
         if let Some(set) = self.pending.get_mut(&pending) {
             set.state = PendingState::Dropped;
         }
         self.sweep_pending(pending);
+    }
+
+    fn parked_shows(&self, pending: PendingId) -> bool {
+        match &self.parked {
+            Some(Parked::Show(plan)) => plan.shows() == Some(pending),
+            Some(Parked::Expunge(_)) | None => false,
+        }
     }
 
     /// A dropped set goes once nothing of it is under way: housekeeping removes what the store has of it.

@@ -1,9 +1,10 @@
 //! What a batch under way will have changed once it commits, and who waits for it.
 
 use super::format::{CondemnedEmail, Header, Meta, Rows};
+use super::show::ShowPlan;
 use crate::face::{
-    Copied, DeliveryId, FlagChange, Flags, FolderId, FolderName, ModSeq, PendingId, SessionId,
-    SpecialUse, Stored, UidSet, UidValidity,
+    Copied, DeliveryId, FlagChange, Flags, FolderId, FolderName, Keyword, ModSeq, PendingId,
+    SessionId, SpecialUse, Stored, UidSet, UidValidity,
 };
 use fsm::{Mono, Token};
 use std::sync::Arc;
@@ -26,6 +27,8 @@ pub enum Change {
     Staged(Staging),
     /// Rows become visible in one folder, and perhaps vanish in another: CommitAppend, COPY, MOVE.
     Shown(Box<Showing>),
+    /// A slice of many rows that will be shown at last.
+    Shelved(Box<ShowPlan>),
     Flagged(Box<Flagging>),
     Expunged(Box<Expunging>),
     Folders(Box<FolderChange>, Asker),
@@ -41,6 +44,7 @@ impl Change {
                 ShowingSource::Append { pending, .. } => Some(pending),
                 ShowingSource::Copy { .. } | ShowingSource::RenamedInbox { .. } => None,
             },
+            Self::Shelved(plan) => plan.shows(),
             Self::Founded
             | Self::Arrived(_)
             | Self::Staged(_)
@@ -67,18 +71,11 @@ impl Change {
                 | ShowingSource::Copy { asker, .. }
                 | ShowingSource::RenamedInbox { asker } => Some(*asker),
             },
+            Self::Shelved(plan) => Some(plan.asker),
             Self::Flagged(flagging) => Some(flagging.asker),
             Self::Expunged(expunging) => Some(expunging.asker),
             Self::Folders(_, asker) => Some(*asker),
-            Self::House(House::Dropped { asker }) => *asker,
-            Self::House(
-                House::Folded { .. }
-                | House::Trimmed { .. }
-                | House::Removed
-                | House::Packed { .. }
-                | House::CopyStaged
-                | House::Buried { .. },
-            ) => None,
+            Self::House(_) => None,
         }
     }
 }
@@ -119,8 +116,8 @@ pub struct Staging {
 #[derive(Debug)]
 pub struct Showing {
     pub folder: FolderId,
-    /// The folder is made in the same batch (RENAME INBOX).
-    pub made: Option<Box<MadeFolder>>,
+    /// Folders made in the same batch (RENAME INBOX).
+    pub made: Vec<MadeFolder>,
     pub header: Header,
     pub rows: Rows,
     /// The pending set they come from, when its staged rows are still in the store.
@@ -186,6 +183,7 @@ pub struct MadeFolder {
     pub uid_validity: UidValidity,
     pub special_use: Option<SpecialUse>,
     pub header: Header,
+    pub keywords: Vec<Keyword>,
 }
 
 /// A change of the folder table.
@@ -208,18 +206,12 @@ pub enum FolderChange {
 /// Housekeeping: nothing that a session sees.
 #[derive(Debug)]
 pub enum House {
-    /// Chunks with these bases were written as they were at that MODSEQ; bases of merged or empty chunks that are gone.
-    Folded { folder: FolderId },
-    /// The log of a folder was trimmed up to `folded`.
-    Trimmed { folder: FolderId, header: Header },
-    /// Condemned messages were removed.
+    /// Condemned messages, or an orphaned pending set.
     Removed,
-    /// Columns of blocks were packed.
-    Packed { up_to: u64 },
-    /// A pending set was dropped.
-    Dropped { asker: Option<Asker> },
-    /// A slice of a large copy was staged.
-    CopyStaged,
-    /// A slice of a deleted folder was removed.
-    Buried { folder: FolderId },
+    /// Chunks of a folder were written as segments.
+    Folded,
+    /// The log of a folder was trimmed.
+    Trimmed { header: Header },
+    /// A slice of a deleted folder.
+    Buried,
 }

@@ -1,12 +1,13 @@
 //! Columns of messages on their way into memory: packed blocks where there are, records of single messages elsewhere.
 
 use super::core::Core;
+use super::criteria::Columns;
 use super::format::{Block, BlockKind, ColumnRecord, keys};
 use super::load::got;
 use crate::face::{EmailId, SearchColumns, TaskRefusal};
 use bytes::Bytes;
 use dds::{Response, SortKey};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Columns that somebody waits for.
@@ -17,6 +18,8 @@ pub struct ColumnSet {
     blocks: BTreeMap<(u64, BlockKind), Option<Arc<Block>>>,
     records: BTreeMap<EmailId, Option<ColumnRecord>>,
     asked: Vec<AskedFor>,
+    /// Everything before this one of `emails` is at hand.
+    complete: usize,
 }
 
 /// What a slot of the answer is.
@@ -34,7 +37,14 @@ const KEYS_PER_GET: usize = 64;
 impl ColumnSet {
     #[must_use]
     pub fn new(emails: Vec<EmailId>, kinds: Vec<BlockKind>) -> Self {
-        Self { emails, kinds, blocks: BTreeMap::new(), records: BTreeMap::new(), asked: Vec::new() }
+        Self {
+            emails,
+            kinds,
+            blocks: BTreeMap::new(),
+            records: BTreeMap::new(),
+            asked: Vec::new(),
+            complete: 0,
+        }
     }
 
     /// Field `index` of a message; empty when there is none.
@@ -56,16 +66,37 @@ impl ColumnSet {
         }
     }
 
-    /// The search columns of a message that has its own record.
+    /// The search columns of a message.
     #[must_use]
-    pub fn search_record(&self, email: EmailId) -> Option<&SearchColumns> {
-        self.records.get(&email)?.as_ref()?.search.as_ref()
+    pub fn search_view(&self, email: EmailId) -> Columns<'_> {
+        let number = Block::number_of(email);
+        if let Some(Some(block)) = self.blocks.get(&(number, BlockKind::Search))
+            && let Some(entry) = block.find(email)
+        {
+            return Columns::Block { number, block, entry };
+        }
+        let record = self.records.get(&email).and_then(Option::as_ref);
+        let search = record.and_then(|record| record.search.as_ref());
+        search.map_or(Columns::Absent, Columns::Record)
     }
+}
 
-    /// The block of a message, when it is packed in one.
-    #[must_use]
-    pub fn block(&self, email: EmailId, kind: BlockKind) -> Option<&Arc<Block>> {
-        self.blocks.get(&(Block::number_of(email), kind))?.as_ref()
+impl ColumnSet {
+    /// Asks for what a message has by itself, unless it is at hand.
+    fn ask_record(&mut self, email: EmailId, missing: &mut Vec<SortKey>) {
+        match self.records.get(&email) {
+            None => {
+                self.asked.push(AskedFor::Record(email));
+                missing.push(keys::columns(email));
+            }
+            Some(Some(record))
+                if record.search.is_none() && self.kinds.contains(&BlockKind::Search) =>
+            {
+                self.asked.push(AskedFor::Search(email));
+                missing.push(keys::apart(email, 0));
+            }
+            Some(_) => {}
+        }
     }
 }
 
@@ -139,60 +170,56 @@ impl Core {
     pub fn missing_columns(&mut self, set: &mut ColumnSet) -> Vec<SortKey> {
         let mut missing = Vec::new();
         set.asked.clear();
-        for at in 0..set.emails.len() {
+        let mut asked_blocks: BTreeSet<(u64, BlockKind)> = BTreeSet::new();
+        for at in set.complete..set.emails.len() {
             if missing.len() >= KEYS_PER_GET {
                 break;
             }
             let email = set.emails[at];
             let number = Block::number_of(email);
+            let before = missing.len();
+            let mut waits = false;
             let mut single = number >= self.packed;
-            for kind in set.kinds.clone() {
+            for kind_at in 0..set.kinds.len() {
+                let kind = set.kinds[kind_at];
                 if single {
                     break;
                 }
-                let known = set.blocks.get(&(number, kind)).cloned();
-                let block = match known {
-                    Some(block) => block,
-                    None => match self.blocks.get((number, kind)) {
-                        Some(block) => {
-                            set.blocks.insert((number, kind), Some(Arc::clone(&block)));
-                            Some(block)
+                match self.block_at_hand(set, number, kind) {
+                    // Too long for its block, or removed: it may have a record of its own.
+                    Some(block) => single = block.is_none_or(|block| block.find(email).is_none()),
+                    None => {
+                        waits = true;
+                        if asked_blocks.insert((number, kind)) {
+                            set.asked.push(AskedFor::Block(number, kind));
+                            missing.push(keys::block(kind, number));
                         }
-                        None => {
-                            let asked = matches!(set.asked.last(),
-                                Some(AskedFor::Block(n, k)) if (*n, *k) == (number, kind))
-                                || set.asked.iter().rev().take(4).any(|asked| {
-                                    matches!(asked, AskedFor::Block(n, k)
-                                        if (*n, *k) == (number, kind))
-                                });
-                            if !asked {
-                                set.asked.push(AskedFor::Block(number, kind));
-                                missing.push(keys::block(kind, number));
-                            }
-                            continue;
-                        }
-                    },
-                };
-                // Too long for its block, or removed.
-                single |= block.is_none_or(|block| block.find(email).is_none());
+                    }
+                }
             }
             if single {
-                match set.records.get(&email) {
-                    None => {
-                        set.asked.push(AskedFor::Record(email));
-                        missing.push(keys::columns(email));
-                    }
-                    Some(Some(record))
-                        if record.search.is_none() && set.kinds.contains(&BlockKind::Search) =>
-                    {
-                        set.asked.push(AskedFor::Search(email));
-                        missing.push(keys::apart(email, 0));
-                    }
-                    Some(_) => {}
-                }
+                set.ask_record(email, &mut missing);
+            }
+            if missing.len() == before && !waits && set.complete == at {
+                set.complete = at + 1;
             }
         }
         missing
+    }
+
+    /// A block that the set or the cache has; the inner `None`: the store has none.
+    fn block_at_hand(
+        &mut self,
+        set: &mut ColumnSet,
+        number: u64,
+        kind: BlockKind,
+    ) -> Option<Option<Arc<Block>>> {
+        if let Some(known) = set.blocks.get(&(number, kind)) {
+            return Some(known.clone());
+        }
+        let block = self.blocks.get((number, kind))?;
+        set.blocks.insert((number, kind), Some(Arc::clone(&block)));
+        Some(Some(block))
     }
 
     /// Takes the answer to [`Core::missing_columns`].

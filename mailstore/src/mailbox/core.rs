@@ -12,6 +12,7 @@ use super::machine::Effect;
 use super::memory::DeliveryMemory;
 use super::pipeline::Pipeline;
 use super::reading::Reading;
+use super::show::Parked;
 use super::{IDLE_TIMER, Limits, Waiting, answer, fail};
 use crate::face::{
     AccountFacts, EmailId, FolderId, FolderName, ModSeq, Notice, PendingId, SessionId, TaskRefusal,
@@ -47,13 +48,14 @@ pub struct Core {
     pub references: BTreeMap<EmailId, u32>,
     /// How to take back what the change under way did to `references`.
     pub references_undo: Vec<(EmailId, Option<u32>)>,
-    /// An expunge between two slices; it holds `exclusive`.
-    pub parked: Option<Box<super::expunge::ParkedExpunge>>,
+    /// What holds `exclusive` between two batches.
+    pub parked: Option<Parked>,
     pub house: super::house::Housekeeping,
     /// Folders of a new user, until their batch commits.
     pub founding: Vec<super::change::MadeFolder>,
     /// Tasks for a new user's folders.
     pub unfounded: Vec<Waiting>,
+    pub searches: super::search::Searches,
     pub blocks: super::columns::BlockCache,
     /// Columns of blocks below this are packed.
     pub packed: u64,
@@ -63,7 +65,7 @@ pub struct Core {
     pub memory: DeliveryMemory,
     pub removals: super::removal::Removals,
     /// Deleted folders whose mail is yet to be removed.
-    pub tombstones: BTreeSet<FolderId>,
+    pub tombstones: BTreeMap<FolderId, Header>,
     pub exclusive: Exclusive,
     /// Changes that depend on rows, in order.
     pub contenders: VecDeque<Waiting>,
@@ -127,6 +129,7 @@ impl Core {
             house: super::house::Housekeeping::default(),
             founding: Vec::new(),
             unfounded: Vec::new(),
+            searches: super::search::Searches::default(),
             blocks: super::columns::BlockCache::default(),
             packed: loaded.packed,
             gone: loaded.gone,
@@ -169,6 +172,7 @@ impl Core {
             && self.contenders.is_empty()
             && self.blocked.is_empty()
             && self.reads.is_empty()
+            && self.searches.is_empty()
             && self.maildrop.is_none()
             && self.pending.is_empty()
             && self.house_is_idle()
@@ -376,7 +380,16 @@ impl Core {
     pub fn pump(&mut self, cx: &mut Cx<'_, Effect>) {
         self.settle(cx);
         while self.lost == Lost::No {
-            if self.exclusive == Exclusive::Barrier {
+            if self.parked.is_some() {
+                if !self.may_write() {
+                    break;
+                }
+                match self.parked.take() {
+                    Some(Parked::Expunge(parked)) => self.resume_expunge(cx, parked),
+                    Some(Parked::Show(plan)) => self.go_on_show(cx, plan),
+                    None => {}
+                }
+            } else if self.exclusive == Exclusive::Barrier {
                 // The order at the front waits for this moment, unless it is itself what is under way.
                 if !self.pipeline.is_empty() || !self.pipeline.is_open() {
                     break;
@@ -388,8 +401,6 @@ impl Core {
                 }
             } else if !self.may_write() {
                 break;
-            } else if let Some(parked) = self.parked.take() {
-                self.resume_expunge(cx, *parked);
             } else if let Some(waiting) = self.blocked.pop_front() {
                 self.run(cx, waiting);
             } else if self.exclusive == Exclusive::Free && !self.contenders.is_empty() {
@@ -491,7 +502,8 @@ impl Core {
             askers.extend(reading.into_askers());
         }
         askers.extend(self.memory.abandon());
-        askers.extend(self.parked.take().map(|parked| parked.asker));
+        askers.extend(self.searches.abandon());
+        askers.extend(self.parked.take().map(|parked| parked.asker()));
         for asker in askers {
             answer(cx, asker, done.clone());
         }

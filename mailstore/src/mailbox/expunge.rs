@@ -6,6 +6,7 @@ use super::format::{
     Condemned, CondemnedEmail, LARGE_BYTES, Meta, References, encode_uids, keys, split_uids,
 };
 use super::machine::Effect;
+use super::show::Parked;
 use super::{BlobLife, Waiting, answer, fail};
 use crate::face::{EmailId, FolderId, ModSeq, SystemFlag, UidSet, UserDone, UserError, UserTask};
 use dds::Op;
@@ -175,7 +176,8 @@ impl Core {
         }
         // The next slice goes when a batch may be numbered; until then nothing else that depends on rows begins.
         self.hold_exclusive();
-        self.parked = Some(Box::new(ParkedExpunge { folder: id, asker, gone, later, then }));
+        let parked = ParkedExpunge { folder: id, asker, gone, later, then };
+        self.parked = Some(Parked::Expunge(parked));
     }
 
     /// Goes on with an expunge.

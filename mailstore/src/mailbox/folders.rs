@@ -74,7 +74,14 @@ impl Core {
         self.counters.next_folder += 1;
         let uid_validity = self.next_uid_validity();
         let header = Header::fresh(self.next_mod_seq());
-        MadeFolder { id, name: name.clone(), uid_validity, special_use, header }
+        MadeFolder {
+            id,
+            name: name.clone(),
+            uid_validity,
+            special_use,
+            header,
+            keywords: Vec::new(),
+        }
     }
 
     fn next_uid_validity(&mut self) -> UidValidity {
@@ -96,10 +103,12 @@ impl Core {
     }
 
     pub fn add_folder(&mut self, made: MadeFolder) {
-        let MadeFolder { id, name, uid_validity, special_use, header } = made;
+        let MadeFolder { id, name, uid_validity, special_use, header, keywords } = made;
         self.by_name.insert(name.clone(), id);
         let record = FolderRecord { name, uid_validity, special_use };
         let mut folder = Folder::new(id, record, header);
+        folder.keywords = keywords.clone().into();
+        folder.keywords_assigned = keywords;
         // A fresh folder has no rows to load.
         folder.index = super::folder::IndexState::Loaded(Box::default());
         self.folders.insert(id, folder);
@@ -157,7 +166,7 @@ impl Core {
     }
 
     /// The folder, and those of its ancestors that do not exist, outermost first.
-    fn make_with_parents(
+    pub fn make_with_parents(
         &mut self,
         name: &FolderName,
         special_use: Option<SpecialUse>,
@@ -378,13 +387,13 @@ impl Core {
         }
         folder.watchers.clear();
         self.removals.told(id, crate::face::ModSeq(u64::MAX));
-        self.tombstones.insert(id);
+        self.tombstones.insert(id, folder.committed);
     }
 }
 
 /// The records of a new folder.
 pub fn put_made(folder: &MadeFolder, ops: &mut Vec<Op>) {
-    let MadeFolder { id, name, uid_validity, special_use, header } = folder;
+    let MadeFolder { id, name, uid_validity, special_use, header, keywords: _ } = folder;
     let record =
         FolderRecord { name: name.clone(), uid_validity: *uid_validity, special_use: *special_use };
     ops.push(Op::Put { key: keys::of_folder(keys::FOLDER, *id), value: record.encode() });

@@ -1,33 +1,32 @@
 //! Housekeeping: one piece of work at a time, whenever a batch may be numbered.
 //!
 //! Order: what frees space first, then folding of logs, packing of columns, burial of deleted folders. A refusal stops it
-//! for a second.
+//! for a second; what was refused begins again.
 
-use super::change::House;
+use super::HOUSE_TIMER;
+use super::burial::Burial;
+use super::change::{Change, House};
 use super::core::Core;
-use super::format::PendingSet;
+use super::fold::{FoldStep, Folding};
+use super::format::{CondemnedEmail, PendingBodies, PendingSet};
 use super::machine::Effect;
+use super::reading::Reading;
 use super::removal::Reap;
-use super::{HOUSE_TIMER, answer};
-use crate::face::{FolderId, LogEvent, PendingId, TaskRefusal, UserDone};
-use dds::Response;
+use crate::face::{FolderId, LogEvent, ModSeq, PendingId};
+use dds::{Op, Request, Response};
 use fsm::{Cx, Duration};
 
 /// What housekeeping is at.
 #[derive(Debug, Default)]
 pub struct Housekeeping {
     pub work: Work,
+    pub stage: Stage,
+    pub hold: Hold,
+    pub pace: Pace,
     /// The orphan whose record itself is being deleted.
     pub orphan_done: Option<PendingId>,
-    pub pace: Pace,
-}
-
-/// Whether the last batch was refused.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Pace {
-    #[default]
-    Going,
-    Stalled,
+    /// Messages that the batch under way condemns.
+    pub condemned: Option<(ModSeq, Vec<CondemnedEmail>)>,
 }
 
 #[derive(Debug, Default)]
@@ -39,6 +38,34 @@ pub enum Work {
         pending: PendingId,
         set: PendingSet,
     },
+    Folding(Folding),
+    Burying(Box<Burial>),
+}
+
+/// What the work waits for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Stage {
+    /// Its turn.
+    #[default]
+    Ready,
+    /// A read or a batch.
+    UnderWay,
+}
+
+/// Whether the batch under way changes reference counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Hold {
+    #[default]
+    None,
+    Exclusive,
+}
+
+/// Whether the last batch was refused.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Pace {
+    #[default]
+    Going,
+    Stalled,
 }
 
 /// Pause after a refusal.
@@ -47,23 +74,58 @@ const STALL: Duration = Duration::from_secs(1);
 impl Core {
     /// Does the next piece of housekeeping, if it may.
     pub fn keep_house(&mut self, cx: &mut Cx<'_, Effect>) {
-        let may = matches!(self.house.work, Work::None)
-            && self.house.pace == Pace::Going
-            && self.may_write()
-            && self.blocked.is_empty();
-        if may {
-            let _ = self.reap(cx) || self.clear_orphan(cx);
+        if self.house.pace == Pace::Stalled || !self.may_write() || !self.blocked.is_empty() {
+            return;
         }
+        if self.house.stage == Stage::UnderWay {
+            return;
+        }
+        match std::mem::take(&mut self.house.work) {
+            Work::None => {
+                let _ =
+                    self.reap(cx) || self.clear_orphan(cx) || self.fold(cx) || self.bury_folder(cx);
+            }
+            Work::Folding(folding) => {
+                let id = folding.folder;
+                let loading = self.folders.get(&id).is_some_and(|folder| folder.is_loading());
+                if folding.step == FoldStep::Loading && loading {
+                    self.house.work = Work::Folding(folding);
+                } else {
+                    self.go_on_fold(cx, folding);
+                }
+            }
+            Work::Burying(burial) => self.go_on_burial(cx, burial),
+            work @ (Work::Reaping(_) | Work::Orphan { .. }) => self.house.work = work,
+        }
+    }
+
+    /// Sends a batch of housekeeping.
+    pub fn house_submit(&mut self, cx: &mut Cx<'_, Effect>, ops: Vec<Op>, house: House) {
+        self.house.stage = Stage::UnderWay;
+        self.pipeline.submit(cx, ops, Change::House(house));
+    }
+
+    /// Reads for housekeeping.
+    pub fn house_read(&mut self, cx: &mut Cx<'_, Effect>, request: Request) {
+        self.house.stage = Stage::UnderWay;
+        self.read(cx, request, Reading::House);
+    }
+
+    /// Whether housekeeping works on the rows of a folder.
+    #[must_use]
+    pub fn is_folding(&self, id: FolderId) -> bool {
+        matches!(&self.house.work, Work::Folding(folding) if folding.folder == id)
     }
 
     /// Whether housekeeping has nothing to do.
     #[must_use]
     pub fn house_is_idle(&self) -> bool {
-        matches!(self.house.work, Work::None)
-            && (self.house.pace == Pace::Stalled || self.removals.is_done())
+        let nothing = self.removals.is_done() && self.tombstones.is_empty();
+        matches!(self.house.work, Work::None) && (self.house.pace == Pace::Stalled || nothing)
     }
 
     pub fn on_house_read(&mut self, cx: &mut Cx<'_, Effect>, response: Response) {
+        self.house.stage = Stage::Ready;
         let done = match std::mem::take(&mut self.house.work) {
             Work::Orphan { pending, set } if self.may_write() => {
                 self.on_orphan_page(cx, (pending, set), response)
@@ -72,7 +134,8 @@ impl Core {
                 self.removals.add_orphan(pending, set);
                 Ok(())
             }
-            work @ (Work::None | Work::Reaping(_)) => {
+            Work::Burying(burial) => self.on_burial_page(cx, burial, response),
+            work @ (Work::None | Work::Reaping(_) | Work::Folding(_)) => {
                 self.house.work = work;
                 Ok(())
             }
@@ -84,45 +147,65 @@ impl Core {
         }
     }
 
-    pub fn house_committed(&mut self, cx: &mut Cx<'_, Effect>, house: House) {
-        match house {
-            House::Removed => match std::mem::take(&mut self.house.work) {
-                Work::None | Work::Reaping(_) => {}
-                Work::Orphan { pending, set } => {
-                    if self.house.orphan_done.take() != Some(pending)
-                        && set.owns != super::format::PendingBodies::Borrowed
-                    {
-                        self.removals.add_orphan(pending, set);
-                    }
+    pub fn house_committed(&mut self, house: House) {
+        self.house.stage = Stage::Ready;
+        if self.house.hold == Hold::Exclusive {
+            self.references_undo.clear();
+        }
+        self.release_hold();
+        match (std::mem::take(&mut self.house.work), house) {
+            (Work::Reaping(_), House::Removed) => {}
+            (Work::Orphan { pending, set }, House::Removed) => {
+                if let Some((mod_seq, condemned)) = self.house.condemned.take() {
+                    self.removals.condemn(FolderId(0), mod_seq, condemned);
+                    self.removals.told(FolderId(0), ModSeq(u64::MAX));
                 }
-            },
-            House::Dropped { asker } => {
-                if let Some(asker) = asker {
-                    answer(cx, asker, Ok(UserDone::Done));
+                let done = self.house.orphan_done.take() == Some(pending);
+                if !done && set.owns != PendingBodies::Borrowed {
+                    self.removals.add_orphan(pending, set);
                 }
             }
-            House::Folded { .. }
-            | House::Trimmed { .. }
-            | House::Packed { .. }
-            | House::CopyStaged
-            | House::Buried { .. } => {}
+            (Work::Folding(mut folding), House::Folded) => {
+                self.folded(&mut folding);
+                folding.step = FoldStep::Ready;
+                self.house.work = Work::Folding(folding);
+            }
+            (Work::Folding(folding), House::Trimmed { header }) => self.trimmed(&folding, header),
+            (Work::Burying(burial), House::Buried) => self.buried(burial),
+            (work, House::Removed | House::Folded | House::Trimmed { .. } | House::Buried) => {
+                self.house.work = work;
+            }
         }
     }
 
-    pub fn house_refused(&mut self, cx: &mut Cx<'_, Effect>, house: House, why: TaskRefusal) {
-        let _ = (house, why);
+    pub fn house_refused(&mut self, cx: &mut Cx<'_, Effect>) {
+        self.house.stage = Stage::Ready;
         self.house.orphan_done = None;
+        self.house.condemned = None;
+        self.release_hold();
         match std::mem::take(&mut self.house.work) {
             Work::None => {}
             Work::Reaping(reap) => self.removals.put_back(reap),
             Work::Orphan { pending, set } => self.removals.add_orphan(pending, set),
+            // They begin again: what was written is written.
+            Work::Folding(_) | Work::Burying(_) => {}
         }
         self.stall(cx);
     }
 
+    fn release_hold(&mut self) {
+        match std::mem::take(&mut self.house.hold) {
+            Hold::None => {}
+            Hold::Exclusive => self.release_exclusive(),
+        }
+    }
+
     /// A folder that housekeeping needed can't be loaded.
-    pub fn house_failed(&mut self, folder: FolderId) {
-        let _ = folder;
+    pub fn house_failed(&mut self, cx: &mut Cx<'_, Effect>, folder: FolderId) {
+        if self.is_folding(folder) {
+            self.house.work = Work::None;
+            self.stall(cx);
+        }
     }
 
     fn stall(&mut self, cx: &mut Cx<'_, Effect>) {

@@ -19,6 +19,8 @@ pub struct Chunk {
     /// No row has changed since.
     pub mod_seq: ModSeq,
     pub rows: Rows,
+    /// Segments whose rows were merged into this chunk: they go in the batch that writes it.
+    pub absorbed: Vec<Uid>,
 }
 
 /// How a chunk relates to its segment.
@@ -112,7 +114,13 @@ impl Index {
         }
         self.messages += rows.metas.len();
         let mod_seq = rows.metas.iter().map(|meta| meta.mod_seq).max().unwrap_or_default();
-        self.chunks.push(Chunk { base, state: ChunkState::Clean, mod_seq, rows });
+        self.chunks.push(Chunk {
+            base,
+            state: ChunkState::Clean,
+            mod_seq,
+            rows,
+            absorbed: Vec::new(),
+        });
         true
     }
 
@@ -136,7 +144,8 @@ impl Index {
                 let mut rows = Rows::default();
                 rows.metas.reserve(8);
                 rows.push(meta, keywords);
-                self.chunks.push(Chunk { base, state: ChunkState::New, mod_seq, rows });
+                let state = ChunkState::New;
+                self.chunks.push(Chunk { base, state, mod_seq, rows, absorbed: Vec::new() });
             }
         }
     }
@@ -224,9 +233,9 @@ impl Index {
 
     /// Remembers an expunge for those who ask what vanished.
     pub fn note_vanished(&mut self, mod_seq: ModSeq, uids: &UidSet) {
-        match self.vanished.back_mut() {
-            Some((last, set)) if *last == mod_seq => *set = set.union(uids),
-            Some(_) | None => self.vanished.push_back((mod_seq, uids.clone())),
+        match self.vanished.binary_search_by_key(&mod_seq, |(at, _)| *at) {
+            Ok(at) => self.vanished[at].1 = self.vanished[at].1.union(uids),
+            Err(at) => self.vanished.insert(at, (mod_seq, uids.clone())),
         }
     }
 

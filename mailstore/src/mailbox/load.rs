@@ -65,7 +65,8 @@ pub struct LoadedUser {
     pub condemned: Vec<(SortKey, Vec<CondemnedEmail>)>,
     /// Pending sets of the time before: nobody can show them any more.
     pub orphans: Vec<(PendingId, super::format::PendingSet)>,
-    pub tombstones: BTreeSet<FolderId>,
+    /// Deleted folders whose mail is yet to be removed.
+    pub tombstones: BTreeMap<FolderId, Header>,
 }
 
 impl UserLoading {
@@ -185,7 +186,13 @@ impl UserLoading {
         for (pending, _) in &self.orphans {
             counters.next_pending = counters.next_pending.max(pending.0.saturating_add(1));
         }
-        // A folder that was deleted has a tombstone and no record; its header is needed no more.
+        let dead = self.tombstones.iter();
+        let tombstones: BTreeMap<FolderId, Header> =
+            dead.filter_map(|id| Some((*id, *self.headers.get(id)?))).collect();
+        for header in tombstones.values() {
+            counters.mod_seq = counters.mod_seq.max(header.mod_seq);
+            counters.email_next = counters.email_next.max(header.email_next);
+        }
         Ok(LoadedUser {
             epoch: self.epoch,
             folders,
@@ -196,7 +203,7 @@ impl UserLoading {
             gone: self.gone,
             condemned: self.condemned,
             orphans: self.orphans,
-            tombstones: self.tombstones,
+            tombstones,
         })
     }
 }
@@ -315,12 +322,7 @@ impl Core {
         let Some(folder) = self.folders.get_mut(&id) else {
             return;
         };
-        let loading = FolderLoading {
-            waiting,
-            meanwhile: Vec::new(),
-            index: Index::default(),
-            step: LoadStep::Segments,
-        };
+        let loading = FolderLoading::begin(waiting);
         folder.index = IndexState::Loading(Box::new(loading));
         let (from, to) = keys::segments(id);
         let request = scan_request(&self.context.route, from, to);
@@ -399,7 +401,7 @@ impl Core {
         }
         let waiting = folder.waiting_mut().map(std::mem::take).unwrap_or_default();
         folder.index = IndexState::Absent;
-        self.house_failed(id);
+        self.house_failed(cx, id);
         for waiting in waiting {
             answer(cx, waiting.asker, Err(refusal));
         }
@@ -408,11 +410,14 @@ impl Core {
     /// Forgets the rows of folders that nobody has open, least recently used first, until the rest fits.
     pub fn evict(&mut self, keep: FolderId) {
         let max = self.limits().index_bytes_max;
+        let folding: Vec<FolderId> =
+            self.folders.keys().copied().filter(|id| self.is_folding(*id)).collect();
         let bytes = |folder: &Folder| folder.loaded().map_or(0, Index::memory_bytes);
         let mut total: usize = self.folders.values().map(bytes).sum();
         while total > max {
             let idle = self.folders.values_mut().filter(|folder| {
                 folder.id != keep
+                    && !folding.contains(&folder.id)
                     && folder.watchers.is_empty()
                     && folder.loaded().is_some_and(|index| index.graves.is_empty())
                     && folder.committed == folder.assigned
@@ -428,8 +433,20 @@ impl Core {
 }
 
 impl FolderLoading {
+    /// Nothing is read so far.
+    #[must_use]
+    pub fn begin(waiting: Vec<Waiting>) -> Self {
+        Self { waiting, meanwhile: Vec::new(), index: Index::default(), step: LoadStep::Segments }
+    }
+
+    /// The rows, once all is read.
+    #[must_use]
+    pub fn into_index(self) -> Index {
+        self.index
+    }
+
     /// Takes a page; returns the range to scan next, or nothing at the end.
-    fn on_page(
+    pub fn on_page(
         &mut self,
         id: FolderId,
         header: &Header,

@@ -7,6 +7,7 @@ use super::format::{Remembered, keys};
 use super::load::{got, scan_request, scanned};
 use super::machine::Effect;
 use super::pipeline::refusal_of;
+use super::search::SearchJob;
 use super::section::SectionJob;
 use super::{BlobLife, Waiting, answer};
 use crate::face::{Deliver, FolderId, FolderName, TaskRefusal, UserDone};
@@ -30,6 +31,8 @@ pub enum Reading {
     Blob(Box<Waiting>),
     /// Columns of a FETCH page.
     Columns(Box<FetchJob>),
+    /// Search columns of a window of rows.
+    Search(Box<SearchJob>),
     Section(Box<SectionJob>),
     /// Condemned messages' columns, references of an orphaned pending set, columns to pack.
     House,
@@ -45,6 +48,7 @@ impl Reading {
             Self::Remembered { asker, .. } => vec![asker],
             Self::Blob(waiting) => vec![waiting.asker],
             Self::Columns(job) => vec![job.asker],
+            Self::Search(job) => vec![job.asker],
             Self::Section(job) => vec![job.asker],
         }
     }
@@ -61,6 +65,7 @@ impl Core {
             }
             Reading::Blob(waiting) => self.on_renewed(cx, *waiting, &response),
             Reading::Columns(job) => self.on_columns(cx, job, response),
+            Reading::Search(job) => self.on_search_columns(cx, job, response),
             Reading::Section(job) => self.on_section(cx, job, response),
             Reading::House => self.on_house_read(cx, response),
         }

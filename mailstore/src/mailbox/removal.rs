@@ -3,16 +3,15 @@
 //! A message is condemned in the batch that takes its last reference. Its body, columns and blob reference go in a later one,
 //! when every session that might still read it was told of the expunge. After a restart no session reads anything of before.
 
-use super::change::{Change, House};
-use super::core::Core;
+use super::change::House;
+use super::core::{Core, Exclusive};
 use super::format::{
     Block, BlockKind, CondemnedEmail, LARGE_BYTES, PendingBodies, PendingSet, Reader, Rows,
     VALUE_BYTES_FILL, Writer, decode_rows, keys,
 };
-use super::house::Work;
+use super::house::{Hold, Work};
 use super::load::{scan_request, scanned};
 use super::machine::Effect;
-use super::reading::Reading;
 use crate::face::{FolderId, ModSeq, PendingId, TaskRefusal};
 use bytes::Bytes;
 use dds::{Op, Response, SortKey};
@@ -109,7 +108,7 @@ impl Core {
             self.removals.ready.push_front(reap);
         }
         self.house.work = Work::Reaping(done);
-        self.pipeline.submit(cx, ops, Change::House(House::Removed));
+        self.house_submit(cx, ops, House::Removed);
         true
     }
 
@@ -160,13 +159,13 @@ impl Core {
                 let ops =
                     vec![Op::DeleteRange { from, to }, Op::Delete { key: keys::pending(pending) }];
                 self.house.work = Work::Orphan { pending, set };
-                self.pipeline.submit(cx, ops, Change::House(House::Removed));
+                self.house_submit(cx, ops, House::Removed);
             }
             PendingBodies::Own | PendingBodies::Counted => {
                 let (from, to) = keys::staged_all(pending);
                 let request = scan_request(&self.context.route, from, to);
                 self.house.work = Work::Orphan { pending, set };
-                self.read(cx, request, Reading::House);
+                self.house_read(cx, request);
             }
         }
         true
@@ -185,7 +184,7 @@ impl Core {
             ops.push(Op::Delete { key: keys::pending(pending) });
             self.house.work = Work::Orphan { pending, set };
             self.house.orphan_done = Some(pending);
-            self.pipeline.submit(cx, ops, Change::House(House::Removed));
+            self.house_submit(cx, ops, House::Removed);
             return Ok(());
         }
         let mut rows = Rows::default();
@@ -208,13 +207,21 @@ impl Core {
                 self.put_removal(&emails, &mut ops);
             }
             PendingBodies::Counted | PendingBodies::Borrowed => {
+                if self.exclusive != Exclusive::Free {
+                    // Reference counts are changed by one at a time.
+                    self.removals.add_orphan(pending, set);
+                    return Ok(());
+                }
                 let mod_seq = self.next_mod_seq();
                 let emails = self.release_bodies(&rows.metas, mod_seq, &mut ops);
-                self.removals.condemn(FolderId(0), mod_seq, emails);
+                ops.push(self.root_op());
+                self.hold_exclusive();
+                self.house.hold = Hold::Exclusive;
+                self.house.condemned = Some((mod_seq, emails));
             }
         }
         self.house.work = Work::Orphan { pending, set };
-        self.pipeline.submit(cx, ops, Change::House(House::Removed));
+        self.house_submit(cx, ops, House::Removed);
         Ok(())
     }
 }

@@ -1,6 +1,6 @@
 //! What happens when batches settle: changes take effect, or the assigned state goes back to the committed one.
 
-use super::change::{ArrivalSource, Change, House};
+use super::change::{ArrivalSource, Change};
 use super::core::{Core, Exclusive, Lost};
 use super::folder::{Folder, IndexState};
 use super::format::{Header, LogEntry, Meta, Rows};
@@ -46,10 +46,11 @@ impl Core {
             Change::Arrived(arrival) => self.arrival_committed(cx, arrival),
             Change::Staged(staging) => self.staged_committed(cx, &staging),
             Change::Shown(showing) => self.shown(cx, *showing),
+            Change::Shelved(plan) => self.shelved(plan),
             Change::Flagged(flagging) => self.flagged(cx, *flagging),
             Change::Expunged(expunging) => self.expunged(cx, *expunging),
             Change::Folders(change, asker) => self.folders_changed(cx, *change, asker),
-            Change::House(house) => self.house_committed(cx, house),
+            Change::House(house) => self.house_committed(house),
         }
     }
 
@@ -67,19 +68,20 @@ impl Core {
                 ArrivalSource::Append { asker } => answer(cx, asker, Err(why)),
             },
             Change::Staged(staging) => self.staged_refused(cx, &staging, why),
+            Change::Shelved(plan) => {
+                self.release_exclusive();
+                self.shelf_refused(cx, &plan, why);
+            }
             Change::Shown(_) | Change::Flagged(_) | Change::Expunged(_) | Change::Folders(..) => {
-                self.exclusive = Exclusive::Free;
+                self.release_exclusive();
                 if let Some(asker) = change.asker() {
                     answer(cx, asker, Err(why));
                 }
-                self.show_refused(change);
-            }
-            Change::House(house) => {
-                if let House::Dropped { asker: Some(asker) } = &house {
-                    answer(cx, *asker, Err(why));
+                if let Change::Shown(showing) = &change {
+                    self.show_refused(showing);
                 }
-                self.house_refused(cx, house, why);
             }
+            Change::House(_) => self.house_refused(cx),
         }
     }
 

@@ -1,4 +1,5 @@
 //! The master driven by hand: tasks in, answers out, over a hash table in memory that can fail, forget and crash.
 
 mod basics;
+mod model;
 mod world;
