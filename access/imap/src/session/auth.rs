@@ -145,7 +145,7 @@ fn on_authenticated(turn: &mut Turn<'_, '_>, account: Account) -> Outcome {
         ip,
     }));
     turn.cx.cancel(timers::LOGIN);
-    turn.cx.arm(timers::SILENCE, turn.shared.limits.idle_time);
+    turn.cx.arm(timers::SILENCE, turn.shared.limits.stalled_time);
     turn.shared.login = Login::Authenticated { account };
     turn.shared.framer.set_command_bytes_max(codec_limits::COMMAND_BYTES_AFTER_LOGIN);
     // RFC 9051 6.2.2, 6.2.3: capabilities in the answer spare the client a round.

@@ -49,6 +49,10 @@ impl IdleJob {
             Self::Telling(sync) => Outcome::Wait(Job::Idle(Self::Telling(sync))),
             Self::Quiet => match turn.shared.view().map(|view| view.news) {
                 None | Some(News::None) => Outcome::Wait(Job::Idle(Self::Quiet)),
+                // A client that does not read hears no more until it has.
+                Some(News::Due | News::MasterLost) if turn.shared.output_is_full() => {
+                    Outcome::Wait(Job::Idle(Self::Quiet))
+                }
                 Some(News::Due | News::MasterLost) => {
                     let step = Sync::start(turn, How::all(ExpungeRule::Allowed));
                     Self::on_step(turn, step)

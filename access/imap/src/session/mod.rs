@@ -92,3 +92,15 @@ impl Machine for Session {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Design section 3: session state under 1 KB, the map of UIDs aside.
+    #[test]
+    fn an_idle_session_is_small() {
+        let bytes = size_of::<Session>() + size_of::<Conversation>() + size_of::<view::View>();
+        assert!(bytes < 1024, "{bytes} bytes");
+    }
+}
