@@ -242,7 +242,7 @@ impl NodeControl {
             sync_time: writer.map_or_else(Latency::default, |(name, stats)| {
                 latency(&stats.snapshot(name).service)
             }),
-            disk_bytes_used: stats.table_bytes + stats.blob_live_bytes + stats.blob_garbage_bytes,
+            disk_bytes_used: stats.table_bytes + stats.blob_file_bytes,
             disk_bytes_free: stats.free_bytes,
             cache_bytes: stats.cache_bytes,
             memtable_bytes: stats.memtable_bytes,
