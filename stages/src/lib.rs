@@ -17,5 +17,7 @@ pub use clock::Clock;
 pub use port::{Drained, PortReceiver, PortSender, port};
 pub use readers::{ReadJob, ReadTask, Readers};
 pub use stats::{Histogram, HistogramSnapshot, StageSnapshot, StageStats};
-pub use worker::{Around, HashOrder, Host, RunMatch, Turn, Worker, WorkerConfig, commits_to};
+pub use worker::{
+    Around, Gauges, HashOrder, Host, RunMatch, Turn, Worker, WorkerConfig, commits_to,
+};
 pub use writer::{CommitDone, CommitJob, WriteClock, Writer, WriterConfig};

@@ -59,6 +59,7 @@ pub struct Around {
     pub neighbours: Vec<PortSender<Inward>>,
     pub store: Arc<dyn Store>,
     pub stats: Arc<StageStats>,
+    pub gauges: Arc<Gauges>,
     /// Runs a body search on a reader.
     pub run_match: RunMatch,
 }
@@ -73,6 +74,18 @@ pub type RunMatch = Arc<
 impl std::fmt::Debug for Around {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Around").field("neighbours", &self.neighbours.len()).finish_non_exhaustive()
+    }
+}
+
+/// What a worker group holds, as of its last turn; for whoever renders `status`.
+#[derive(Debug, Default)]
+pub struct Gauges(std::sync::Mutex<vspace::Population>);
+
+impl Gauges {
+    /// The population as of the last turn.
+    #[must_use]
+    pub fn get(&self) -> vspace::Population {
+        *self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 
@@ -248,6 +261,8 @@ impl Worker {
             counts.batch.record(steps - self.counted.0, 1);
             counts.served.fetch_add(steps - self.counted.0, Relaxed);
             counts.refusals.store(stats.refused, Relaxed);
+            *self.around.gauges.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner) =
+                self.shard.population();
             self.counted = (steps, runs);
         }
     }

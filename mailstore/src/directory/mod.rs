@@ -242,6 +242,12 @@ impl Machine for Directory {
 }
 
 impl Directory {
+    /// Accounts known now.
+    #[must_use]
+    pub fn account_count(&self) -> usize {
+        self.tables.account_count()
+    }
+
     #[must_use]
     pub fn new(setup: Setup) -> Self {
         let logins = Logins::new(&setup.limits, setup.tag_key, setup.dummy_phc);

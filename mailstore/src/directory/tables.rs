@@ -116,6 +116,10 @@ impl Tables {
 
     /// The account with this address; aliases are not accounts.
     #[must_use]
+    pub fn account_count(&self) -> usize {
+        self.accounts.len()
+    }
+
     pub fn account_at(&self, address: &Address) -> Option<&AccountEntry> {
         match self.names.get(&address.canonical())? {
             Name::Account(user) => self.accounts.get(user),

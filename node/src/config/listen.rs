@@ -226,6 +226,12 @@ impl Default for Listen {
 }
 
 impl Listen {
+    /// Whether nothing was configured.
+    #[must_use]
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+
     /// The first listener of a service.
     #[must_use]
     pub fn first(&self, service: Service) -> Option<&Listener> {

@@ -120,9 +120,11 @@ impl Conn {
         }
     }
 
-    /// Bytes waiting for the client.
-    pub fn queued_bytes(&self) -> usize {
-        self.out_bytes
+    /// Ends a connection whose TLS handshake is still under way: it has had its time.
+    pub fn end_handshake(&mut self) {
+        if matches!(self.stream, Stream::Handshaking(_)) {
+            self.close();
+        }
     }
 
     fn wake(&mut self) {
@@ -201,6 +203,7 @@ impl Conn {
             if std::mem::take(&mut self.wants_tls) {
                 let plain = std::mem::replace(&mut self.stream, Stream::Gone);
                 self.stream = plain.start_tls(hub.tls_config());
+                hub.watch_handshake(self.session);
                 return self.poll_io(cx, hub);
             }
         }

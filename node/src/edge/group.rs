@@ -120,6 +120,9 @@ async fn welcome(
         };
         let conn = Rc::new(RefCell::new(conn));
         hub.add(session, (arrival.listener, ip), Rc::clone(&conn));
+        if arrival.implicit_tls {
+            hub.watch_handshake(session);
+        }
         tokio::task::spawn_local(ConnTask { session, conn, hub: Rc::clone(&hub) });
     }
 }

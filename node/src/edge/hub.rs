@@ -13,12 +13,16 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Waker;
+use std::time::Duration;
 use vspace::{Completion, ConnectionOrder, Inward, SessionLine};
 
 /// Bytes of one read buffer.
 const READ_BYTES: usize = 64 * 1024;
 /// A read is offered at least this much room.
 const READ_BYTES_MIN: usize = 16 * 1024;
+
+/// From the first byte of a TLS handshake to its end. Our choice; a slow link needs a few round trips.
+const HANDSHAKE_TIME: Duration = Duration::from_secs(20);
 
 /// What the node does for its workers; shared by all of them.
 pub trait Service: Send + Sync {
@@ -100,6 +104,20 @@ impl Hub {
         buffer
     }
 
+    /// Gives the handshake of a connection its time, and ends it then.
+    pub fn watch_handshake(&self, session: SessionId) {
+        let Some(conn) = self.conns.borrow().get(&session).map(|entry| Rc::downgrade(&entry.conn))
+        else {
+            return;
+        };
+        tokio::task::spawn_local(async move {
+            tokio::time::sleep(HANDSHAKE_TIME).await;
+            if let Some(conn) = conn.upgrade() {
+                conn.borrow_mut().end_handshake();
+            }
+        });
+    }
+
     pub fn tls_config(&self) -> Arc<ServerConfig> {
         self.service.tls_config()
     }
@@ -133,15 +151,6 @@ impl Hub {
             conn.borrow_mut().flush_now(self);
         }
         *self.touched.borrow_mut() = touched;
-    }
-
-    /// Frees the read buffer when nobody reads: an idle server is small.
-    pub fn release_buffers(&self) {
-        *self.read_buffer.borrow_mut() = BytesMut::new();
-    }
-
-    pub fn connection_count(&self) -> usize {
-        self.conns.borrow().len()
     }
 }
 

@@ -1,6 +1,7 @@
 //! The running node as operators see it.
 
 use super::bridge::Bridge;
+use super::running::Stages;
 use crate::config::Config;
 use crate::control::{
     BackupReport, CheckReport, Control, ControlError, Kick, Latency, ListenerReport, Location,
@@ -10,7 +11,7 @@ use crate::control::{
 use dds::DpMap;
 use dds_rocksdb::RocksStore;
 use mailstore::face::{Completion, SessionId, Task, UserId};
-use stages::{HistogramSnapshot, StageSnapshot, StageStats};
+use stages::{HistogramSnapshot, StageSnapshot};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
@@ -26,7 +27,7 @@ pub struct NodeControl {
     pub node_name: String,
     pub data: PathBuf,
     pub started: Instant,
-    pub stages: Vec<(String, Arc<StageStats>)>,
+    pub stages: Stages,
     pub state: AtomicU8,
     operators: AtomicU64,
 }
@@ -41,7 +42,7 @@ impl NodeControl {
         (bridge, store, map): (Arc<Bridge>, Arc<RocksStore>, DpMap),
         config: Arc<Config>,
         (node_name, data): (String, PathBuf),
-        stages: Vec<(String, Arc<StageStats>)>,
+        stages: Stages,
     ) -> Self {
         Self {
             bridge,
@@ -86,8 +87,12 @@ impl NodeControl {
     }
 
     fn stage_reports(&self) -> Vec<StageReport> {
-        let mut reports: Vec<_> =
-            self.stages.iter().map(|(name, stats)| stage_report(&stats.snapshot(name))).collect();
+        let mut reports: Vec<_> = self
+            .stages
+            .stats
+            .iter()
+            .map(|(name, stats)| stage_report(&stats.snapshot(name)))
+            .collect();
         reports.extend(self.bridge.pool().map(|pool| pool.report()));
         reports
     }
@@ -105,6 +110,10 @@ impl NodeControl {
 
     fn status_report(&self) -> StatusReport {
         let listeners = self.listener_reports();
+        let held: Vec<_> = self.stages.gauges.iter().map(|gauges| gauges.get()).collect();
+        let sum = |count: fn(&vspace::Population) -> usize| {
+            held.iter().map(|population| count(population) as u64).sum()
+        };
         StatusReport {
             node: self.node_name.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -120,13 +129,13 @@ impl NodeControl {
             store: self.store_report(),
             partitions: PartitionsReport {
                 count: u64::from(self.map.partitions),
-                awake: 0,
+                awake: sum(|held| held.partitions),
                 under_replicated: 0,
                 unavailable: 0,
             },
-            users_loaded: 0,
-            accounts: 0,
-            deliveries_pending: 0,
+            users_loaded: sum(|held| held.mailboxes),
+            accounts: sum(|held| held.accounts),
+            deliveries_pending: sum(|held| held.deliveries),
         }
     }
 }
@@ -233,7 +242,7 @@ impl Control for NodeControl {
 impl NodeControl {
     fn store_report(&self) -> StoreReport {
         let stats = self.store.stats();
-        let writer = self.stages.iter().find(|(name, _)| name == "writer");
+        let writer = self.stages.stats.iter().find(|(name, _)| name == "writer");
         StoreReport {
             groups: stats.groups,
             batches: stats.commits,

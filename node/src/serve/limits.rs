@@ -7,6 +7,7 @@ use vspace::{AdmissionLimits, SessionLimits, ShardConfig};
 /// Puts what is configured into the limits of a shard.
 pub fn apply(config: &Config, shard: &mut ShardConfig) {
     let limits = &config.limits;
+    shard.imap_logins_max = limits.imap_connections_per_user as usize;
     shard.sessions = SessionLimits {
         smtp: Arc::new(smtp::Limits {
             message_bytes_max: limits.message_size.0,

@@ -13,7 +13,7 @@ use anyhow::Context;
 use dds::{DpMap, Durability, Store};
 use dds_rocksdb::{RocksStore, StoreConfig};
 use stages::{
-    Around, PortSender, Readers, StageStats, Worker, WorkerConfig, Writer, WriterConfig,
+    Around, Gauges, PortSender, Readers, StageStats, Worker, WorkerConfig, Writer, WriterConfig,
     commits_to, port,
 };
 use std::path::Path;
@@ -27,6 +27,9 @@ use vspace::{GroupId, Inward, Shard, ShardConfig, Ticket};
 
 /// A write that takes longer than this means a disk that is gone. Design section 4.
 const WRITE_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// How often the free space of the device is looked at.
+const SPACE_LOOK_TIME: Duration = Duration::from_secs(1);
 
 /// The threads of a running node.
 struct Threads {
@@ -78,6 +81,7 @@ pub async fn serve(options: ServeOptions) -> anyhow::Result<()> {
     control.state.store(READY, Relaxed);
     crate::systemd::notify("READY=1");
 
+    tokio::spawn(watch_space(Arc::clone(&store), Arc::clone(&bridge)));
     until_told(&options.config_path, &tls, &log).await?;
     control.state.store(DRAINING, Relaxed);
     crate::systemd::notify("STOPPING=1");
@@ -85,6 +89,10 @@ pub async fn serve(options: ServeOptions) -> anyhow::Result<()> {
     stop(threads, &bridge, config.limits.drain_time.0).await;
     // It answered its last call; a panic has been printed.
     let _ended = admin.task.await;
+    if let Err(error) = store.flush() {
+        // Everything acknowledged is in the log of the store: the next start reads it from there.
+        crate::log::note(LogLevel::Warn, "flush", vec![("reason", error.to_string())]);
+    }
     log.flush();
     Ok(())
 }
@@ -157,19 +165,50 @@ fn bind_all(config: &Config) -> anyhow::Result<Vec<Bound>> {
         listener.service.is_served() && listener.service != crate::config::Service::Admin
     });
     mail.map(|listener| {
-        crate::edge::bind(listener).with_context(|| {
-            format!(
-                "{} can't listen on {}: is another server running there? Change listen.{}",
-                listener.service.name(),
-                listener.address,
-                listener.service.name()
-            )
-        })
+        crate::edge::bind(listener)
+            .or_else(|error| bind_elsewhere(config, listener, error))
+            .with_context(|| {
+                format!(
+                    "{} can't listen on {}: is another server running there? Change listen.{}",
+                    listener.service.name(),
+                    listener.address,
+                    listener.service.name()
+                )
+            })
     })
     .collect()
 }
 
-type Stages = Vec<(String, Arc<StageStats>)>;
+/// What `status` reads of the running stages.
+#[derive(Debug, Default)]
+pub struct Stages {
+    pub stats: Vec<(String, Arc<StageStats>)>,
+    /// By worker group.
+    pub gauges: Vec<Arc<Gauges>>,
+}
+
+/// A default port that somebody else holds must not keep a first start from working: the kernel chooses another, which is
+/// printed. A port that was configured is never replaced.
+fn bind_elsewhere(
+    config: &Config,
+    listener: &crate::config::Listener,
+    error: std::io::Error,
+) -> std::io::Result<Bound> {
+    let taken = error.kind() == std::io::ErrorKind::AddrInUse;
+    match &listener.address {
+        crate::config::Address::Tcp(address) if taken && config.listen.is_default() => {
+            let name = listener.service.name();
+            eprintln!(
+                "hikyaku: {address} is taken, {name} listens on another port; set listen.{name} \
+                 in cluster.toml to choose one"
+            );
+            let elsewhere = std::net::SocketAddr::new(address.ip(), 0);
+            let address = crate::config::Address::Tcp(elsewhere);
+            crate::edge::bind(&crate::config::Listener { address, ..listener.clone() })
+        }
+        crate::config::Address::Tcp(_) | crate::config::Address::Unix(_) => Err(error),
+    }
+}
 
 fn start_threads(
     config: &Config,
@@ -181,19 +220,20 @@ fn start_threads(
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let count = config.stages.workers.map_or((cores / 2).max(1), |count| count as usize);
     let groups = u8::try_from(count).context("stages.workers is at most 255")?;
-    let mut stages: Stages = Vec::new();
+    let mut stages = Stages::default();
     let (mut senders, mut receivers) = (Vec::new(), Vec::new());
     for group in 0..count {
         let stats = Arc::new(StageStats::default());
-        stages.push((format!("worker-{group}"), Arc::clone(&stats)));
+        stages.stats.push((format!("worker-{group}"), Arc::clone(&stats)));
+        stages.gauges.push(Arc::default());
         let (sender, receiver) = port::<Inward>(config.stages.queue as usize, &stats);
         senders.push(sender);
         receivers.push((receiver, stats));
     }
     let shared: Arc<dyn Store> = Arc::<RocksStore>::clone(store);
     let (writer, readers) = start_store_stages(config, &shared, &senders)?;
-    stages.push(("writer".into(), Arc::clone(&writer.stats)));
-    stages.push(("readers".into(), Arc::clone(&readers.stats)));
+    stages.stats.push(("writer".into(), Arc::clone(&writer.stats)));
+    stages.stats.push(("readers".into(), Arc::clone(&readers.stats)));
     let answer = Arc::clone(bridge);
     let pool = Arc::new(HashPool::start(&config.auth, move |done| answer.on_hash_done(done))?);
     bridge.join(senders.clone(), pool);
@@ -216,6 +256,7 @@ fn start_threads(
             neighbours: senders.clone(),
             store: Arc::clone(&shared),
             stats,
+            gauges: Arc::clone(&stages.gauges[group]),
             run_match: Arc::new(move |job, store: &dyn Store| {
                 job.run(&mut matching::StoreReader { store, map })
             }),
@@ -296,6 +337,27 @@ fn shard_config(
     shard.mailbox_bytes_max = config.store.index_cache.bytes();
     super::limits::apply(config, &mut shard);
     Ok(shard)
+}
+
+/// Looks at the device now and then: others fill it too.
+async fn watch_space(store: Arc<RocksStore>, bridge: Arc<Bridge>) {
+    use dds_rocksdb::SpaceState;
+    let mut known = vspace::Space::Ample;
+    loop {
+        let space = match store.refresh_space() {
+            SpaceState::Plenty => vspace::Space::Ample,
+            SpaceState::Low | SpaceState::Critical => vspace::Space::Low,
+        };
+        if space != known {
+            let fields = vec![("space", format!("{space:?}").to_lowercase())];
+            crate::log::note(LogLevel::Warn, "space of the store changed", fields);
+            for group in 0..bridge.groups() {
+                bridge.tell(group, Inward::SpaceIs(space));
+            }
+            known = space;
+        }
+        tokio::time::sleep(SPACE_LOOK_TIME).await;
+    }
 }
 
 fn watch_writes(clock: &stages::WriteClock) {

@@ -26,6 +26,8 @@ pub struct ShardConfig {
     pub trace_states: bool,
     /// Memory that mailboxes may use before idle ones are dropped.
     pub mailbox_bytes_max: usize,
+    /// IMAP sessions of one account, over all its clients.
+    pub imap_logins_max: usize,
     pub sessions: SessionLimits,
     pub admission: AdmissionLimits,
     pub dds: Arc<dds::Limits>,
@@ -49,6 +51,7 @@ impl ShardConfig {
             step_budget: 2000,
             trace_states: false,
             mailbox_bytes_max: 256 * 1024 * 1024,
+            imap_logins_max: 50,
             sessions: SessionLimits::default(),
             admission: AdmissionLimits::default(),
             dds: Arc::default(),

@@ -28,8 +28,8 @@ pub use mailstore::mailbox::{MatchHits, MatchJob};
 pub use names::{Asker, GroupId, MachineId, asker_of, group_of, operator_id, session_id};
 pub use session::{SessionLimits, SessionLine};
 pub use shard::Shard;
-pub use stats::ShardStats;
-pub use work::{ConnectionOrder, Inward, Neighbour, Outward, Ticket};
+pub use stats::{Population, ShardStats};
+pub use work::{ConnectionOrder, Inward, Neighbour, Outward, Space, Ticket};
 
 /// What a brick stands on, for executors.
 pub mod store {

@@ -4,13 +4,14 @@ use crate::names::{self, Asker, GroupId, MachineId};
 use crate::origin::Origin;
 use crate::queue::Rank;
 use crate::shard::{Shard, Work};
-use crate::work::{ConnectionOrder, Neighbour, Outward};
+use crate::work::{ConnectionOrder, Neighbour, Outward, Space};
 use fsm::{Mono, Token};
 use mailstore::face::{
-    BlobDone, BlobTask, Completion, Lane, Notice, SessionEffect, SessionId, SessionInput, Task,
-    TaskRefusal, UserDone, UserId, UserTask,
+    BlobDone, BlobTask, Completion, Lane, Notice, Protocol, SessionEffect, SessionId, SessionInput,
+    Task, TaskRefusal, UserDone, UserId, UserTask,
 };
 use mailstore::{delivery, directory, mailbox};
+use std::sync::Arc;
 
 /// A task that waits for credits.
 #[derive(Debug)]
@@ -83,19 +84,42 @@ impl Shard {
             SessionEffect::ResumeReading => self.order(id, ConnectionOrder::ResumeReading),
             SessionEffect::StartTls => self.order(id, ConnectionOrder::StartTls),
             SessionEffect::Submit { token, lane, task } => self.submit(id, token, lane, task),
-            SessionEffect::Identified { address } => {
-                if let Some(slot) = self.sessions.get_mut(&id) {
-                    slot.address = Some(address);
-                }
-            }
+            SessionEffect::Identified { address } => self.on_identified(id, address),
             SessionEffect::Log(event) => self.out.push(Outward::Log(event)),
             SessionEffect::Close => self.end_session(id),
+        }
+    }
+
+    fn on_identified(&mut self, id: SessionId, address: Arc<str>) {
+        let Some(slot) = self.sessions.get_mut(&id) else { return };
+        slot.address = Some(Arc::clone(&address));
+        if slot.protocol != Protocol::Imap {
+            return;
+        }
+        let logins = self.imap_logins.entry(address).or_default();
+        *logins += 1;
+        // protocols.md: 50 IMAP connections a user, then BYE [LIMIT].
+        if *logins > self.config.imap_logins_max {
+            let notice = Notice::Kicked { reason: "[LIMIT] too many connections of this account" };
+            self.push(Rank::Completion, Work::Session(id, SessionInput::Notified(notice)));
+        }
+    }
+
+    fn forget_login(&mut self, slot: &crate::session::SessionSlot) {
+        if let (Protocol::Imap, Some(address)) = (slot.protocol, &slot.address)
+            && let Some(logins) = self.imap_logins.get_mut(address)
+        {
+            *logins -= 1;
+            if *logins == 0 {
+                self.imap_logins.remove(address);
+            }
         }
     }
 
     fn end_session(&mut self, id: SessionId) {
         self.order(id, ConnectionOrder::Close);
         let Some(slot) = self.sessions.remove(&id) else { return };
+        self.forget_login(&slot);
         for (_, bytes) in &slot.credits {
             self.admission.give_back(*bytes);
         }
@@ -119,6 +143,9 @@ impl Shard {
     /// A session asks: a delivery waits for credits, somebody at a screen does not, but counts.
     fn submit(&mut self, id: SessionId, token: Token, lane: Lane, task: Task) {
         let bytes = weight(&task);
+        if self.space == Space::Low && lane == Lane::Delivery {
+            return self.refuse(id, token, TaskRefusal::NoSpace);
+        }
         let admitted = match lane {
             Lane::Interactive => {
                 self.admission.take_anyway(bytes);
@@ -131,7 +158,7 @@ impl Shard {
         if admitted {
             self.admit(id, token, task, bytes);
         } else if self.waiting.len() >= self.admission.limits().waiting_max {
-            self.refuse(id, token);
+            self.refuse(id, token, TaskRefusal::Overloaded);
         } else {
             self.stats.held += 1;
             let refuse_at = self.now.0.plus(self.admission.limits().wait_max);
@@ -153,9 +180,9 @@ impl Shard {
         self.dispatch(id, token, task);
     }
 
-    fn refuse(&mut self, id: SessionId, token: Token) {
+    fn refuse(&mut self, id: SessionId, token: Token, refusal: TaskRefusal) {
         self.stats.refused += 1;
-        let completion = Completion::Refused(TaskRefusal::Overloaded);
+        let completion = Completion::Refused(refusal);
         let input = SessionInput::Completed { token, completion };
         self.push(Rank::Completion, Work::Session(id, input));
     }
@@ -169,7 +196,7 @@ impl Shard {
             }
             let Some(first) = self.waiting.pop_front() else { return };
             if late {
-                self.refuse(first.session, first.token);
+                self.refuse(first.session, first.token, TaskRefusal::Overloaded);
             } else {
                 self.admit(first.session, first.token, first.task, first.bytes);
             }

@@ -15,8 +15,8 @@ use crate::origin::Origins;
 use crate::queue::{Queue, Rank};
 use crate::session::{Session, SessionSlot};
 use crate::timers::Timers;
-use crate::work::{ConnectionOrder, Inward, Outward};
-use crate::{ShardConfig, ShardStats, names};
+use crate::work::{ConnectionOrder, Inward, Outward, Space};
+use crate::{Population, ShardConfig, ShardStats, names};
 use dds::PartitionId;
 use dds::partition::Partition;
 use fsm::{Budget, Digest, Host, Machine, Mono, Stepped, Wall};
@@ -78,6 +78,8 @@ pub struct Shard {
     pub(crate) queue: Queue<Work>,
     pub(crate) timers: Timers<MachineId>,
     pub(crate) sessions: Map<SessionId, Box<SessionSlot>>,
+    /// IMAP sessions logged in, by account.
+    pub(crate) imap_logins: Map<Arc<str>, usize>,
     pub(crate) mailboxes: Map<UserId, Box<MailboxSlot>>,
     pub(crate) mailboxes_idle: BTreeSet<(Mono, UserId)>,
     pub(crate) mailbox_bytes: usize,
@@ -90,6 +92,7 @@ pub struct Shard {
     /// Whose masters keep something for a session of the node's own.
     pub(crate) operators: Map<SessionId, BTreeSet<UserId>>,
     pub(crate) admission: Admission,
+    pub(crate) space: Space,
     pub(crate) waiting: VecDeque<crate::route::Waiting>,
     pub(crate) sessions_made: u64,
     pub(crate) machines_made: u64,
@@ -110,6 +113,7 @@ impl Shard {
             queue: Queue::default(),
             timers: Timers::default(),
             sessions: Map::default(),
+            imap_logins: Map::default(),
             mailboxes: Map::default(),
             mailboxes_idle: BTreeSet::new(),
             mailbox_bytes: 0,
@@ -120,6 +124,7 @@ impl Shard {
             origins: Origins::default(),
             operators: Map::default(),
             admission,
+            space: Space::default(),
             waiting: VecDeque::new(),
             sessions_made: 0,
             machines_made: 0,
@@ -208,9 +213,17 @@ impl Shard {
             Inward::ListSessions { token } => self.on_list_sessions(token),
             Inward::KickSessions { token, sessions } => self.on_kick_sessions(token, &sessions),
             Inward::Neighbour(message) => self.on_neighbour(message),
+            Inward::SpaceIs(space) => self.on_space(space),
             Inward::ShutDown => self.on_shut_down(),
             Inward::Stop => {}
         }
+    }
+
+    fn on_space(&mut self, space: Space) {
+        if space == Space::Low && self.space != Space::Low && self.sweep.is_some() {
+            self.push(Rank::Rebalance, Work::Sweep(sweep::Input::SpaceRanLow));
+        }
+        self.space = space;
     }
 
     fn on_shut_down(&mut self) {
@@ -318,10 +331,19 @@ impl Shard {
         &self.admission
     }
 
-    /// How many sessions, mailboxes and partitions are in memory.
+    /// What is in memory now.
     #[must_use]
-    pub fn population(&self) -> (usize, usize, usize) {
-        (self.sessions.len(), self.mailboxes.len(), self.partitions.len())
+    pub fn population(&self) -> Population {
+        Population {
+            sessions: self.sessions.len(),
+            mailboxes: self.mailboxes.len(),
+            partitions: self.partitions.len(),
+            accounts: self.directory.as_ref().map_or(0, |slot| slot.machine.account_count()),
+            deliveries: self.delivery.as_ref().map_or(0, |slot| slot.machine.depth()),
+            credits_taken: self.admission.taken(),
+            credits_allowed: self.admission.allowed(),
+            waiting: self.waiting.len(),
+        }
     }
 }
 

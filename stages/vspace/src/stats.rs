@@ -26,6 +26,23 @@ pub struct ShardStats {
     pub mailboxes_evicted: u64,
 }
 
+/// What a shard holds at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Population {
+    pub sessions: usize,
+    pub mailboxes: usize,
+    /// Partitions that somebody has asked something.
+    pub partitions: usize,
+    pub accounts: usize,
+    /// Acceptances not yet delivered to everybody.
+    pub deliveries: usize,
+    /// Bytes under way, and how many may be.
+    pub credits_taken: u64,
+    pub credits_allowed: u64,
+    /// Tasks that wait for credits.
+    pub waiting: usize,
+}
+
 impl Default for ShardStats {
     fn default() -> Self {
         Self {

@@ -78,10 +78,21 @@ pub enum Inward {
     },
     /// From another worker group of this node.
     Neighbour(Neighbour),
+    /// How much room the store has: when it is short, nothing is accepted that could not be kept.
+    SpaceIs(Space),
     /// The node stops: sessions end politely.
     ShutDown,
     /// The group's thread ends once nothing is queued. For the executor; machines don't see it.
     Stop,
+}
+
+/// Room in the store, as admission sees it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Space {
+    #[default]
+    Ample,
+    /// Deliveries are refused for now; everybody else works on.
+    Low,
 }
 
 /// Messages between the worker groups of a node.
