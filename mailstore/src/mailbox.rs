@@ -34,6 +34,7 @@ mod machine;
 mod maildrop;
 mod matching;
 mod memory;
+mod pack;
 mod pipeline;
 mod reading;
 mod removal;

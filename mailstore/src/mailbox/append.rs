@@ -76,10 +76,10 @@ impl Core {
             Err(error) => return fail(cx, asker, error),
         };
         let arriving = arriving_of(cx, &message);
-        match self.arrive(cx.wall(), id, &arriving, keywords, &mut ops) {
+        match self.arrive(cx.wall(), id, (&arriving, keywords), &mut ops) {
             Ok(meta) => {
                 let source = ArrivalSource::Append { asker };
-                self.submit_arrival(cx, id, meta, keywords, source, ops);
+                self.submit_arrival(cx, id, (meta, keywords, source), ops);
             }
             Err(error) => fail(cx, asker, error),
         }

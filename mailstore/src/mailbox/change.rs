@@ -211,7 +211,17 @@ pub enum House {
     /// Chunks of a folder were written as segments.
     Folded,
     /// The log of a folder was trimmed.
-    Trimmed { header: Header },
+    Trimmed {
+        header: Header,
+    },
     /// A slice of a deleted folder.
     Buried,
+    /// Columns of a block; bits of messages that are gone.
+    Packed {
+        number: u64,
+        gone: u64,
+    },
+    Unpacked {
+        number: u64,
+    },
 }

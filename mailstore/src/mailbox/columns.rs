@@ -179,6 +179,12 @@ impl Core {
             let number = Block::number_of(email);
             let before = missing.len();
             let mut waits = false;
+            if number >= self.packed && self.is_packing(number) {
+                // Its record may have gone into a block since it was asked for.
+                if let Some(None) = set.records.get(&email) {
+                    set.records.remove(&email);
+                }
+            }
             let mut single = number >= self.packed;
             for kind_at in 0..set.kinds.len() {
                 let kind = set.kinds[kind_at];

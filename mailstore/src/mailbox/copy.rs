@@ -81,7 +81,7 @@ impl Core {
         let from = if order.remove_source {
             ShowFrom::Move { folder, source }
         } else {
-            ShowFrom::Copy { folder, source }
+            ShowFrom::Copy { source }
         };
         let made = Vec::new();
         Ok(Box::new(ShowPlan { asker, target, made, rows, from, staged: 0, pending: None, ops }))

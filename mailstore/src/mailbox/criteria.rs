@@ -81,7 +81,7 @@ enum Node {
     ArrivedAfter(i64),
     /// Arrived at this second or before.
     ArrivedBy(i64),
-    Column(ColumnTest),
+    Column(Box<ColumnTest>),
     Body(usize),
     ModSeq(ModSeq),
     Email(EmailId),
@@ -194,7 +194,7 @@ impl Compiler<'_> {
     fn column(&mut self, field: usize, text: &Bytes) -> Node {
         self.needs_columns = true;
         let finder = Finder::new(&fold_needle(text)).into_owned();
-        Node::Column(ColumnTest { field, finder, block: Cell::new((u64::MAX, true)) })
+        Node::Column(Box::new(ColumnTest { field, finder, block: Cell::new((u64::MAX, true)) }))
     }
 
     fn test(&mut self, test: BodyTest) -> Result<Node, UserError> {

@@ -100,7 +100,7 @@ impl Core {
         };
         let mut ops = Vec::with_capacity(6);
         let memory = MemoryKey { delivery: deliver.delivery, recipient, hour };
-        match self.arrive(cx.wall(), id, &arriving, 0, &mut ops) {
+        match self.arrive(cx.wall(), id, (&arriving, 0), &mut ops) {
             Ok(arrived) => {
                 let remembered = Remembered { folder: id, uid: arrived.uid };
                 let key = keys::memory(hour, deliver.delivery, recipient);
@@ -113,7 +113,7 @@ impl Core {
                     memory,
                     asker,
                 };
-                self.submit_arrival(cx, id, arrived, 0, source, ops);
+                self.submit_arrival(cx, id, (arrived, 0, source), ops);
             }
             Err(error) => fail(cx, asker, error),
         }
@@ -159,8 +159,7 @@ impl Core {
         &mut self,
         wall: Wall,
         id: FolderId,
-        arriving: &Arriving,
-        keywords: u128,
+        (arriving, keywords): (&Arriving, u128),
         ops: &mut Vec<Op>,
     ) -> Result<Meta, UserError> {
         let messages_max = self.limits().folder_messages_max;
@@ -192,9 +191,7 @@ impl Core {
         &mut self,
         cx: &mut Cx<'_, Effect>,
         id: FolderId,
-        meta: Meta,
-        keywords: u128,
-        source: ArrivalSource,
+        (meta, keywords, source): (Meta, u128, ArrivalSource),
         mut ops: Vec<Op>,
     ) {
         let Some(folder) = self.folders.get(&id) else {

@@ -53,8 +53,6 @@ pub enum FoldStep {
 
 /// Rows encoded in one step: about 100 us.
 const ROWS_PER_BATCH: usize = 2048;
-/// Chunks with fewer rows than this are merged with their neighbour.
-const MERGE_ROWS: usize = 128;
 
 impl Core {
     /// Begins to fold a folder whose log has grown; false when there is none.
@@ -99,6 +97,7 @@ impl Core {
     pub fn go_on_fold(&mut self, cx: &mut Cx<'_, Effect>, mut folding: Folding) {
         let id = folding.folder;
         let bytes_max = self.limits().batch_bytes_max;
+        let rows_max = self.limits().chunk_rows_max;
         let Some(folder) = self.folders.get_mut(&id) else {
             return;
         };
@@ -107,7 +106,7 @@ impl Core {
             return;
         };
         let mut ops = Vec::new();
-        index.merge_small();
+        index.merge_small(rows_max / 2);
         let mut bytes = 0;
         let mut rows = 0;
         for chunk in index.chunks() {
@@ -251,15 +250,15 @@ impl Index {
         chunks.get_mut(at)
     }
 
-    /// Merges small dirty chunks with the ones before them.
-    fn merge_small(&mut self) {
+    /// Merges dirty chunks with the ones before them while both have at most `rows_max` rows together.
+    fn merge_small(&mut self, rows_max: usize) {
         let chunks = self.chunks_mut();
-        let small = |chunk: &Chunk| chunk.rows.metas.len() < MERGE_ROWS;
+        let len = |chunk: &Chunk| chunk.rows.metas.len();
         let mut at = 1;
         while at < chunks.len() {
             let dirty =
                 chunks[at].state != ChunkState::Clean || chunks[at - 1].state != ChunkState::Clean;
-            if !(dirty && small(&chunks[at]) && small(&chunks[at - 1])) {
+            if !dirty || len(&chunks[at]) + len(&chunks[at - 1]) > rows_max {
                 at += 1;
                 continue;
             }

@@ -86,15 +86,6 @@ impl Folder {
     }
 
     #[must_use]
-    pub fn record(&self) -> FolderRecord {
-        FolderRecord {
-            name: self.name.clone(),
-            uid_validity: self.uid_validity,
-            special_use: self.special_use,
-        }
-    }
-
-    #[must_use]
     pub fn status(&self) -> FolderStatus {
         let header = &self.committed;
         FolderStatus {

@@ -65,6 +65,3 @@ pub const VALUE_BYTES_FILL: usize = 48 * 1024;
 
 /// Bytes of a value that is still written as one; what is longer is split.
 pub const VALUE_BYTES_MAX: usize = 62 * 1024;
-
-#[cfg(test)]
-mod tests;

@@ -23,6 +23,8 @@ pub struct Housekeeping {
     pub stage: Stage,
     pub hold: Hold,
     pub pace: Pace,
+    /// Packed blocks that have lost most of their messages.
+    pub thin: Vec<u64>,
     /// The orphan whose record itself is being deleted.
     pub orphan_done: Option<PendingId>,
     /// Messages that the batch under way condemns.
@@ -40,6 +42,12 @@ pub enum Work {
     },
     Folding(Folding),
     Burying(Box<Burial>),
+    Packing {
+        number: u64,
+    },
+    Unpacking {
+        number: u64,
+    },
 }
 
 /// What the work waits for.
@@ -82,8 +90,12 @@ impl Core {
         }
         match std::mem::take(&mut self.house.work) {
             Work::None => {
-                let _ =
-                    self.reap(cx) || self.clear_orphan(cx) || self.fold(cx) || self.bury_folder(cx);
+                let _ = self.reap(cx)
+                    || self.clear_orphan(cx)
+                    || self.fold(cx)
+                    || self.bury_folder(cx)
+                    || self.pack(cx)
+                    || self.unpack(cx);
             }
             Work::Folding(folding) => {
                 let id = folding.folder;
@@ -95,7 +107,10 @@ impl Core {
                 }
             }
             Work::Burying(burial) => self.go_on_burial(cx, burial),
-            work @ (Work::Reaping(_) | Work::Orphan { .. }) => self.house.work = work,
+            // What was read has been dropped: it begins again.
+            Work::Packing { .. } | Work::Unpacking { .. } => {}
+            Work::Reaping(reap) => self.removals.put_back(reap),
+            Work::Orphan { pending, set } => self.removals.add_orphan(pending, set),
         }
     }
 
@@ -135,6 +150,15 @@ impl Core {
                 Ok(())
             }
             Work::Burying(burial) => self.on_burial_page(cx, burial, response),
+            Work::Packing { number } if self.may_write() => self.on_pack_read(cx, number, response),
+            Work::Unpacking { number } if self.may_write() => {
+                self.on_unpack_read(cx, number, response)
+            }
+            Work::Packing { .. } => Ok(()),
+            Work::Unpacking { number } => {
+                self.house.thin.push(number);
+                Ok(())
+            }
             work @ (Work::None | Work::Reaping(_) | Work::Folding(_)) => {
                 self.house.work = work;
                 Ok(())
@@ -172,7 +196,17 @@ impl Core {
             }
             (Work::Folding(folding), House::Trimmed { header }) => self.trimmed(&folding, header),
             (Work::Burying(burial), House::Buried) => self.buried(burial),
-            (work, House::Removed | House::Folded | House::Trimmed { .. } | House::Buried) => {
+            (Work::Packing { .. }, House::Packed { number, gone }) => self.packed(number, gone),
+            (Work::Unpacking { .. }, House::Unpacked { number }) => self.unpacked(number),
+            (
+                work,
+                House::Removed
+                | House::Folded
+                | House::Trimmed { .. }
+                | House::Buried
+                | House::Packed { .. }
+                | House::Unpacked { .. },
+            ) => {
                 self.house.work = work;
             }
         }
@@ -188,7 +222,8 @@ impl Core {
             Work::Reaping(reap) => self.removals.put_back(reap),
             Work::Orphan { pending, set } => self.removals.add_orphan(pending, set),
             // They begin again: what was written is written.
-            Work::Folding(_) | Work::Burying(_) => {}
+            Work::Folding(_) | Work::Burying(_) | Work::Packing { .. } => {}
+            Work::Unpacking { number } => self.house.thin.push(number),
         }
         self.stall(cx);
     }

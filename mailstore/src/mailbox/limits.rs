@@ -54,6 +54,9 @@ pub struct Limits {
     pub column_cache_bytes: usize,
     /// Bytes of folder rows kept in memory while nobody watches them.
     pub index_bytes_max: usize,
+    /// EMAILIDs assigned behind a block before its columns are packed: more than can be under way, and enough for mail that
+    /// is fetched and deleted at once.
+    pub pack_lag: u64,
     /// Messages whose bodies one match job reads.
     pub match_bodies_max: usize,
     /// Quiet time after which the machine says that it may be dropped.
@@ -88,6 +91,7 @@ impl Default for Limits {
             removals_per_batch: 512,
             column_cache_bytes: 32 * 1024 * 1024,
             index_bytes_max: 64 * 1024 * 1024,
+            pack_lag: 256,
             match_bodies_max: 256,
             idle_after: Duration::from_secs(60),
             expunge_slice: 65_536,

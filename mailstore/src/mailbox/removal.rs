@@ -135,8 +135,10 @@ impl Core {
     /// Messages of a packed block are gone; with the last one the block goes.
     fn mark_gone(&mut self, number: u64, bits: u64, ops: &mut Vec<Op>) {
         let all = self.gone.entry(number).or_default();
+        let before = *all;
         *all |= bits;
-        if *all == u64::MAX {
+        let after = *all;
+        if after == u64::MAX {
             self.gone.remove(&number);
             ops.push(Op::Delete { key: keys::gone(number) });
             for kind in BlockKind::ALL {
@@ -144,7 +146,8 @@ impl Core {
                 self.blocks.forget((number, kind));
             }
         } else {
-            ops.push(Op::Put { key: keys::gone(number), value: gone_value(*all) });
+            ops.push(Op::Put { key: keys::gone(number), value: gone_value(after) });
+            self.note_thin(number, before, after);
         }
     }
 

@@ -60,7 +60,7 @@ pub struct ShowPlan {
 #[derive(Debug)]
 pub enum ShowFrom {
     Append { pending: PendingId },
-    Copy { folder: FolderId, source: UidSet },
+    Copy { source: UidSet },
     Move { folder: FolderId, source: UidSet },
     RenameInbox { inbox: FolderId, source: UidSet },
 }
@@ -205,7 +205,7 @@ impl Core {
             ops.push(Op::Delete { key: keys::pending(pending) });
         }
         let (removal, source) =
-            self.finish_source(from, (asker, uid_validity), &shown, pending, &mut ops);
+            self.finish_source(from, (asker, uid_validity), (&shown, pending), &mut ops);
         // Within one folder the header of the removal is the later one, and counts both.
         let header = match &removal {
             Some(removal) if removal.folder == target => removal.header,
@@ -229,8 +229,7 @@ impl Core {
         &mut self,
         from: ShowFrom,
         (asker, uid_validity): (Asker, UidValidity),
-        shown: &Rows,
-        staged: Option<PendingId>,
+        (shown, staged): (&Rows, Option<PendingId>),
         ops: &mut Vec<Op>,
     ) -> (Option<Removal>, ShowingSource) {
         let target: UidSet = shown.metas.iter().map(|meta| meta.uid).collect();
@@ -241,7 +240,7 @@ impl Core {
                 ops.push(Op::DeleteRange { from, to });
                 (None, ShowingSource::Append { pending, asker })
             }
-            ShowFrom::Copy { folder: _, source } => {
+            ShowFrom::Copy { source } => {
                 if staged.is_none() {
                     self.count_references(&shown.metas, ops);
                 }

@@ -78,7 +78,7 @@ impl Core {
             self.forget_new_keywords(id, &ops);
             return answer(cx, asker, Ok(UserDone::Stored(stored)));
         }
-        self.store_now(cx, asker, (order, flags), judged, ops);
+        self.store_now(cx, asker, (order, flags, judged), ops);
     }
 
     /// The bits of the keywords named. Removing one that the folder does not know makes no entry for it.
@@ -110,8 +110,7 @@ impl Core {
         &mut self,
         cx: &mut Cx<'_, Effect>,
         asker: Asker,
-        (order, flags): (StoreOrder, Flags),
-        judged: Judged,
+        (order, flags, judged): (StoreOrder, Flags, Judged),
         mut ops: Vec<Op>,
     ) {
         let mod_seq = self.next_mod_seq();

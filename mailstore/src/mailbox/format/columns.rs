@@ -1,6 +1,6 @@
 //! Columns of messages: one record each at arrival, later packed by 64 EMAILIDs, one value per kind.
 
-use super::{Damaged, Reader, VALUE_BYTES_FILL, Writer};
+use super::{Damaged, Reader, Writer};
 use crate::face::{EmailId, InternalDate, SearchColumns};
 use bytes::Bytes;
 
@@ -160,28 +160,13 @@ impl Block {
         (email.0 % BLOCK_MESSAGES).to_le_bytes()[0]
     }
 
-    /// The value of `entries`: per message the low bits, its fields, and the date sent. Messages that would make the value
-    /// too long are left out; the first result says which went in, as bits.
+    /// The value of `entries`, rising: per message the low bits, its fields, and the date sent. They fit one value.
     #[must_use]
-    pub fn encode(
-        kind: BlockKind,
-        entries: &[(u8, Vec<Bytes>, Option<InternalDate>)],
-    ) -> (u64, Bytes) {
-        let mut taken = 0_u64;
-        let mut bytes = 0;
-        let fits = entries.iter().filter(|(low, fields, _)| {
-            let len: usize = fields.iter().map(|field| field.len() + 3).sum::<usize>() + 16;
-            let fits = bytes + len <= VALUE_BYTES_FILL;
-            if fits {
-                bytes += len;
-                taken |= 1 << (low % 64);
-            }
-            fits
-        });
-        let fits: Vec<_> = fits.collect();
-        let mut writer = Writer::new(bytes);
-        writer.number(fits.len() as u64);
-        for (low, fields, sent) in &fits {
+    pub fn encode(kind: BlockKind, entries: &[(u8, Vec<Bytes>, Option<InternalDate>)]) -> Bytes {
+        let bytes = entries.iter().flat_map(|(_, fields, _)| fields).map(Bytes::len).sum::<usize>();
+        let mut writer = Writer::new(bytes + entries.len() * 20);
+        writer.number(entries.len() as u64);
+        for (low, fields, sent) in entries {
             writer.byte(*low);
             for field in fields {
                 writer.number(field.len() as u64);
@@ -190,12 +175,10 @@ impl Block {
                 put_sent(&mut writer, *sent);
             }
         }
-        for (_, fields, _) in &fits {
-            for field in fields {
-                writer.raw(field);
-            }
+        for field in entries.iter().flat_map(|(_, fields, _)| fields) {
+            writer.raw(field);
         }
-        (taken, writer.finish())
+        writer.finish()
     }
 
     /// # Errors
@@ -206,11 +189,12 @@ impl Block {
         if count > BLOCK_MESSAGES {
             return Err(reader.damaged());
         }
-        let mut entries = Vec::new();
+        let mut entries: Vec<BlockEntry> = Vec::new();
         let mut at = 0_u32;
         for _ in 0..count {
             let low = reader.byte()?;
-            if u64::from(low) >= BLOCK_MESSAGES {
+            let rises = entries.last().is_none_or(|last| last.low < low);
+            if u64::from(low) >= BLOCK_MESSAGES || !rises {
                 return Err(reader.damaged());
             }
             let mut bounds = [at; FIELDS_MAX + 1];
@@ -238,7 +222,8 @@ impl Block {
     #[must_use]
     pub fn find(&self, email: EmailId) -> Option<&BlockEntry> {
         let low = Self::low_of(email);
-        self.entries.iter().find(|entry| entry.low == low)
+        let at = self.entries.binary_search_by_key(&low, |entry| entry.low).ok()?;
+        self.entries.get(at)
     }
 
     /// Field `index` of an entry of this block.

@@ -144,6 +144,8 @@ impl Model {
     }
 }
 
+type Judge = Box<dyn Fn(&Message) -> bool>;
+
 const KEYWORDS: [&str; 3] = ["$One", "two", "Three"];
 
 fn keywords_of(keyword: u8) -> Vec<Keyword> {
@@ -651,7 +653,7 @@ impl Run {
             return;
         }
         let digit = |message: &Message| message.number.to_string().contains('1');
-        let (criteria, holds): (Criteria, Box<dyn Fn(&Message) -> bool>) = match what {
+        let (criteria, holds): (Criteria, Judge) = match what {
             0 => (Criteria::Flag(SystemFlag::Seen), Box::new(|m| m.flags & 1 != 0)),
             1 => (
                 Criteria::Not(Box::new(Criteria::Subject("NUMBER 1".into()))),

@@ -1,0 +1,199 @@
+//! Packing: the columns of 64 neighbouring messages go into one value per kind, so that a FETCH or SEARCH of many reads few.
+//!
+//! A block is packed once all its EMAILIDs are long assigned. A message that does not fit keeps its own record; one that is
+//! gone leaves a bit. A block that has lost most of its messages is unpacked again: the few get their own records back.
+//! Housekeeping does one thing at a time, so that no message is removed between the read and the write.
+
+use super::change::House;
+use super::core::Core;
+use super::format::{
+    BLOCK_MESSAGES, Block, BlockKind, ColumnRecord, PackedUpTo, VALUE_BYTES_FILL, keys,
+};
+use super::house::Work;
+use super::load::got;
+use super::machine::Effect;
+use super::removal::gone_value;
+use crate::face::{EmailId, InternalDate, SearchColumns, TaskRefusal};
+use bytes::Bytes;
+use dds::{Op, Request, Response, SortKey};
+use fsm::Cx;
+
+/// Gone messages of a block at which the rest gets its own records back.
+const THIN: u32 = 48;
+
+/// One message's share of a block of one kind.
+type Share = (u8, Vec<Bytes>, Option<InternalDate>);
+
+impl Core {
+    /// Reads the next block to pack; false when none is due.
+    pub fn pack(&mut self, cx: &mut Cx<'_, Effect>) -> bool {
+        let first = self.packed.saturating_mul(BLOCK_MESSAGES);
+        let due = first.saturating_add(BLOCK_MESSAGES + self.limits().pack_lag);
+        if self.counters.email_next < due {
+            return false;
+        }
+        let emails = (first..first + BLOCK_MESSAGES).map(EmailId);
+        let keys = emails.map(keys::columns).collect();
+        self.house.work = Work::Packing { number: self.packed };
+        self.house_get(cx, keys);
+        true
+    }
+
+    /// The records of a block.
+    pub fn on_pack_read(
+        &mut self,
+        cx: &mut Cx<'_, Effect>,
+        number: u64,
+        response: Response,
+    ) -> Result<(), TaskRefusal> {
+        let values = got(response)?;
+        let mut shares: [Vec<Share>; 3] = Default::default();
+        let mut room = [VALUE_BYTES_FILL; 3];
+        let mut gone = 0_u64;
+        let mut ops = Vec::with_capacity(70);
+        for (low, value) in (0_u8..).zip(values) {
+            let Some(value) = value else {
+                gone |= 1 << low;
+                continue;
+            };
+            let record = ColumnRecord::decode(&value)?;
+            let Some(taken) = share(low, record, &mut room) else {
+                continue;
+            };
+            for (shares, share) in shares.iter_mut().zip(taken) {
+                shares.push(share);
+            }
+            let email = EmailId(number * BLOCK_MESSAGES + u64::from(low));
+            ops.push(Op::Delete { key: keys::columns(email) });
+        }
+        if !ops.is_empty() {
+            for (kind, shares) in BlockKind::ALL.into_iter().zip(&shares) {
+                let value = Block::encode(kind, shares);
+                ops.push(Op::Put { key: keys::block(kind, number), value });
+            }
+        }
+        if gone != 0 && gone != u64::MAX {
+            ops.push(Op::Put { key: keys::gone(number), value: gone_value(gone) });
+        }
+        let value = PackedUpTo(number + 1).encode();
+        ops.push(Op::Put { key: keys::lone(keys::PACKED), value });
+        self.house.work = Work::Packing { number };
+        self.house_submit(cx, ops, House::Packed { number, gone });
+        Ok(())
+    }
+
+    /// Whether a block is being packed now.
+    #[must_use]
+    pub fn is_packing(&self, block: u64) -> bool {
+        matches!(self.house.work, Work::Packing { number } if number == block)
+    }
+
+    /// A block is packed.
+    pub fn packed(&mut self, number: u64, gone: u64) {
+        self.packed = number + 1;
+        if gone != 0 && gone != u64::MAX {
+            self.gone.insert(number, gone);
+        }
+    }
+
+    /// Notes that a block has lost messages.
+    pub fn note_thin(&mut self, number: u64, before: u64, after: u64) {
+        if before.count_ones() < THIN && after.count_ones() >= THIN && after != u64::MAX {
+            self.house.thin.push(number);
+        }
+    }
+
+    /// Reads the next block to unpack; false when there is none.
+    pub fn unpack(&mut self, cx: &mut Cx<'_, Effect>) -> bool {
+        let Some(number) = self.house.thin.pop() else {
+            return false;
+        };
+        let keys = BlockKind::ALL.map(|kind| keys::block(kind, number));
+        self.house.work = Work::Unpacking { number };
+        self.house_get(cx, keys.to_vec());
+        true
+    }
+
+    /// The values of a block: those that are left get their own records.
+    pub fn on_unpack_read(
+        &mut self,
+        cx: &mut Cx<'_, Effect>,
+        number: u64,
+        response: Response,
+    ) -> Result<(), TaskRefusal> {
+        let mut blocks = Vec::new();
+        for (kind, value) in BlockKind::ALL.into_iter().zip(got(response)?) {
+            let Some(value) = value else {
+                return Ok(());
+            };
+            blocks.push(Block::decode(kind, &value)?);
+        }
+        let [envelopes, structures, searches] = blocks.as_slice() else {
+            return Ok(());
+        };
+        let gone = self.gone.get(&number).copied().unwrap_or(0);
+        let mut ops = Vec::new();
+        for low in (0..64_u8).filter(|low| gone >> low & 1 == 0) {
+            let email = EmailId(number * BLOCK_MESSAGES + u64::from(low));
+            let found = (envelopes.find(email), structures.find(email), searches.find(email));
+            let (Some(envelope), Some(structure), Some(search)) = found else {
+                continue;
+            };
+            let field = |at| searches.field(search, at);
+            let columns = SearchColumns {
+                from: field(0),
+                to: field(1),
+                cc: field(2),
+                bcc: field(3),
+                subject: field(4),
+                sent: search.sent,
+            };
+            let texts = (
+                envelopes.field_bytes(envelope, 0),
+                structures.field_bytes(structure, 0),
+                structures.field_bytes(structure, 1),
+            );
+            let value = ColumnRecord::encode(texts, Some(&columns));
+            ops.push(Op::Put { key: keys::columns(email), value });
+        }
+        for kind in BlockKind::ALL {
+            ops.push(Op::Delete { key: keys::block(kind, number) });
+        }
+        self.house.work = Work::Unpacking { number };
+        self.house_submit(cx, ops, House::Unpacked { number });
+        Ok(())
+    }
+
+    /// A block is unpacked.
+    pub fn unpacked(&mut self, number: u64) {
+        for kind in BlockKind::ALL {
+            self.blocks.forget((number, kind));
+        }
+    }
+
+    fn house_get(&mut self, cx: &mut Cx<'_, Effect>, keys: Vec<SortKey>) {
+        let route = self.context.route.clone();
+        self.house_read(cx, Request::Get { route, keys });
+    }
+}
+
+/// What a message puts into each kind of block, if it fits all of them.
+fn share(low: u8, record: ColumnRecord, room: &mut [usize; 3]) -> Option<[Share; 3]> {
+    let search = record.search?;
+    let sent = search.sent;
+    let fields = [search.from, search.to, search.cc, search.bcc, search.subject];
+    let shares = [
+        (low, vec![record.envelope], None),
+        (low, vec![record.body, record.structure], None),
+        (low, fields.to_vec(), sent),
+    ];
+    let need = [&shares[0], &shares[1], &shares[2]]
+        .map(|(_, fields, _)| fields.iter().map(|field| field.len() + 3).sum::<usize>() + 20);
+    if need.iter().zip(room.iter()).any(|(need, room)| need > room) {
+        return None;
+    }
+    for (room, need) in room.iter_mut().zip(need) {
+        *room -= need;
+    }
+    Some(shares)
+}
