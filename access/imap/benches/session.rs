@@ -1,4 +1,5 @@
-//! What the session machine costs a row, over a folder of 100,000 messages. `cargo bench -p imap --bench session`.
+//! What the session machine costs a row, over a folder of 100,000 messages. `cargo bench -p imap
+//! --bench session`.
 #![expect(clippy::disallowed_types, reason = "a benchmark measures time")]
 
 use bytes::Bytes;
@@ -179,9 +180,12 @@ fn flags() -> Flags {
 }
 
 fn row(uid: Uid, want: Want) -> Row {
-    const ENVELOPE: &[u8] = b"(\"Sat, 21 Nov 2026 10:00:00 +0100\" \"A subject of the usual length, more or less\" \
-        ((\"Bob Builder\" NIL \"bob\" \"example.org\")) ((\"Bob Builder\" NIL \"bob\" \"example.org\")) \
-        ((\"Bob Builder\" NIL \"bob\" \"example.org\")) ((\"Ann\" NIL \"ann\" \"example.org\")) NIL NIL NIL \
+    const ENVELOPE: &[u8] = b"(\"Sat, 21 Nov 2026 10:00:00 +0100\" \
+        \"A subject of the usual length, more or less\" \
+        ((\"Bob Builder\" NIL \"bob\" \"example.org\")) \
+        ((\"Bob Builder\" NIL \"bob\" \"example.org\")) \
+        ((\"Bob Builder\" NIL \"bob\" \"example.org\")) \
+        ((\"Ann\" NIL \"ann\" \"example.org\")) NIL NIL NIL \
         \"<20261121100000.12345@example.org>\")";
     Row {
         uid,

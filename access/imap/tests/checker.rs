@@ -1,4 +1,5 @@
-//! Eight clients do random things to one mailbox, each with a model of its own; the first wrong number, flag or text fails.
+//! Eight clients do random things to one mailbox, each with a model of its own; the first wrong
+//! number, flag or text fails.
 
 mod support;
 

@@ -1,4 +1,5 @@
-//! A client that does random things to one mailbox, as fast as it is answered, and checks all it hears.
+//! A client that does random things to one mailbox, as fast as it is answered, and checks all it
+//! hears.
 //!
 //! Random numbers come from outside, so that a simulation can repeat a run.
 

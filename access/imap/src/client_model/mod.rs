@@ -1,10 +1,12 @@
-//! What a client of IMAP believes: a model of its own, that obeys every response and complains about the first wrong one.
+//! What a client of IMAP believes: a model of its own, that obeys every response and complains
+//! about the first wrong one.
 //!
-//! For tests and the simulator, which run it against the session machine. It shares no code with the codec or the session: it
-//! reads the wire by itself and keeps the mailbox as a plain list.
+//! For tests and the simulator, which run it against the session machine. It shares no code with
+//! the codec or the session: it reads the wire by itself and keeps the mailbox as a plain list.
 //!
-//! Invariants checked: sequence numbers exist; EXPUNGE and VANISHED come only where RFC 9051 7.5.1 permits; EXISTS never
-//! shrinks; a message keeps its UID and its text; UIDs rise; a keyword is announced before it is used; a tag is answered once.
+//! Invariants checked: sequence numbers exist; EXPUNGE and VANISHED come only where RFC 9051 7.5.1
+//! permits; EXISTS never shrinks; a message keeps its UID and its text; UIDs rise; a keyword is
+//! announced before it is used; a tag is answered once.
 
 mod driver;
 mod wire;
@@ -30,7 +32,8 @@ pub enum Running {
     Select,
     /// FETCH, STORE or SEARCH by number, or UID SEARCH with numbers in it: nothing may disappear.
     ByNumber,
-    /// A silent STORE by number: as `ByNumber`, and at its OK the client changes what it knows by itself.
+    /// A silent STORE by number: as `ByNumber`, and at its OK the client changes what it knows by
+    /// itself.
     SilentByNumber(Silent),
     /// A silent UID STORE.
     SilentByUid(Silent),
@@ -300,7 +303,8 @@ impl ClientModel {
         if self.messages[before].uid.is_some() {
             return None;
         }
-        // Which of several it was can't be known: what was learned of each may belong to its neighbour now.
+        // Which of several it was can't be known: what was learned of each may belong to its
+        // neighbour now.
         for message in self.messages[..end].iter_mut().rev() {
             if message.uid.is_some() {
                 break;
@@ -397,7 +401,8 @@ mod tests {
         let mut model = ClientModel::default();
         model.begin("a", Running::Select);
         let text = format!(
-            "* FLAGS (\\Seen)\r\n* {count} EXISTS\r\n* OK [UIDVALIDITY 7] x\r\na OK [READ-WRITE] done\r\n"
+            "* FLAGS (\\Seen)\r\n* {count} EXISTS\r\n* OK [UIDVALIDITY 7] x\r\n\
+             a OK [READ-WRITE] done\r\n"
         );
         assert_eq!(model.receive(text.as_bytes()).map(|heard| heard.len()), Ok(1));
         model

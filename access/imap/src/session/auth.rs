@@ -1,7 +1,8 @@
 //! LOGIN and AUTHENTICATE (RFC 9051 6.2).
 //!
 //! States: `Exchanging` -> `Verifying` -> answer.
-//! Invariants: no password is kept once it was sent for verification; none is taken where it could be overheard.
+//! Invariants: no password is kept once it was sent for verification; none is taken where it could
+//! be overheard.
 
 use super::capability;
 use super::job::{Job, Outcome};
@@ -160,7 +161,8 @@ fn on_refused(turn: &mut Turn<'_, '_>, name: &Bytes, refusal: AuthRefusal) -> Ou
         ip,
         reason: refusal,
     }));
-    // `protocols.md`: [AUTHENTICATIONFAILED] only for a wrong password, else every client asks its user for a new one.
+    // `protocols.md`: [AUTHENTICATIONFAILED] only for a wrong password, else every client asks its
+    // user for a new one.
     let reply = match refusal {
         AuthRefusal::WrongCredentials => {
             turn.shared.failed_logins += 1;

@@ -1,8 +1,11 @@
-//! One connection that speaks IMAP: takes commands one by one, runs each to its answer, keeps input and output bounded.
+//! One connection that speaks IMAP: takes commands one by one, runs each to its answer, keeps input
+//! and output bounded.
 //!
-//! States: `Ready` -> `Busy` -> `Ready` ... -> `Closed`; `Leaving` waits for a folder that is just being opened, to close it.
-//! Invariants: one command runs at a time, what is pipelined waits in the framer; nothing is answered while the client has
-//! more than the limit to read; nothing is retained between commands but the view.
+//! States: `Ready` -> `Busy` -> `Ready` ... -> `Closed`; `Leaving` waits for a folder that is just
+//! being opened, to close it.
+//! Invariants: one command runs at a time, what is pipelined waits in the framer; nothing is
+//! answered while the client has more than the limit to read; nothing is retained between commands
+//! but the view.
 
 use super::append::AppendJob;
 use super::capability;
@@ -185,7 +188,8 @@ impl Conversation {
     fn on_event(&mut self, cx: &mut Cx<'_, SessionEffect>, event: Event) {
         match std::mem::replace(&mut self.work, Work::Ready) {
             Work::Busy { tag, job } => {
-                // A literal of a pipelined command is none of the job's business; only line jobs take events at all.
+                // A literal of a pipelined command is none of the job's business; only line jobs
+                // take events at all.
                 let outcome = job.on(&mut self.turn(cx), Signal::Event(event));
                 self.on_outcome(cx, tag, outcome);
             }

@@ -1,4 +1,5 @@
-//! COPY, MOVE (RFC 6851), EXPUNGE, UID EXPUNGE (RFC 4315) and CLOSE: what moves or removes messages.
+//! COPY, MOVE (RFC 6851), EXPUNGE, UID EXPUNGE (RFC 4315) and CLOSE: what moves or removes
+//! messages.
 
 use super::job::{Job, Outcome};
 use super::reply::Reply;

@@ -162,7 +162,8 @@ fn begin_on_folder(turn: &mut Turn<'_, '_>, command: CommandBody) -> Result<Outc
         CommandBody::Delete { mailbox } => {
             let name = named(mailbox)?;
             if turn.shared.view().is_some_and(|view| view.name == name) {
-                // The session deletes what it has open: it leaves first, so that the BYE is for others.
+                // The session deletes what it has open: it leaves first, so that the BYE is for
+                // others.
                 copy::leave(turn);
             }
             (UserTask::DeleteFolder { name }, What::Plain("DELETE"))

@@ -51,18 +51,18 @@ impl Finish {
     }
 
     pub fn on_completed(
-        self: Box<Self>,
+        self,
         turn: &mut Turn<'_, '_>,
         token: Token,
         completion: Completion,
     ) -> Outcome {
-        let Self { reply, sync } = *self;
+        let Self { reply, sync } = self;
         let step = sync.on_completed(turn, token, completion);
         Self::on_step(reply, step)
     }
 
-    pub fn on_drained(self: Box<Self>, turn: &mut Turn<'_, '_>) -> Outcome {
-        let Self { reply, sync } = *self;
+    pub fn on_drained(self, turn: &mut Turn<'_, '_>) -> Outcome {
+        let Self { reply, sync } = self;
         let step = sync.on_drained(turn);
         Self::on_step(reply, step)
     }

@@ -13,13 +13,15 @@ pub struct Limits {
     pub stalled_time: Duration,
     /// Until a session in IDLE asks its master again after a temporary failure.
     pub retry_time: Duration,
-    /// Wrong passwords on one connection. Our choice; the directory slows the account and the address besides.
+    /// Wrong passwords on one connection. Our choice; the directory slows the account and the
+    /// address besides.
     pub failed_logins_max: u32,
     /// Commands that were BAD on one connection before log-in.
     pub errors_before_login_max: u64,
     /// Commands that were BAD on one connection.
     pub errors_max: u64,
-    /// Bytes given to the client that it has not read yet, before a session makes more. The executor's high-water mark.
+    /// Bytes given to the client that it has not read yet, before a session makes more. The
+    /// executor's high-water mark.
     pub undrained_bytes_max: u64,
     /// Bytes of input kept while a command is under way; then the socket is not read.
     pub input_bytes_max: usize,
@@ -33,11 +35,13 @@ pub struct Limits {
     pub read_ahead_bytes_max: u64,
     /// Bytes of a section asked for at once: [`mailstore::face::SECTION_PAGE_BYTES_MAX`] at most.
     pub section_page_bytes_max: u64,
-    /// Bytes of the largest message APPEND takes. `protocols.md`: 50 MiB, announced in APPENDLIMIT (RFC 7889).
+    /// Bytes of the largest message APPEND takes. `protocols.md`: 50 MiB, announced in APPENDLIMIT
+    /// (RFC 7889).
     pub append_bytes_max: u64,
     /// Messages of one MULTIAPPEND. Our choice: all of them wait, invisible, for the last.
     pub append_messages_max: u32,
-    /// Bytes of a body kept in memory and handed over with its metadata: [`mailstore::face::INLINE_BYTES_MAX`] at most.
+    /// Bytes of a body kept in memory and handed over with its metadata:
+    /// [`mailstore::face::INLINE_BYTES_MAX`] at most.
     pub inline_bytes_max: usize,
     /// Bytes of a chunk: always [`dds::CHUNK_BYTES`].
     pub chunk_bytes: usize,

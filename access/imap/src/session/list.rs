@@ -1,7 +1,9 @@
-//! LIST in its basic and extended forms (RFC 9051 6.3.9, RFC 5258, RFC 5819, RFC 6154) and LSUB (RFC 3501 6.3.9).
+//! LIST in its basic and extended forms (RFC 9051 6.3.9, RFC 5258, RFC 5819, RFC 6154) and LSUB
+//! (RFC 3501 6.3.9).
 //!
 //! States: `Listing` -> (`Statuses`) -> answer.
-//! Invariants: lines come in the order of names; a folder whose STATUS can't be had is listed without it.
+//! Invariants: lines come in the order of names; a folder whose STATUS can't be had is listed
+//! without it.
 
 use super::job::{Job, Outcome};
 use super::names;
@@ -219,7 +221,8 @@ fn put_line(turn: &mut Turn<'_, '_>, enabled: Extensions, (kind, line): (Kind, &
     output.line();
 }
 
-/// Patterns that can match a name. A pattern that is no text matches nothing, which is not an error.
+/// Patterns that can match a name. A pattern that is no text matches nothing, which is not an
+/// error.
 fn patterns(reference: &codec::Pattern, patterns: &[codec::Pattern]) -> Vec<Pattern> {
     let Ok(reference) = reference else { return Vec::new() };
     patterns.iter().flatten().map(|pattern| Pattern::new(reference, pattern)).collect()

@@ -1,9 +1,11 @@
 //! The session machine: commands in, responses out, tasks for the MailStore in between.
 //!
-//! `conversation` runs the connection, `dispatch` begins commands, a `job` is a command under way. `view` is what the client
-//! was told of its folder, `sync` reconciles it with the master, `tell` puts it into words.
+//! `conversation` runs the connection, `dispatch` begins commands, a `job` is a command under way.
+//! `view` is what the client was told of its folder, `sync` reconciles it with the master, `tell`
+//! puts it into words.
 //!
-//! Absences: nothing here touches a socket or a clock; nothing promises durability that did not come as a completion.
+//! Absences: nothing here touches a socket or a clock; nothing promises durability that did not
+//! come as a completion.
 
 mod append;
 mod auth;

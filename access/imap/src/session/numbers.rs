@@ -1,4 +1,5 @@
-//! Message sequence numbers and UIDs of a view: sets of one kind turned into the other, in one pass over both.
+//! Message sequence numbers and UIDs of a view: sets of one kind turned into the other, in one pass
+//! over both.
 //!
 //! Must not know: tasks, output.
 
@@ -13,8 +14,8 @@ pub struct NoSuchNumber;
 impl View {
     /// The messages that a client names. UIDs that are not there are left out.
     ///
-    /// # Errors
-    /// A sequence number beyond EXISTS: RFC 9051 6.4.5 leaves it to us, and it can only be a client that lost count.
+    /// # Errors A sequence number beyond EXISTS: RFC 9051 6.4.5 leaves it to us, and it can only be
+    /// a client that lost count.
     pub fn named(&self, numbering: Numbering, set: &SequenceSet) -> Result<UidSet, NoSuchNumber> {
         match numbering {
             Numbering::Uid => Ok(self.named_uids(set)),
@@ -121,7 +122,8 @@ impl NumberCursor {
     /// The sequence number of `uid`. `map` must not change between two calls.
     pub fn number(&mut self, map: &UidMap, uid: Uid) -> Option<u32> {
         let number = match self.last {
-            // 20 ns saved in a folder without gaps: only a hit may be guessed, so the guess is looked up the other way round.
+            // 20 ns saved in a folder without gaps: only a hit may be guessed, so the guess is
+            // looked up the other way round.
             Some((before, number)) if before.0.checked_add(1) == Some(uid.0) => {
                 let next = number + 1;
                 if map.uid(next) == Some(uid) { Some(next) } else { map.seq(uid) }

@@ -1,7 +1,8 @@
 //! Bytes on their way to the client: one buffer per step, handed over whole.
 //!
-//! Invariants: between two steps the buffer holds nothing and owns no memory; `unsent_bytes` counts what was handed over since
-//! the client last caught up, so that a client that never reads costs bounded memory.
+//! Invariants: between two steps the buffer holds nothing and owns no memory; `unsent_bytes` counts
+//! what was handed over since the client last caught up, so that a client that never reads costs
+//! bounded memory.
 //!
 //! Must not know: commands, folders, tasks.
 
@@ -18,8 +19,8 @@ pub struct Output {
 }
 
 const CRLF: &[u8] = b"\r\n";
-/// Pieces above this many bytes are handed over as they are, smaller ones are copied. A copy of 4 KiB costs about 100 ns, an
-/// extra piece in a `writev` about as much.
+/// Pieces above this many bytes are handed over as they are, smaller ones are copied. A copy of 4
+/// KiB costs about 100 ns, an extra piece in a `writev` about as much.
 const COPY_BYTES_MAX: usize = 4 * 1024;
 
 impl Output {
@@ -104,7 +105,8 @@ impl Output {
         self.total_bytes
     }
 
-    /// Where the next byte goes, to come back to with [`Output::rewind`]; `None` once a piece stands before it.
+    /// Where the next byte goes, to come back to with [`Output::rewind`]; `None` once a piece
+    /// stands before it.
     pub fn mark(&self) -> Mark {
         Mark { pieces: self.ready.len(), at: self.buffer.len(), taken: self.total_bytes }
     }
@@ -115,7 +117,8 @@ impl Output {
             return false;
         }
         if self.ready.len() > mark.pieces {
-            // The buffer was cut behind the mark: what stood before the mark is the head of that piece.
+            // The buffer was cut behind the mark: what stood before the mark is the head of that
+            // piece.
             let head = self.ready[mark.pieces].slice(..mark.at.min(self.ready[mark.pieces].len()));
             self.ready.truncate(mark.pieces);
             self.buffer.clear();

@@ -1,6 +1,7 @@
 //! Patterns of LIST and LSUB: `*` matches anything, `%` anything within one level (RFC 9051 6.3.9).
 //!
-//! Invariants: a match costs at most the length of the name times the number of wildcards, whatever the client sends.
+//! Invariants: a match costs at most the length of the name times the number of wildcards, whatever
+//! the client sends.
 
 /// A pattern, its wildcards in a row made one.
 #[derive(Debug)]

@@ -1,4 +1,5 @@
-//! A command that came while the master had forgotten this session: the folder is opened again first.
+//! A command that came while the master had forgotten this session: the folder is opened again
+//! first.
 
 use super::dispatch;
 use super::job::{Job, Outcome};
@@ -20,7 +21,8 @@ pub struct Prepare {
 
 impl Prepare {
     pub fn start(turn: &mut Turn<'_, '_>, tag: Tag, command: CommandBody) -> Outcome {
-        // Whether the command permits expunges is known at its end; sequence numbers in it are of the client's view.
+        // Whether the command permits expunges is known at its end; sequence numbers in it are of
+        // the client's view.
         let step = Sync::start(turn, How::all(ExpungeRule::Withheld));
         Self::on_step(turn, (tag, command), step)
     }
@@ -62,7 +64,8 @@ impl Prepare {
     }
 }
 
-/// Flags were told in this command already: a client could not know whether a silent STORE came before them or after.
+/// Flags were told in this command already: a client could not know whether a silent STORE came
+/// before them or after.
 fn spoken(command: CommandBody) -> CommandBody {
     match command {
         CommandBody::Store(store) => CommandBody::Store(StoreCommand { silent: false, ..store }),

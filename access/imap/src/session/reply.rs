@@ -86,7 +86,8 @@ impl Reply {
     /// The task was not done, for now.
     pub fn refused(refusal: TaskRefusal) -> Self {
         Self::no(match refusal {
-            // RFC 5530 3: LIMIT, UNAVAILABLE, CORRUPTION. Temporary: a client keeps its password and its queue.
+            // RFC 5530 3: LIMIT, UNAVAILABLE, CORRUPTION. Temporary: a client keeps its password
+            // and its queue.
             TaskRefusal::Overloaded => "[LIMIT] too much work under way, try again",
             TaskRefusal::Unavailable => "[UNAVAILABLE] the mailbox can't be reached now, try again",
             TaskRefusal::NoSpace => "[UNAVAILABLE] no space left in the store, try again later",

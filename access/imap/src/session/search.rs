@@ -1,5 +1,5 @@
-//! SEARCH and UID SEARCH (RFC 9051 6.4.4), in both forms of answer (RFC 3501, RFC 4731), with MODSEQ (RFC 7162 3.1.5) and
-//! SAVE (RFC 5182).
+//! SEARCH and UID SEARCH (RFC 9051 6.4.4), in both forms of answer (RFC 3501, RFC 4731), with
+//! MODSEQ (RFC 7162 3.1.5) and SAVE (RFC 5182).
 //!
 //! States: `Searching` -> (`Extremes`: the MODSEQ of MIN and MAX) -> answer.
 //! Invariants: only messages that the client knows are named.
@@ -162,12 +162,7 @@ impl SearchJob {
         min.into_iter().chain(max).collect()
     }
 
-    fn answer(
-        self: Box<Self>,
-        turn: &mut Turn<'_, '_>,
-        found: &UidSet,
-        mod_seq: Option<ModSeq>,
-    ) -> Outcome {
+    fn answer(self, turn: &mut Turn<'_, '_>, found: &UidSet, mod_seq: Option<ModSeq>) -> Outcome {
         let Some(view) = turn.shared.view_mut() else {
             return Outcome::Answer(Turn::nothing_selected());
         };
@@ -244,8 +239,8 @@ fn put_esearch(
     output.line();
 }
 
-/// The key in the words of the MailStore; `None` when it names a message that is not there. Keys nest at most
-/// [`crate::codec::limits::SEARCH_DEPTH_MAX`] deep.
+/// The key in the words of the MailStore; `None` when it names a message that is not there. Keys
+/// nest at most [`crate::codec::limits::SEARCH_DEPTH_MAX`] deep.
 fn criteria(view: &View, key: SearchKey) -> Option<Criteria> {
     let nothing = || Criteria::Uids(UidSet::new());
     Some(match key {

@@ -1,6 +1,7 @@
 //! SELECT and EXAMINE (RFC 9051 6.3.2), with CONDSTORE and QRESYNC (RFC 7162 3.1.8, 3.2.5).
 //!
-//! States: `Opening` -> `Changes` -> `Arrivals` -> answer. Without QRESYNC there is nothing behind `Opening`.
+//! States: `Opening` -> `Changes` -> `Arrivals` -> answer. Without QRESYNC there is nothing behind
+//! `Opening`.
 //! Invariants: when it fails no folder is selected (RFC 9051 6.3.2).
 
 use super::copy::leave;
@@ -126,7 +127,8 @@ impl SelectJob {
                     put_rows(turn, &rows, u64::MAX);
                     self.next_arrivals(turn, pages)
                 }
-                // The client asks for the flags of new messages anyway, as EXISTS names more than it knows.
+                // The client asks for the flags of new messages anyway, as EXISTS names more than
+                // it knows.
                 Completion::User(_)
                 | Completion::Directory(_)
                 | Completion::Delivery(_)
@@ -218,7 +220,7 @@ impl SelectJob {
         self.wait(Stage::Arrivals { token, pages })
     }
 
-    fn answer(self: Box<Self>) -> Outcome {
+    fn answer(self) -> Outcome {
         Outcome::Answer(match self.mode {
             OpenMode::ReadWrite => Reply::ok("[READ-WRITE] SELECT completed"),
             OpenMode::ReadOnly => Reply::ok("[READ-ONLY] EXAMINE completed"),
@@ -249,7 +251,8 @@ fn put_opened(turn: &mut Turn<'_, '_>, view: &View, opened: &FolderOpened) {
     output.put(")] id\r\n");
 }
 
-/// RFC 7162 3.2.5.2: up to the last pair of number and UID that still holds, nothing that the client knows has gone.
+/// RFC 7162 3.2.5.2: up to the last pair of number and UID that still holds, nothing that the
+/// client knows has gone.
 fn matched(view: &View, resync: &QResync) -> UidSet {
     let pairs = resync.match_data.as_ref().and_then(|(numbers, uids)| {
         Some((numbers.resolve(0)?, uids.resolve(0)?))
@@ -257,7 +260,8 @@ fn matched(view: &View, resync: &QResync) -> UidSet {
     });
     let Some((numbers, uids)) = pairs else { return UidSet::new() };
     let count = u64::from(view.map.len());
-    // Clients send a few dozen pairs, RFC 7162 suggests to thin them out; no more than there are messages are looked at.
+    // Clients send a few dozen pairs, RFC 7162 suggests to thin them out; no more than there are
+    // messages are looked at.
     let last = numbers
         .iter()
         .zip(uids.iter())

@@ -1,4 +1,5 @@
-//! What all commands of a session share: the connection, who logged in, what was enabled, and the turn that a job has.
+//! What all commands of a session share: the connection, who logged in, what was enabled, and the
+//! turn that a job has.
 
 use super::limits::Limits;
 use super::output::Output;

@@ -1,4 +1,5 @@
-//! Commands that are one task and one answer: CREATE, DELETE, RENAME, SUBSCRIBE, STATUS, GETQUOTA ...
+//! Commands that are one task and one answer: CREATE, DELETE, RENAME, SUBSCRIBE, STATUS, GETQUOTA
+//! ...
 
 use super::job::{Job, Outcome};
 use super::names::put_mailbox;

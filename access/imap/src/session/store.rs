@@ -1,8 +1,9 @@
 //! STORE and UID STORE (RFC 9051 6.4.6, RFC 7162 3.1.3).
 //!
 //! States: `Storing` -> (`Restoring`) -> `Telling` -> `Rest` -> answer.
-//! Invariants: a silent STORE leaves unsaid only what the client can work out by itself: it first changes the messages that
-//! nobody else changed since the client was told of them, then the others, and those are told.
+//! Invariants: a silent STORE leaves unsaid only what the client can work out by itself: it first
+//! changes the messages that nobody else changed since the client was told of them, then the
+//! others, and those are told.
 
 use super::fetch::expunge_rule;
 use super::job::{Job, Outcome};
@@ -235,7 +236,8 @@ impl StoreJob {
                 let rest = self.rest(&rows);
                 self.next_rest(turn, Pages::new(rest))
             }
-            // The change is durable; that it could not be told now is made good at the next command.
+            // The change is durable; that it could not be told now is made good at the next
+            // command.
             SyncStep::Failed => self.answer(turn),
             SyncStep::Bye(reason) => Outcome::Bye(reason),
         }
@@ -282,7 +284,7 @@ impl StoreJob {
         self.next_rest(turn, pages)
     }
 
-    fn answer(self: Box<Self>, turn: &mut Turn<'_, '_>) -> Outcome {
+    fn answer(self, turn: &mut Turn<'_, '_>) -> Outcome {
         let rule = expunge_rule(self.what.numbering);
         let Some(view) = turn.shared.view() else {
             return Outcome::Answer(Turn::nothing_selected());

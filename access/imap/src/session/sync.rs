@@ -1,8 +1,9 @@
 //! One reconciliation of the client's view with its master: asks what changed, and tells it.
 //!
-//! States: `Syncing` | `Reopening` -> `Telling` -> done. Part of the jobs that need it; never runs by itself.
-//! Invariants: nothing is told that did not come as a completion; rows are told in pages, so that a client that does not read
-//! costs bounded memory.
+//! States: `Syncing` | `Reopening` -> `Telling` -> done. Part of the jobs that need it; never runs
+//! by itself.
+//! Invariants: nothing is told that did not come as a completion; rows are told in pages, so that a
+//! client that does not read costs bounded memory.
 
 use super::shared::{Login, Turn};
 use super::tell::{self, Unsaid, WithUid};
@@ -86,7 +87,8 @@ impl Sync {
         SyncStep::Wait(Self { stage, how })
     }
 
-    /// The token of an `OpenFolder` under way: a session that leaves must still close what it opens.
+    /// The token of an `OpenFolder` under way: a session that leaves must still close what it
+    /// opens.
     pub fn opening(&self) -> Option<Token> {
         match &self.stage {
             Stage::Reopening { token } => Some(*token),
@@ -104,7 +106,8 @@ impl Sync {
             (Stage::Syncing { token: awaited }, completion) if *awaited == token => {
                 match completion {
                     Completion::User(UserDone::Synced(diff)) => self.on_diff(turn, &diff),
-                    // A master that does not know this session: whether the folder is gone shows when it is opened.
+                    // A master that does not know this session: whether the folder is gone shows
+                    // when it is opened.
                     Completion::User(UserDone::Failed(UserError::NoSuchFolder)) => {
                         if let Some(view) = turn.shared.view_mut() {
                             view.news = News::MasterLost;
@@ -189,7 +192,8 @@ pub fn release_expunges(turn: &mut Turn<'_, '_>) {
     acknowledge(turn);
 }
 
-/// Lets the master forget messages that the client knows to be gone. What else its answer says is left for later.
+/// Lets the master forget messages that the client knows to be gone. What else its answer says is
+/// left for later.
 fn acknowledge(turn: &mut Turn<'_, '_>) {
     let Some(view) = turn.shared.view() else { return };
     let task = UserTask::Sync {

@@ -101,7 +101,8 @@ impl Unsaid {
     }
 }
 
-/// Appends FETCH responses for changed flags, until `room` bytes are full; returns how many rows were dealt with.
+/// Appends FETCH responses for changed flags, until `room` bytes are full; returns how many rows
+/// were dealt with.
 pub fn put_changes(
     output: &mut Output,
     (view, enabled): (&View, Extensions),

@@ -1,7 +1,7 @@
 //! What the client was told of its selected folder.
 //!
-//! Invariants: `map` is exactly the list a client keeps that obeyed every EXISTS, EXPUNGE and VANISHED; `vanished` lies within
-//! it; every change up to `synced` was told, `vanished` excepted.
+//! Invariants: `map` is exactly the list a client keeps that obeyed every EXISTS, EXPUNGE and
+//! VANISHED; `vanished` lies within it; every change up to `synced` was told, `vanished` excepted.
 //!
 //! Must not know: how things are told, commands in progress, who the master is.
 

@@ -334,7 +334,8 @@ impl Fake {
         match task {
             UserTask::Sync { folder, since, expunges_told } => {
                 let Some(watcher) = self.watchers.get_mut(&(session, folder)) else { return gone };
-                // A folder opened again, where this session still withholds expunges, begins behind them.
+                // A folder opened again, where this session still withholds expunges, begins behind
+                // them.
                 watcher.expunges_told = watcher.expunges_told.max(expunges_told);
                 let takes_recent = watcher.mode == OpenMode::ReadWrite;
                 let Some(folder) = self.folder_mut(folder) else { return gone };

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use mailstore::face::*;
-use mailstore::mime::{Decoder, Keep, Layout, PartTable, Resolved, filter_header};
+use mailstore::mime::{Decoder, Layout, PartTable, Resolved, filter_header};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -127,10 +127,6 @@ impl Folder {
         let all = match parts.resolve(layout, section) {
             Resolved::Bytes(bytes) => range(bytes),
             Resolved::FilterHeader { range: bytes, names, keep } => {
-                let keep = match keep {
-                    Keep::Named => Keep::Named,
-                    Keep::Others => Keep::Others,
-                };
                 filter_header(&range(bytes), &names, keep)
             }
             Resolved::Decode { range: bytes, encoding } => {

@@ -1,4 +1,5 @@
-//! The production master under the sessions: `mailstore::mailbox::Mailbox` on a partition on the store in memory.
+//! The production master under the sessions: `mailstore::mailbox::Mailbox` on a partition on the
+//! store in memory.
 
 use bytes::Bytes;
 use dds::{

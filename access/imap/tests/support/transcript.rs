@@ -1,5 +1,6 @@
-//! Transcripts: lines `C: ` are sent, lines `S: ` must come back, all of them and nothing else. Another session speaks in lines
-//! `1C: `, `1S: `. Lines `> ` are orders to the world. A line of the server that ends in `...` is compared up to there.
+//! Transcripts: lines `C: ` are sent, lines `S: ` must come back, all of them and nothing else.
+//! Another session speaks in lines `1C: `, `1S: `. Lines `> ` are orders to the world. A line of
+//! the server that ends in `...` is compared up to there.
 
 use super::fake::Fake;
 use super::world::World;
@@ -14,7 +15,8 @@ enum Cut {
     At(usize),
 }
 
-/// Runs a transcript: whole, byte by byte, and with each burst of the client cut in two at every place.
+/// Runs a transcript: whole, byte by byte, and with each burst of the client cut in two at every
+/// place.
 pub fn check(name: &str, prepare: impl Fn(&mut World), transcript: &str) {
     let longest = bursts(transcript).into_iter().map(|burst| burst.len()).max().unwrap_or(0);
     for cut in [Cut::Whole, Cut::Single].into_iter().chain((1..longest.min(400)).map(Cut::At)) {
@@ -200,7 +202,8 @@ pub fn with_messages(world: &mut World) {
     let inbox = FolderName::inbox();
     for number in 1..=4 {
         let body = format!(
-            "From: Bob <bob@example.org>\r\nTo: ann@example.org\r\nSubject: number {number}\r\n\r\nText {number}.\r\n"
+            "From: Bob <bob@example.org>\r\nTo: ann@example.org\r\n\
+             Subject: number {number}\r\n\r\nText {number}.\r\n"
         );
         deliver(world, &inbox, &body);
     }

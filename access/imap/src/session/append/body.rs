@@ -1,7 +1,8 @@
-//! The body of one appended message while it arrives: inline while it is small, else a blob, chunk by chunk.
+//! The body of one appended message while it arrives: inline while it is small, else a blob, chunk
+//! by chunk.
 //!
-//! Invariants: at most one chunk and the chunks in flight are in memory; a body is handed over only when all its chunks are
-//! durable.
+//! Invariants: at most one chunk and the chunks in flight are in memory; a body is handed over only
+//! when all its chunks are durable.
 
 use super::super::limits::Limits;
 use super::super::shared::Turn;

@@ -47,7 +47,8 @@ impl LineEnds {
     }
 }
 
-/// Returns whether the piece ends with CR. `lf_belongs`: the first byte is the LF of a CR given before.
+/// Returns whether the piece ends with CR. `lf_belongs`: the first byte is the LF of a CR given
+/// before.
 fn push_text(piece: &[u8], lf_belongs: bool, put: &mut impl FnMut(&[u8])) -> Result<bool, Nul> {
     let mut start = 0;
     let mut at = usize::from(lf_belongs);
@@ -111,7 +112,8 @@ mod tests {
             let mut rest = &text[..];
             let mut cuts = cuts.into_iter();
             while !rest.is_empty() {
-                let (piece, tail) = rest.split_at(cuts.next().unwrap_or(rest.len()).min(rest.len()));
+                let cut = cuts.next().unwrap_or(rest.len()).min(rest.len());
+                let (piece, tail) = rest.split_at(cut);
                 rest = tail;
                 prop_assert_eq!(ends.push(piece, |bytes| out.extend_from_slice(bytes)), Ok(()));
             }

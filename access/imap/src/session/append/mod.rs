@@ -1,9 +1,10 @@
-//! APPEND (RFC 9051 6.3.12) and MULTIAPPEND (RFC 3502), with UIDPLUS (RFC 4315), BINARY (RFC 3516 4.4) and UTF8 (RFC 9755 4).
+//! APPEND (RFC 9051 6.3.12) and MULTIAPPEND (RFC 3502), with UIDPLUS (RFC 4315), BINARY (RFC 3516
+//! 4.4) and UTF8 (RFC 9755 4).
 //!
-//! States: `Between` -> `Receiving` -> `Settling` -> `Between` ...; `Staging` hands a message over while another follows;
-//! `Showing` ends it.
-//! Invariants: one message goes in by one task; several are staged, and shown by one task or not at all; after a refusal the
-//! framer passes over what the client still sends.
+//! States: `Between` -> `Receiving` -> `Settling` -> `Between` ...; `Staging` hands a message over
+//! while another follows; `Showing` ends it.
+//! Invariants: one message goes in by one task; several are staged, and shown by one task or not at
+//! all; after a refusal the framer passes over what the client still sends.
 
 mod body;
 mod line_ends;
@@ -267,7 +268,7 @@ impl AppendJob {
                 self.on_staged(turn, completion, next)
             }
             Stage::Showing { token: awaited } if awaited == token => {
-                self.on_shown(turn, completion)
+                Self::on_shown(turn, completion)
             }
             stage @ (Stage::Between | Stage::Staging { .. } | Stage::Showing { .. }) => {
                 self.wait(stage)
@@ -306,7 +307,7 @@ impl AppendJob {
         }
     }
 
-    fn on_shown(self: Box<Self>, turn: &mut Turn<'_, '_>, completion: Completion) -> Outcome {
+    fn on_shown(turn: &mut Turn<'_, '_>, completion: Completion) -> Outcome {
         match completion {
             Completion::User(UserDone::Appended { folder, uid_validity, uids }) => {
                 if let Some(view) = turn.shared.view_mut()
@@ -330,11 +331,7 @@ impl AppendJob {
         }
     }
 
-    fn fail(
-        mut self: Box<Self>,
-        turn: &mut Turn<'_, '_>,
-        why: (BodyError, LiteralKind),
-    ) -> Outcome {
+    fn fail(mut self, turn: &mut Turn<'_, '_>, why: (BodyError, LiteralKind)) -> Outcome {
         self.discard(turn);
         let reply = match why {
             // RFC 3516 4.4: NUL could not be given back by BODY[].
@@ -362,7 +359,7 @@ impl AppendJob {
     }
 
     /// The connection is gone.
-    pub fn abandon(mut self: Box<Self>, turn: &mut Turn<'_, '_>) {
+    pub fn abandon(mut self, turn: &mut Turn<'_, '_>) {
         match std::mem::replace(&mut self.stage, Stage::Between) {
             Stage::Receiving { incoming, literal: _ }
             | Stage::Settling { incoming, literal: _ } => {

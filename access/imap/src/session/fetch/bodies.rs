@@ -1,8 +1,8 @@
 //! Sections of the messages of one page, read ahead and sent in order.
 //!
-//! Invariants: a response is begun only when its first section is there, so that a message that turned out to be gone leaves no
-//! half line; bytes read and not yet sent are bounded; once a literal is announced, exactly as many bytes follow or the
-//! connection ends.
+//! Invariants: a response is begun only when its first section is there, so that a message that
+//! turned out to be gone leaves no half line; bytes read and not yet sent are bounded; once a
+//! literal is announced, exactly as many bytes follow or the connection ends.
 
 use super::super::numbers::NumberCursor;
 use super::super::output::Mark;
@@ -50,7 +50,8 @@ enum ReadState {
 enum Response {
     /// Between two messages.
     None,
-    /// `* n FETCH (...` is written, `)` is not. `start`: where it began, unless too much of it was sent to take it back.
+    /// `* n FETCH (...` is written, `)` is not. `start`: where it began, unless too much of it was
+    /// sent to take it back.
     Open { start: Option<Mark>, separator: Separator },
     /// Within a literal: so many bytes are owed.
     Literal { owed: u64 },
@@ -300,7 +301,8 @@ impl Bodies {
         true
     }
 
-    /// Begins the response of a row unless it is begun; false when the client does not know the message.
+    /// Begins the response of a row unless it is begun; false when the client does not know the
+    /// message.
     fn open(&mut self, turn: &mut Turn<'_, '_>, row: usize, plan: &Plan) -> bool {
         match self.response {
             Response::Open { .. } | Response::Literal { .. } => return true,

@@ -1,9 +1,11 @@
 //! FETCH and UID FETCH (RFC 9051 6.4.5, RFC 7162 3.1.4, 3.2.6, RFC 3516).
 //!
-//! States, page by page: `Marking` (bodies set `\Seen`) -> `Rows` -> `Learning` (a keyword the client has no name for) ->
-//! `Sections` -> `Draining` -> next page. `Vanished` before the first page.
-//! Invariants: a page is at most [`mailstore::face::FETCH_ROWS_MAX`] rows; no page is asked for while the client has more than
-//! the limit to read; flags that this command set are shown in the response that shows the body.
+//! States, page by page: `Marking` (bodies set `\Seen`) -> `Rows` -> `Learning` (a keyword the
+//! client has no name for) -> `Sections` -> `Draining` -> next page. `Vanished` before the first
+//! page.
+//! Invariants: a page is at most [`mailstore::face::FETCH_ROWS_MAX`] rows; no page is asked for
+//! while the client has more than the limit to read; flags that this command set are shown in the
+//! response that shows the body.
 
 mod bodies;
 mod plan;
@@ -50,7 +52,8 @@ enum Stage {
 /// The rule for expunges at the end of a command on messages by number or UID.
 pub fn expunge_rule(numbering: Numbering) -> ExpungeRule {
     match numbering {
-        // RFC 9051 7.5.1: UID FETCH, UID STORE and UID SEARCH are other commands than FETCH, STORE and SEARCH.
+        // RFC 9051 7.5.1: UID FETCH, UID STORE and UID SEARCH are other commands than FETCH, STORE
+        // and SEARCH.
         Numbering::Uid => ExpungeRule::Allowed,
         Numbering::Sequence => ExpungeRule::Withheld,
     }
@@ -277,7 +280,8 @@ impl FetchJob {
         page: UidSet,
         completion: Completion,
     ) -> Outcome {
-        // The body is shown also when `\Seen` could not be set: no space, quota, a master that moves.
+        // The body is shown also when `\Seen` could not be set: no space, quota, a master that
+        // moves.
         let seen = match completion {
             Completion::User(UserDone::Stored(stored)) => stored.changed,
             Completion::User(_)
@@ -293,7 +297,8 @@ impl FetchJob {
         let known = turn.shared.view().map_or(u128::MAX, super::view::View::keyword_mask);
         let unknown = rows.iter().any(|row| row.flags.keywords & !known != 0);
         if unknown && self.plan.may_show_flags() {
-            // RFC 9051 7.3.5: FLAGS comes before a keyword is used. In FETCH by number nothing may disappear.
+            // RFC 9051 7.3.5: FLAGS comes before a keyword is used. In FETCH by number nothing may
+            // disappear.
             let step = Sync::start(turn, How::all(ExpungeRule::Withheld));
             return self.on_learned(turn, step, rows, seen);
         }

@@ -1,7 +1,7 @@
 //! What a FETCH command means: which columns, which sections, in which order they are shown.
 //!
-//! Invariants: a plan is made once per command; items that need no bytes of the message come first in a response, sections
-//! follow in the client's order.
+//! Invariants: a plan is made once per command; items that need no bytes of the message come first
+//! in a response, sections follow in the client's order.
 
 use super::super::numbers::NumberCursor;
 use super::super::output::Output;
@@ -164,7 +164,8 @@ impl Plan {
         });
     }
 
-    /// Appends `* n FETCH (` and all plain items. True when something stands behind the parenthesis.
+    /// Appends `* n FETCH (` and all plain items. True when something stands behind the
+    /// parenthesis.
     pub fn put_row(
         &self,
         output: &mut Output,
@@ -180,7 +181,8 @@ impl Plan {
             separator.put(buffer);
             put_plain(buffer, *item, row, view);
         }
-        // RFC 9051 6.4.5: a flag set by this fetch is shown in the same response. RFC 7162 3.1: and its MODSEQ.
+        // RFC 9051 6.4.5: a flag set by this fetch is shown in the same response. RFC 7162 3.1: and
+        // its MODSEQ.
         if seen.set {
             if !self.shows_flags {
                 separator.put(buffer);
