@@ -252,3 +252,27 @@ fn a_master_that_can_not_be_reached_is_a_temporary_failure() {
     world.fake.refuse = None;
     assert!(world.ask(0, "c FETCH 1 FLAGS").ends_with("c OK FETCH completed\r\n"));
 }
+
+#[test]
+fn a_message_expunged_elsewhere_stays_readable_until_told() {
+    for mut world in [World::new(), production()] {
+        for number in 1..=3 {
+            let body = format!("Subject: {number}\r\n\r\nText {number}.\r\n");
+            deliver(&mut world, &FolderName::inbox(), &body);
+        }
+        logged_in(&mut world);
+        logged_in(&mut world);
+        world.ask(0, "a SELECT INBOX");
+        world.ask(1, "a SELECT INBOX");
+        world.ask(1, "b STORE 2 +FLAGS.SILENT (\\Deleted)");
+        assert_eq!(world.ask(1, "c EXPUNGE"), "* 2 EXPUNGE\r\nc OK EXPUNGE completed\r\n");
+        let got = world.ask(0, "b FETCH 2:3 (UID BODY.PEEK[TEXT])");
+        let expected = "* 2 FETCH (UID 2 BODY[TEXT] {9}\r\nText 2.\r\n)\r\n\
+            * 3 FETCH (UID 3 BODY[TEXT] {9}\r\nText 3.\r\n)\r\n";
+        assert!(got.starts_with(expected), "{got}");
+        assert!(!got.contains("EXPUNGE"), "{got}");
+        assert_eq!(world.ask(0, "c NOOP"), "* 2 EXPUNGE\r\nc OK NOOP completed\r\n");
+        let got = world.ask(0, "d UID FETCH 2 (BODY.PEEK[TEXT])");
+        assert_eq!(got, "d OK FETCH completed\r\n");
+    }
+}
