@@ -13,6 +13,7 @@ mod backup;
 mod cli;
 mod config;
 mod control;
+mod demo;
 mod edge;
 mod log;
 mod metrics;

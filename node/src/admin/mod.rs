@@ -9,11 +9,13 @@ pub mod api;
 mod directory;
 mod export;
 mod import;
+mod inside;
 mod own_session;
 mod report;
 mod server;
 mod service;
 mod token;
 
+pub use inside::{import_all, make_account, order};
 pub use server::{AdminServer, serve};
 pub use token::{ADDRESS_FILE, TOKEN_FILE, Token, write_address};

@@ -6,9 +6,6 @@ use dds_rocksdb::RocksStore;
 use std::fs;
 use std::path::Path;
 
-/// What a data directory holds beside the store; whatever of it exists is copied.
-const KEYS: [&str; 2] = ["tls", "admin.token"];
-
 /// Writes a complete copy of the data directory into `dir`, which must not exist.
 ///
 /// # Errors
@@ -29,44 +26,9 @@ pub fn write(
         .create(dir)
         .with_context(|| format!("{} can't be made", dir.display()))?;
     store.checkpoint(&dir.join("store")).context("the store can't be copied")?;
-    for name in KEYS {
-        copy(&data.join(name), &dir.join(name))?;
-    }
-    let (files, bytes) = measure(dir)?;
-    progress(bytes, bytes);
-    Ok(BackupReport { dir: dir.to_path_buf(), files, bytes })
-}
-
-fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
-    let Ok(about) = fs::symlink_metadata(from) else { return Ok(()) };
-    if !about.is_dir() {
-        fs::copy(from, to).with_context(|| format!("{} can't be copied", from.display()))?;
-        return Ok(fs::File::open(to)?.sync_all()?);
-    }
-    fs::create_dir(to)?;
-    fs::set_permissions(to, about.permissions())?;
-    for entry in fs::read_dir(from)? {
-        let entry = entry?;
-        copy(&entry.path(), &to.join(entry.file_name()))?;
-    }
-    Ok(fs::File::open(to)?.sync_all()?)
-}
-
-fn measure(dir: &Path) -> anyhow::Result<(u64, u64)> {
-    let (mut files, mut bytes) = (0, 0);
-    for entry in fs::read_dir(dir)? {
-        let entry = entry?;
-        let about = entry.metadata()?;
-        if about.is_dir() {
-            let (more_files, more_bytes) = measure(&entry.path())?;
-            files += more_files;
-            bytes += more_bytes;
-        } else {
-            files += 1;
-            bytes += about.len();
-        }
-    }
-    Ok((files, bytes))
+    let report = crate::backup::finish(dir, data)?;
+    progress(report.bytes, report.bytes);
+    Ok(report)
 }
 
 /// Verifies every checksum of the store and reads every entry.

@@ -77,6 +77,9 @@ pub async fn serve(options: ServeOptions) -> anyhow::Result<()> {
         println!("listening {} {}", state.config.service.name(), state.address);
     }
     println!("listening admin {}", admin.address);
+    if options.demo {
+        show_demo(&control, &bridge).await?;
+    }
     println!("ready");
     control.state.store(READY, Relaxed);
     crate::systemd::notify("READY=1");
@@ -94,6 +97,20 @@ pub async fn serve(options: ServeOptions) -> anyhow::Result<()> {
         crate::log::note(LogLevel::Warn, "flush", vec![("reason", error.to_string())]);
     }
     log.flush();
+    Ok(())
+}
+
+/// Makes the demonstration domain and tells how to look at it.
+async fn show_demo(control: &Arc<NodeControl>, bridge: &Arc<Bridge>) -> anyhow::Result<()> {
+    let pool = bridge.pool().context("the pool runs by now")?;
+    let node: Arc<dyn crate::control::Control> = Arc::<NodeControl>::clone(control);
+    crate::demo::install(&node, pool).await?;
+    let listeners = bridge.listeners.iter();
+    let of = |name: &str| {
+        let found = listeners.clone().find(|state| state.config.service.name() == name);
+        found.map_or_else(|| "(not served)".to_owned(), |state| state.address.to_string())
+    };
+    println!("{}", crate::demo::greeting(&of("imap"), &of("smtp")));
     Ok(())
 }
 
