@@ -59,7 +59,9 @@ pub async fn import_all(
     let (to, mut replies) = mpsc::channel(steps.len());
     let requests = steps.into_iter().map(|step| Ok(ImportRequest { step: Some(step) }));
     let session = OwnSession::open(control);
-    import::run(session, tokio_stream::iter(requests), &to).await.map_err(|status| told(&status))?;
+    import::run(session, tokio_stream::iter(requests), &to)
+        .await
+        .map_err(|status| told(&status))?;
     drop(to);
     while let Some(reply) = replies.recv().await {
         if let Some(Outcome::Refused(reason)) = reply.map_err(|status| told(&status))?.outcome {

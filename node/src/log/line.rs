@@ -5,9 +5,10 @@
 
 use crate::config::{LogFormat, LogLevel};
 use crate::metrics::AUTH_RESULTS;
-use mailstore::face::{DeliveryId, InternalDate, LogEvent, ReceivedEvent, SessionCounts};
+use mailstore::face::{DeliveryId, InternalDate, LogEvent, Protocol, ReceivedEvent, SessionCounts};
 use std::borrow::Cow;
 use std::fmt::Write;
+use std::net::IpAddr;
 
 /// The value of a field.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,23 +83,11 @@ pub fn line_of(event: &LogEvent) -> Line<'_> {
             ("connect", vec![("proto", protocol.name().into()), ("ip", ip.to_string().into())])
         }
         LogEvent::AuthFailed { protocol, user, ip, reason } => {
-            let reason = AUTH_RESULTS[crate::metrics::auth_result(*reason)];
-            let fields = vec![
-                ("proto", protocol.name().into()),
-                ("user", user.as_str().into()),
-                ("ip", ip.to_string().into()),
-                ("reason", reason.into()),
-            ];
+            let mut fields = log_in(*protocol, user, ip);
+            fields.push(("reason", AUTH_RESULTS[crate::metrics::auth_result(*reason)].into()));
             ("auth failed", fields)
         }
-        LogEvent::AuthSucceeded { protocol, user, ip } => {
-            let fields = vec![
-                ("proto", protocol.name().into()),
-                ("user", (&**user).into()),
-                ("ip", ip.to_string().into()),
-            ];
-            ("auth", fields)
-        }
+        LogEvent::AuthSucceeded { protocol, user, ip } => ("auth", log_in(*protocol, user, ip)),
         LogEvent::Received(event) => ("received", received(event)),
         LogEvent::Delivered { queue_id: id, mailbox, folder, uid, delay_ms } => {
             let fields = vec![
@@ -120,10 +109,7 @@ pub fn line_of(event: &LogEvent) -> Line<'_> {
             ("refused", fields)
         }
         LogEvent::SessionEnded { protocol, ip, user, counts } => {
-            let mut fields = vec![("proto", protocol.name().into()), ("ip", ip.to_string().into())];
-            fields.extend(user.as_deref().map(|user| ("user", user.into())));
-            session_counts(&mut fields, counts);
-            ("session end", fields)
+            ("session end", session_end((*protocol, ip), user.as_deref(), counts))
         }
         LogEvent::Administered { change } => ("changed", vec![("what", change.as_str().into())]),
         LogEvent::DeliveryDelayed { queue_id: id, mailbox, attempts, reason } => {
@@ -150,6 +136,10 @@ pub fn line_of(event: &LogEvent) -> Line<'_> {
     Line { level: level_of(event), what, fields }
 }
 
+fn log_in<'a>(protocol: Protocol, user: &'a str, ip: &IpAddr) -> Vec<(&'static str, Value<'a>)> {
+    vec![("proto", protocol.name().into()), ("user", user.into()), ("ip", ip.to_string().into())]
+}
+
 fn received(event: &ReceivedEvent) -> Vec<(&'static str, Value<'_>)> {
     let tls = match &event.tls {
         Some(tls) => format!("{}:{}", tls.version, tls.cipher),
@@ -167,7 +157,13 @@ fn received(event: &ReceivedEvent) -> Vec<(&'static str, Value<'_>)> {
     ]
 }
 
-fn session_counts(fields: &mut Vec<(&'static str, Value<'_>)>, counts: &SessionCounts) {
+fn session_end<'a>(
+    (protocol, ip): (Protocol, &IpAddr),
+    user: Option<&'a str>,
+    counts: &SessionCounts,
+) -> Vec<(&'static str, Value<'a>)> {
+    let mut fields = vec![("proto", protocol.name().into()), ("ip", ip.to_string().into())];
+    fields.extend(user.map(|user| ("user", user.into())));
     fields.extend([
         ("commands", counts.commands.into()),
         ("errors", counts.errors.into()),
@@ -175,6 +171,7 @@ fn session_counts(fields: &mut Vec<(&'static str, Value<'_>)>, counts: &SessionC
         ("bytes-out", counts.bytes_out.into()),
         ("messages", counts.messages.into()),
     ]);
+    fields
 }
 
 impl Line<'_> {
@@ -269,7 +266,7 @@ fn quote(text: &str, out: &mut String) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use mailstore::face::{AuthRefusal, Protocol, TlsInfo};
+    use mailstore::face::{AuthRefusal, TlsInfo};
 
     fn written(event: &LogEvent, format: LogFormat) -> String {
         let mut out = String::new();

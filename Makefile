@@ -1,0 +1,51 @@
+# Hikyaku. `make run` and `make test` are all that a fresh machine needs (Debian, a Rust toolchain, root or sudo).
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+# Outside the checkout, so that RocksDB is compiled once for all checkouts.
+export CARGO_TARGET_DIR ?= $(HOME)/.cache/hikyaku/target
+# Everything is built in one profile, with one selection of packages: another selection has other features, and another RocksDB.
+CARGO_FLAGS := --release --workspace --locked
+BIN := $(CARGO_TARGET_DIR)/release/hikyaku
+
+.PHONY: help run build test soak lint bench sim proto tools-build tools-test
+
+help:
+	@echo 'make run    build, and serve a demonstration domain on loopback ports'
+	@echo 'make test   everything that CI runs'
+	@echo 'make lint   format, lints, dependency directions, licences, sizes'
+	@echo 'make bench  measurements, against peers in the same run'
+	@echo 'make sim    the simulator, with faults'
+	@echo 'make soak   the tests that take long'
+
+tools-build:
+	@tests/tools build
+
+tools-test: tools-build
+	@tests/tools test
+
+build: tools-build
+	@echo 'building (the first time RocksDB takes about ten minutes)'
+	@cargo build $(CARGO_FLAGS)
+
+run: build
+	@exec $(BIN) serve --demo
+
+test: tools-test
+	@tests/run
+
+soak: tools-test build
+	@if [ -x tests/soak ]; then tests/soak; else echo 'There are no long tests yet.'; fi
+
+lint: tools-build
+	@tests/lint
+
+bench: tools-test build
+	@if [ -x tests/bench ]; then tests/bench; else echo 'There are no measurements yet.'; fi
+
+sim: tools-build
+	@cargo run $(CARGO_FLAGS) -q -p sim -- --runs 20
+
+# Makes node/src/admin/api.rs from the .proto files.
+proto:
+	@CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)/proto cargo run -q --manifest-path proto/generate/Cargo.toml
