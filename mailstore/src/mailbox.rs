@@ -40,6 +40,7 @@ mod reading;
 mod removal;
 mod search;
 mod section;
+mod service;
 mod settle;
 mod show;
 mod store;
@@ -350,11 +351,7 @@ impl Mailbox {
         match &mut self.state {
             State::Ready(core) if key == SETTLE_TIMER => core.on_settle_timer(cx),
             State::Ready(core) if key == HOUSE_TIMER => core.on_house_timer(),
-            State::Ready(core) if key == IDLE_TIMER => {
-                if core.is_idle() {
-                    cx.emit(Effect::Idle { user: self.user });
-                }
-            }
+            State::Ready(core) if key == IDLE_TIMER => core.on_idle_timer(cx),
             // Only an erasure that was refused has no token.
             State::Erasing { token: Token(0), .. }
             | State::Claiming { token: Token(0), then: Then::Erase } => {
@@ -381,7 +378,7 @@ impl Mailbox {
                 let (orphans, rest): (VecDeque<Waiting>, VecDeque<Waiting>) =
                     std::mem::take(&mut self.waiting)
                         .into_iter()
-                        .partition(|waiting| core::is_own(waiting, session));
+                        .partition(|waiting| service::is_own(waiting, session));
                 self.waiting = rest;
                 for orphan in orphans {
                     answer(cx, orphan.asker, Err(TaskRefusal::Unavailable));

@@ -43,6 +43,15 @@ pub enum PendingState {
     Dropped,
 }
 
+/// See [`Core::mark_keywords`].
+#[derive(Clone, Copy, Debug)]
+pub struct KeywordMark {
+    id: FolderId,
+    len: usize,
+    count: u32,
+    mod_seq: ModSeq,
+}
+
 impl Pending {
     /// What it counts in the quota.
     #[must_use]
@@ -70,6 +79,7 @@ impl Core {
             let task = UserTask::Append { to, message };
             return self.renew_blob(cx, blob_id, Waiting { asker, task, blob });
         }
+        let mark = self.mark_keywords(id);
         let mut ops = Vec::with_capacity(6);
         let keywords = match self.assign_keywords(id, &message.keywords, &mut ops) {
             Ok(keywords) => keywords,
@@ -81,7 +91,10 @@ impl Core {
                 let source = ArrivalSource::Append { asker };
                 self.submit_arrival(cx, id, (meta, keywords, source), ops);
             }
-            Err(error) => fail(cx, asker, error),
+            Err(error) => {
+                self.forget_keywords(mark);
+                fail(cx, asker, error);
+            }
         }
     }
 
@@ -123,6 +136,29 @@ impl Core {
             ops.push(Op::Put { key, value: table.encode() });
         }
         Ok(bits)
+    }
+
+    /// Where the keyword table of a folder stands, to go back there when a change that named new ones is not made. It is
+    /// made or not within one step, so that nothing refers to them yet.
+    #[must_use]
+    pub fn mark_keywords(&self, id: FolderId) -> KeywordMark {
+        let folder = self.folders.get(&id);
+        let assigned = folder.map(|folder| folder.assigned).unwrap_or_default();
+        KeywordMark {
+            id,
+            len: folder.map_or(0, |folder| folder.keywords_assigned.len()),
+            count: assigned.keywords,
+            mod_seq: assigned.keywords_mod_seq,
+        }
+    }
+
+    /// Forgets keywords that were assigned since the mark.
+    pub fn forget_keywords(&mut self, mark: KeywordMark) {
+        if let Some(folder) = self.folders.get_mut(&mark.id) {
+            folder.keywords_assigned.truncate(mark.len);
+            folder.assigned.keywords = mark.count;
+            folder.assigned.keywords_mod_seq = mark.mod_seq;
+        }
     }
 
     pub fn stage_append(
@@ -289,8 +325,15 @@ impl Core {
         let mut ops = Vec::new();
         let lists = set.keywords.clone();
         let mut bits = Vec::with_capacity(lists.len());
+        let mark = self.mark_keywords(folder);
         for keywords in &lists {
-            bits.push(self.assign_keywords(folder, keywords, &mut ops)?);
+            match self.assign_keywords(folder, keywords, &mut ops) {
+                Ok(assigned) => bits.push(assigned),
+                Err(error) => {
+                    self.forget_keywords(mark);
+                    return Err(error);
+                }
+            }
         }
         let set = self.pending.get(&pending).ok_or(UserError::NoSuchPending)?;
         let mut rows = Rows::default();

@@ -12,6 +12,7 @@ use super::machine::Effect;
 use super::memory::DeliveryMemory;
 use super::pipeline::Pipeline;
 use super::reading::Reading;
+use super::service::{Class, class, is_change, is_own, serves_disabled};
 use super::show::Parked;
 use super::{IDLE_TIMER, Limits, Waiting, answer, fail};
 use crate::face::{
@@ -19,7 +20,7 @@ use crate::face::{
     UserDone, UserError, UserId, UserTask,
 };
 use dds::{Request, Response, RouteKey, SortKey};
-use fsm::{Cx, Digest, Token};
+use fsm::{Cx, Digest, Mono, Token};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
@@ -76,6 +77,7 @@ pub struct Core {
     pub maildrop: Option<SessionId>,
     /// Rises with every use of a folder, for eviction.
     pub uses: u64,
+    pub idle: Idle,
     pub lost: Lost,
 }
 
@@ -94,6 +96,13 @@ pub struct Counters {
 pub struct Usage {
     pub bytes: u64,
     pub messages: u64,
+}
+
+/// When the machine was used last, and whether the timer runs that looks at it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Idle {
+    last_use: Mono,
+    armed: bool,
 }
 
 /// Whether a change that depends on rows is under way.
@@ -143,6 +152,7 @@ impl Core {
             reads: BTreeMap::new(),
             maildrop: None,
             uses: 0,
+            idle: Idle::default(),
             lost: Lost::No,
         };
         core.count_usage();
@@ -265,7 +275,8 @@ impl Core {
 
     /// Takes a task of a session.
     pub fn on_task(&mut self, cx: &mut Cx<'_, Effect>, waiting: Waiting) {
-        if self.is_disabled_for(&waiting.task) {
+        let disabled = self.context.account.as_ref().is_some_and(|account| !account.enabled);
+        if disabled && !serves_disabled(&waiting.task) {
             return fail(cx, waiting.asker, UserError::Disabled);
         }
         if !self.founding.is_empty() {
@@ -281,39 +292,6 @@ impl Core {
             Class::Arrival => self.blocked.push_back(waiting),
             Class::Change | Class::Barrier => self.contenders.push_back(waiting),
         }
-    }
-
-    /// A disabled account gets what was accepted for it, and serves no session.
-    fn is_disabled_for(&self, task: &UserTask) -> bool {
-        let disabled = self.context.account.as_ref().is_some_and(|account| !account.enabled);
-        let promised = match task {
-            UserTask::Deliver(deliver) => deliver.promise == crate::face::Promise::Given,
-            UserTask::CloseFolder { .. }
-            | UserTask::ReleaseMaildrop
-            | UserTask::DropAppend { .. } => true,
-            UserTask::ListFolders
-            | UserTask::CreateFolder { .. }
-            | UserTask::DeleteFolder { .. }
-            | UserTask::RenameFolder { .. }
-            | UserTask::Subscribe { .. }
-            | UserTask::Status { .. }
-            | UserTask::OpenFolder { .. }
-            | UserTask::Sync { .. }
-            | UserTask::Fetch { .. }
-            | UserTask::Vanished { .. }
-            | UserTask::ReadSection { .. }
-            | UserTask::Search { .. }
-            | UserTask::Store { .. }
-            | UserTask::Expunge { .. }
-            | UserTask::Copy { .. }
-            | UserTask::Append { .. }
-            | UserTask::StageAppend { .. }
-            | UserTask::CommitAppend { .. }
-            | UserTask::Quota
-            | UserTask::OpenMaildrop
-            | UserTask::CommitMaildrop { .. } => false,
-        };
-        disabled && !promised
     }
 
     /// Does a task, as far as it can be done now.
@@ -461,6 +439,26 @@ impl Core {
         self.read(cx, Request::Get { route, keys }, reading);
     }
 
+    /// Something was done: the machine is not to be dropped for a while. The timer runs once in that while.
+    pub fn note_use(&mut self, cx: &mut Cx<'_, Effect>) {
+        self.idle.last_use = cx.mono();
+        if !self.idle.armed {
+            self.idle.armed = true;
+            cx.arm(IDLE_TIMER, self.limits().idle_after);
+        }
+    }
+
+    pub fn on_idle_timer(&mut self, cx: &mut Cx<'_, Effect>) {
+        let quiet = cx.mono().since(self.idle.last_use);
+        let after = self.limits().idle_after;
+        self.idle.armed = quiet < after;
+        if quiet < after {
+            cx.arm(IDLE_TIMER, after - quiet);
+        } else if self.is_idle() {
+            cx.emit(Effect::Idle { user: self.context.user });
+        }
+    }
+
     pub fn on_settle_timer(&mut self, cx: &mut Cx<'_, Effect>) {
         self.pipeline.ask_again(cx);
     }
@@ -533,70 +531,6 @@ impl Core {
             }
         }
         self.drop_pending_of(session);
-        if self.is_idle() {
-            cx.arm(IDLE_TIMER, self.limits().idle_after);
-        }
+        self.note_use(cx);
     }
-}
-
-/// What a session wanted for itself: pointless, or harmful, once it is gone.
-pub fn is_own(waiting: &Waiting, session: SessionId) -> bool {
-    waiting.asker.session == session
-        && matches!(
-            waiting.task,
-            UserTask::OpenFolder { .. }
-                | UserTask::OpenMaildrop
-                | UserTask::CommitMaildrop { .. }
-                | UserTask::StageAppend { .. }
-                | UserTask::CommitAppend { .. }
-                | UserTask::Search { .. }
-                | UserTask::Fetch { .. }
-        )
-}
-
-/// How a task relates to others.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Class {
-    /// Changes nothing that is persistent.
-    Read,
-    /// Depends on assigned counters alone.
-    Arrival,
-    /// Depends on committed rows.
-    Change,
-    /// Changes the folder table.
-    Barrier,
-}
-
-fn class(task: &UserTask) -> Class {
-    match task {
-        UserTask::Deliver(_) | UserTask::Append { .. } | UserTask::StageAppend { .. } => {
-            Class::Arrival
-        }
-        UserTask::CreateFolder { .. }
-        | UserTask::DeleteFolder { .. }
-        | UserTask::RenameFolder { .. } => Class::Barrier,
-        UserTask::Subscribe { .. }
-        | UserTask::Store { .. }
-        | UserTask::Expunge { .. }
-        | UserTask::Copy { .. }
-        | UserTask::CommitAppend { .. }
-        | UserTask::DropAppend { .. }
-        | UserTask::CommitMaildrop { .. } => Class::Change,
-        UserTask::ListFolders
-        | UserTask::Status { .. }
-        | UserTask::OpenFolder { .. }
-        | UserTask::CloseFolder { .. }
-        | UserTask::Sync { .. }
-        | UserTask::Fetch { .. }
-        | UserTask::Vanished { .. }
-        | UserTask::ReadSection { .. }
-        | UserTask::Search { .. }
-        | UserTask::Quota
-        | UserTask::OpenMaildrop
-        | UserTask::ReleaseMaildrop => Class::Read,
-    }
-}
-
-fn is_change(task: &UserTask) -> bool {
-    class(task) != Class::Read
 }

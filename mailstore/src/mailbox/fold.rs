@@ -55,19 +55,26 @@ pub enum FoldStep {
 const ROWS_PER_BATCH: usize = 2048;
 
 impl Core {
+    /// Notes a folder whose log has grown.
+    pub fn note_fold(&mut self, id: FolderId) {
+        let (least, most) = (self.limits().fold_entries, self.limits().fold_entries_most);
+        if let Some(folder) = self.folders.get(&id) {
+            let header = &folder.committed;
+            if header.log_entries >= (header.messages / 16).clamp(least, most.max(least)) {
+                self.house.due.insert(id);
+            }
+        }
+    }
+
     /// Begins to fold a folder whose log has grown; false when there is none.
     pub fn fold(&mut self, cx: &mut Cx<'_, Effect>) -> bool {
-        let (least, most) = (self.limits().fold_entries, self.limits().fold_entries_most);
-        let due = |folder: &&Folder| {
-            let header = &folder.committed;
-            header.log_entries >= (header.messages / 16).clamp(least, most.max(least))
-                && !folder.is_loading()
-        };
-        let Some(folder) = self.folders.values().find(due) else {
+        let ready = |id: &&FolderId| self.folders.get(id).is_none_or(|f| !f.is_loading());
+        let Some(id) = self.house.due.iter().find(ready).copied() else {
             return false;
         };
-        self.fold_folder(cx, folder.id);
-        true
+        self.house.due.remove(&id);
+        self.fold_folder(cx, id);
+        !matches!(self.house.work, Work::None)
     }
 
     /// Folds one folder, whatever the length of its log.

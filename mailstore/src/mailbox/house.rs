@@ -15,6 +15,7 @@ use super::removal::Reap;
 use crate::face::{FolderId, LogEvent, ModSeq, PendingId};
 use dds::{Op, Request, Response};
 use fsm::{Cx, Duration};
+use std::collections::BTreeSet;
 
 /// What housekeeping is at.
 #[derive(Debug, Default)]
@@ -23,6 +24,8 @@ pub struct Housekeeping {
     pub stage: Stage,
     pub hold: Hold,
     pub pace: Pace,
+    /// Folders whose logs are to be folded.
+    pub due: BTreeSet<FolderId>,
     /// Packed blocks that have lost most of their messages.
     pub thin: Vec<u64>,
     /// The orphan whose record itself is being deleted.
@@ -222,7 +225,10 @@ impl Core {
             Work::Reaping(reap) => self.removals.put_back(reap),
             Work::Orphan { pending, set } => self.removals.add_orphan(pending, set),
             // They begin again: what was written is written.
-            Work::Folding(_) | Work::Burying(_) | Work::Packing { .. } => {}
+            Work::Folding(folding) => {
+                self.house.due.insert(folding.folder);
+            }
+            Work::Burying(_) | Work::Packing { .. } => {}
             Work::Unpacking { number } => self.house.thin.push(number),
         }
         self.stall(cx);

@@ -61,7 +61,7 @@ pub struct Limits {
     pub match_bodies_max: usize,
     /// Quiet time after which the machine says that it may be dropped.
     pub idle_after: Duration,
-    /// Messages of one slice of an EXPUNGE: its records fit one batch.
+    /// Messages of one slice of an EXPUNGE: its records fit one batch, and making it takes a few milliseconds at most.
     pub expunge_slice: usize,
 }
 
@@ -94,7 +94,7 @@ impl Default for Limits {
             pack_lag: 256,
             match_bodies_max: 256,
             idle_after: Duration::from_secs(60),
-            expunge_slice: 65_536,
+            expunge_slice: 8_192,
         }
     }
 }

@@ -7,7 +7,7 @@ use super::format::{Header, LogEntry, Meta, Rows};
 use super::load::Meanwhile;
 use super::machine::Effect;
 use super::pipeline::Settled;
-use super::{IDLE_TIMER, SETTLE_TIMER, answer};
+use super::{SETTLE_TIMER, answer};
 use crate::face::{FlagChange, Flags, ModSeq, TaskRefusal, UidSet};
 use fsm::Cx;
 use std::sync::Arc;
@@ -31,8 +31,8 @@ impl Core {
                 }
             }
         }
-        if settled_any && self.is_idle() {
-            cx.arm(IDLE_TIMER, self.limits().idle_after);
+        if settled_any {
+            self.note_use(cx);
         }
         if !settled_any && !self.pipeline.is_open() && self.pipeline.has_unknown() {
             let pause = self.pipeline.pause(self.limits().settle_pause);

@@ -125,7 +125,8 @@ impl Core {
     }
 
     fn stage_slice(&mut self, cx: &mut Cx<'_, Effect>, mut plan: Box<ShowPlan>, slice: usize) {
-        let mut ops = Vec::new();
+        // A keyword table that grew goes first: headers count it from now on.
+        let mut ops = std::mem::take(&mut plan.ops);
         let bodies = plan.bodies();
         let pending = match plan.pending {
             Some(pending) => pending,

@@ -57,6 +57,7 @@ impl Core {
             self.when_loaded(cx, id, waiting);
             return;
         }
+        let mark = self.mark_keywords(id);
         let mut ops = Vec::with_capacity(4);
         let bits = match self.store_bits(&order, &mut ops) {
             Ok(bits) => bits,
@@ -75,7 +76,7 @@ impl Core {
                 modified: judged.modified,
                 keywords: Arc::clone(&folder.keywords),
             };
-            self.forget_new_keywords(id, &ops);
+            self.forget_keywords(mark);
             return answer(cx, asker, Ok(UserDone::Stored(stored)));
         }
         self.store_now(cx, asker, (order, flags, judged), ops);
@@ -92,17 +93,6 @@ impl Core {
                 let bits = order.keywords.iter().filter_map(|keyword| folder.keyword_bit(keyword));
                 Ok(bits.fold(0, |bits, bit| bits | 1_u128 << bit))
             }
-        }
-    }
-
-    fn forget_new_keywords(&mut self, id: FolderId, ops: &[Op]) {
-        if let Some(folder) = self.folders.get_mut(&id)
-            && !ops.is_empty()
-            && self.pipeline.is_empty()
-        {
-            folder.keywords_assigned.truncate(folder.keywords.len());
-            folder.assigned.keywords = folder.committed.keywords;
-            folder.assigned.keywords_mod_seq = folder.committed.keywords_mod_seq;
         }
     }
 

@@ -3,5 +3,6 @@
 mod basics;
 mod golden;
 mod model;
+mod together;
 mod volume;
 mod world;

@@ -66,9 +66,7 @@ impl Core {
     pub fn close_folder(&mut self, cx: &mut Cx<'_, Effect>, asker: Asker, id: FolderId) {
         self.unwatch(id, asker.session);
         answer(cx, asker, Ok(UserDone::Done));
-        if self.is_idle() {
-            cx.arm(super::IDLE_TIMER, self.limits().idle_after);
-        }
+        self.note_use(cx);
     }
 
     /// A session does not watch a folder any more.
@@ -153,6 +151,7 @@ impl Core {
 
     /// Tells watchers that a folder changed; one notice each until they sync.
     pub fn notify_changed(&mut self, cx: &mut Cx<'_, Effect>, id: FolderId) {
+        self.note_fold(id);
         let Some(folder) = self.folders.get_mut(&id) else {
             return;
         };

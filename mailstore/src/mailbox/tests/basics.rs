@@ -209,3 +209,36 @@ fn a_restart_removes_what_was_condemned() {
     assert_eq!(bodies, 2);
     assert_eq!(world.inbox(ANN).uids.to_string(), "1,3");
 }
+
+#[test]
+fn a_keyword_that_nobody_bears_leaves_no_trace() {
+    let mut world = World::new();
+    world.deliver(1);
+    let inbox = world.inbox(ANN).folder;
+    let store = |uids: &str, keywords: Vec<Keyword>| UserTask::Store {
+        folder: inbox,
+        uids: set(uids),
+        change: FlagChange::Add,
+        flags: SystemFlags::default(),
+        keywords,
+        unchanged_since: None,
+    };
+    // A delivery is under way, and its header must not count the keyword.
+    let delivery = world.ask(ANN, UserTask::Deliver(delivery(2)));
+    let nothing = world.ask(ANN, store("7", vec![keyword("late")]));
+    world.ask(ANN, UserTask::Deliver(super::world::delivery(3)));
+    world.settle();
+    assert!(world.answers.contains_key(&delivery) && world.answers.contains_key(&nothing));
+    world.crash(0);
+    assert!(world.inbox(ANN).keywords.is_empty());
+    let many: Vec<Keyword> = (0..128).map(|at| keyword(&format!("k{at}"))).collect();
+    world.done(ANN, store("1", many.clone()));
+    let more = UserTask::Append {
+        to: FolderName::inbox(),
+        message: NewMessage { keywords: vec![keyword("more")], ..new_message(4) },
+    };
+    assert!(matches!(world.error(ANN, more), UserError::Limit(_)));
+    world.done(ANN, store("2", vec![keyword("K7")]));
+    world.crash(0);
+    assert_eq!(world.inbox(ANN).keywords[..], many[..]);
+}

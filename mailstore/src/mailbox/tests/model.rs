@@ -750,7 +750,7 @@ impl Run {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 192, max_shrink_iters: 2000, ..Default::default() })]
+    #![proptest_config(ProptestConfig { cases: 192, max_shrink_iters: 2000, failure_persistence: None, ..Default::default() })]
 
     #[test]
     fn agrees_with_a_naive_model(orders in prop::collection::vec(order(), 1..60)) {

@@ -259,7 +259,9 @@ impl World {
                 continue;
             }
             let soon = self.now * 1_000_000 + 5_000_000_000;
-            let due = self.timers.iter().find(|(_, at)| at.0 <= soon).map(|(key, _)| *key);
+            // The idle timer, the last one, does not count.
+            let mut timers = self.timers.iter().filter(|(key, _)| key.0 != 2);
+            let due = timers.find(|(_, at)| at.0 <= soon).map(|(key, _)| *key);
             let Some(key) = due else {
                 return;
             };
