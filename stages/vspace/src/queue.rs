@@ -10,11 +10,10 @@ pub enum Rank {
     Completion,
     Interactive,
     Delivery,
-    Extension,
     Rebalance,
 }
 
-const RANKS: usize = 5;
+const RANKS: usize = 4;
 
 /// After so many served of better ranks, a waiting worse one gets a turn: nobody starves.
 const STREAK_MAX: u32 = 64;
