@@ -28,6 +28,12 @@ pub struct CommitDone<K> {
     pub result: Result<(), StoreError>,
 }
 
+/// Where the completions of one worker go.
+pub type Done<K> = Box<dyn Fn(Mono, Vec<CommitDone<K>>) + Send>;
+
+/// Told once, on the writer's thread, that the store must stop.
+pub type OnFatal = Box<dyn FnOnce(&StoreError) + Send>;
+
 /// How the writer batches. The defaults are the design; the others exist for the ablation of `make bench`.
 #[derive(Clone, Debug)]
 pub struct WriterConfig {
@@ -84,8 +90,8 @@ impl<K: Send + 'static> Writer<K> {
     pub fn start(
         config: WriterConfig,
         store: Arc<dyn Store>,
-        done: Vec<Box<dyn Fn(Mono, Vec<CommitDone<K>>) + Send>>,
-        on_fatal: Box<dyn FnOnce(&StoreError) + Send>,
+        done: Vec<Done<K>>,
+        on_fatal: OnFatal,
     ) -> std::io::Result<Self> {
         let stats = Arc::new(StageStats::default());
         let clock = WriteClock::default();
@@ -113,13 +119,11 @@ impl<K: Send + 'static> Writer<K> {
     }
 }
 
-type Done<K> = Box<dyn Fn(Mono, Vec<CommitDone<K>>) + Send>;
-
 struct Run<K> {
     config: WriterConfig,
     store: Arc<dyn Store>,
     done: Vec<Done<K>>,
-    on_fatal: Option<Box<dyn FnOnce(&StoreError) + Send>>,
+    on_fatal: Option<OnFatal>,
     receiver: PortReceiver<CommitJob<K>>,
     stats: Arc<StageStats>,
     clock: WriteClock,
