@@ -20,6 +20,7 @@ help:
 
 tools-build:
 	@tests/tools build
+	@tests/own_target
 
 tools-test: tools-build
 	@tests/tools test

@@ -77,9 +77,12 @@ impl Shard {
             self.mailboxes_idle.insert((now, user));
         }
         while self.mailbox_bytes > self.config.mailbox_bytes_max {
-            let Some(&(_, oldest)) = self.mailboxes_idle.first() else { return };
-            self.stats.mailboxes_evicted += 1;
-            self.drop_mailbox(oldest);
+            let Some((_, oldest)) = self.mailboxes_idle.pop_first() else { return };
+            let idle = self.mailboxes.get(&oldest).map(|mailbox| mailbox.slot.machine.is_idle());
+            if idle == Some(true) {
+                self.stats.mailboxes_evicted += 1;
+                self.drop_mailbox(oldest);
+            }
         }
     }
 

@@ -16,7 +16,7 @@ pub fn dir_of(folder: &str) -> String {
     if folder == "INBOX" {
         return String::new();
     }
-    let levels = folder.split('/').map(|level| encode(level));
+    let levels = folder.split('/').map(encode);
     format!(".{}", levels.collect::<Vec<_>>().join("."))
 }
 
