@@ -1,0 +1,39 @@
+#!/usr/bin/env bash
+# Installs what the outside-in tests drive: mail clients, Postfix, tmux, pytest. Debian; root or sudo; may be run again.
+# No service is started, and nothing that is already configured is touched.
+set -euo pipefail
+
+packages=(python3 python3-pytest curl swaks msmtp isync fetchmail mutt tmux offlineimap3 getmail6 postfix
+          fail2ban gcc libc6-dev procps e2fsprogs util-linux libnet-ssleay-perl libio-socket-ssl-perl)
+
+missing=()
+for p in "${packages[@]}"; do
+    dpkg-query -W -f '${Status}' "$p" 2>/dev/null | grep -q 'ok installed' || missing+=("$p")
+done
+if [ ${#missing[@]} -eq 0 ]; then
+    echo "tests: all packages are there"
+    exit 0
+fi
+if ! command -v apt-get >/dev/null; then
+    echo "tests: this is not Debian; install these by hand: ${missing[*]}" >&2
+    exit 1
+fi
+sudo=()
+if [ "$(id -u)" -ne 0 ]; then
+    command -v sudo >/dev/null || { echo "tests: root or sudo is needed to install: ${missing[*]}" >&2; exit 1; }
+    sudo=(sudo)
+fi
+
+# While packages are unpacked, policy-rc.d keeps their services from starting.
+policy=/usr/sbin/policy-rc.d
+if [ ! -e "$policy" ]; then
+    printf '#!/bin/sh\nexit 101\n' | "${sudo[@]}" tee "$policy" >/dev/null
+    "${sudo[@]}" chmod 755 "$policy"
+    trap '"${sudo[@]}" rm -f "$policy"' EXIT
+fi
+echo "postfix postfix/main_mailer_type select No configuration" | "${sudo[@]}" debconf-set-selections
+echo "tests: installing ${missing[*]}"
+"${sudo[@]}" apt-get update -qq
+"${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" \
+    >/dev/null || { echo "tests: apt-get could not install: ${missing[*]}" >&2; exit 1; }
+echo "tests: installed"
