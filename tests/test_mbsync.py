@@ -105,10 +105,10 @@ def test_mbsync_2000_messages_both_ways(fresh, tmp_path):
     remote, local = Remote(fresh, account), Local(tmp_path / "mail")
     (tmp_path / "mail").mkdir()
     (tmp_path / "rc").write_text(
-        f"IMAPStore far\nHost 127.0.0.1\nPort {fresh.ports['imap']}\nUser {account}\nPass \"{PASSWORD}\"\nSSLType None\n"
+        f"FSync no\n\nIMAPStore far\nHost 127.0.0.1\nPort {fresh.ports['imap']}\nUser {account}\nPass \"{PASSWORD}\"\nSSLType None\n"
         f"AuthMechs LOGIN\nPipelineDepth 20\n\nMaildirStore near\nPath {tmp_path}/mail/\nInbox {tmp_path}/mail/INBOX\n"
         f"SubFolders Verbatim\n\nChannel all\nFar :far:\nNear :near:\nPatterns INBOX Archive Work/Deep\nCreate Both\n"
-        "Expunge Both\nSync All\nSyncState *\nFSync no\nCopyArrivalDate yes\n"
+        "Expunge Both\nSync All\nSyncState *\nCopyArrivalDate yes\n"
     )
 
     def sync():
