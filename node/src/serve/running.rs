@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::thread::JoinHandle;
 use std::time::Duration;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use vspace::{GroupId, Inward, Shard, ShardConfig, Ticket};
 
@@ -71,6 +71,7 @@ pub async fn serve(options: ServeOptions) -> anyhow::Result<()> {
         stages,
     ));
     until_ready(&bridge).await;
+    let signals = Signals::new()?;
     let (stop_admin, admin_stopped) = tokio::sync::oneshot::channel::<()>();
     let admin = start_admin(&config, (&data, &tls), &control, admin_stopped).await?;
     for state in &bridge.listeners {
@@ -85,7 +86,7 @@ pub async fn serve(options: ServeOptions) -> anyhow::Result<()> {
     crate::systemd::notify("READY=1");
 
     tokio::spawn(watch_space(Arc::clone(&store), Arc::clone(&bridge)));
-    until_told(&options.config_path, &tls, &log).await?;
+    signals.until_told(options.config_path.as_deref(), &tls, &log).await;
     control.state.store(DRAINING, Relaxed);
     crate::systemd::notify("STOPPING=1");
     drop(stop_admin);
@@ -398,21 +399,30 @@ async fn until_ready(bridge: &Bridge) {
     }
 }
 
-/// Waits for SIGTERM or SIGINT; reloads on SIGHUP.
-async fn until_told(
-    config_path: &Option<std::path::PathBuf>,
-    tls: &TlsContext,
-    log: &LogWriter,
-) -> anyhow::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut hang_up = signal(SignalKind::hangup())?;
-    loop {
-        tokio::select! {
-            _signal = terminate.recv() => return Ok(()),
-            _signal = interrupt.recv() => return Ok(()),
-            _signal = hang_up.recv() => {
-                super::reload::reload(config_path.as_deref(), tls, log);
+/// The signals that a node obeys. They are caught from the moment this exists: before the node says `ready`, so that whoever
+/// waits for that may stop it at once.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// Waits for SIGTERM or SIGINT; reloads on SIGHUP.
+    async fn until_told(mut self, config_path: Option<&Path>, tls: &TlsContext, log: &LogWriter) {
+        loop {
+            tokio::select! {
+                _signal = self.terminate.recv() => return,
+                _signal = self.interrupt.recv() => return,
+                _signal = self.hang_up.recv() => super::reload::reload(config_path, tls, log),
             }
         }
     }

@@ -242,6 +242,8 @@ impl Shard {
     pub fn run(&mut self, now: (Mono, Wall), steps_max: usize, out: &mut Vec<Outward>) -> bool {
         self.now = now;
         std::mem::swap(&mut self.out, out);
+        // What `accept` answered at once, such as a list of sessions.
+        self.out.append(out);
         self.fire_timers();
         self.admit_waiting();
         let mut steps = 0;
