@@ -141,21 +141,26 @@ def test_msmtp(shared, account, tmp_path, service):
 # --- fetchmail, getmail6 ---------------------------------------------------------------------------------------------------------
 
 
+def write_mda(directory):
+    """A program that keeps what is piped into it as a file got-*."""
+    (directory / "mda.py").write_text(
+        f"import os, sys, tempfile\nf, n = tempfile.mkstemp(dir={str(directory)!r}, prefix='got-')\n"
+        "os.write(f, sys.stdin.buffer.read())\n"
+    )
+
+
 @pytest.mark.parametrize("service", ["imap", "imaps", "pop3", "pop3s"])
 def test_fetchmail(shared, account, tmp_path, service):
     sent = put(shared, account, *[f"fetchmail-{service}-{i}" for i in range(5)], size=4_000)
     protocol = service.rstrip("s")
     config = tmp_path / "fetchmailrc"
-    tls = "ssl nosslcertck" if service.endswith("s") else "sslproto 'TLS1.2+' nosslcertck"
+    tls = "ssl no sslcertck" if service.endswith("s") else "sslproto 'TLS1.2+' no sslcertck"
     config.write_text(
         f"set no bouncemail\npoll 127.0.0.1 port {shared.ports[service]} protocol {protocol}\n  user '{account}' "
         f"password '{PASSWORD}' {tls} nokeep\n  mda '{need('python3')} {tmp_path}/mda.py'\n"
     )
     config.chmod(0o600)
-    (tmp_path / "mda.py").write_text(
-        f"import os, sys, tempfile\nf, n = tempfile.mkstemp(dir={str(tmp_path)!r}, prefix='got-')\n"
-        "os.write(f, sys.stdin.buffer.read())\n"
-    )
+    write_mda(tmp_path)
     env = dict(os.environ, FETCHMAILHOME=str(tmp_path), HOME=str(tmp_path))
     run_tool([need("fetchmail"), "-f", str(config), "--nosyslog", "-v"], env=env)
     got = {}
@@ -172,25 +177,24 @@ def test_fetchmail(shared, account, tmp_path, service):
 
 def test_getmail(shared, account, tmp_path):
     sent = put(shared, account, *[f"getmail-{i}" for i in range(4)], size=2_000)
-    maildir = tmp_path / "Maildir"
-    for sub in ("cur", "new", "tmp"):
-        (maildir / sub).mkdir(parents=True)
+    write_mda(tmp_path)
     for retriever, service in [("SimplePOP3SSLRetriever", "pop3s"), ("SimpleIMAPSSLRetriever", "imaps")]:
         home = tmp_path / service
         home.mkdir()
         (home / "getmailrc").write_text(
             f"[retriever]\ntype = {retriever}\nserver = 127.0.0.1\nport = {shared.ports[service]}\nusername = {account}\n"
-            f"password = {PASSWORD}\n[destination]\ntype = Maildir\npath = {maildir}/\n[options]\nread_all = false\n"
+            f"password = {PASSWORD}\n[destination]\ntype = MDA_external\npath = {need('python3')}\n"
+            f"arguments = ('{tmp_path}/mda.py',)\nallow_root_commands = true\n[options]\nread_all = false\n"
             f"delete = false\ndelivered_to = false\nreceived = false\nverbose = 2\n"
         )
         for wanted in (4, 0):
             run_tool([need("getmail"), "--getmaildir", str(home), "--rcfile", "getmailrc"])
-            got = sorted(maildir.glob("new/*"))
+            got = sorted(tmp_path.glob("got-*"))
             assert len(got) == wanted, f"{retriever}: {len(got)} messages"
             for path in got:
-                data = path.read_bytes()
+                data = path.read_bytes().replace(b"\r\n", b"\n")
                 key = re.search(rb"X-Key: (\S+)", data)[1].decode()
-                assert data.endswith(sent[key].replace(b"\r\n", b"\n")), key
+                assert data.endswith(sent[key].split(b"\r\n\r\n", 1)[1].replace(b"\r\n", b"\n")), key
                 path.unlink()
 
 
