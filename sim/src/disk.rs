@@ -1,0 +1,187 @@
+//! The disk of one node: the store in memory behind a queue of writes that take time, as the store writer of the executor has.
+//!
+//! States: idle, or one write under way. Invariants: writes end in the order they began; what a crash finds under way survives
+//! as a prefix; a value that rotted is never returned, the read fails.
+
+use crate::options::Mutation;
+use dds::{
+    Chains, Column, Durability, Group, MemoryStore, Read, ReadDone, Store, StoreError, StoreOp,
+    Tier,
+};
+use fsm::Rng;
+use std::collections::{BTreeSet, VecDeque};
+use vspace::{GroupId, Ticket};
+
+/// A group on its way to the disk.
+#[derive(Debug)]
+pub struct Job {
+    pub from: GroupId,
+    pub ticket: Ticket,
+    pub queued: u64,
+    pub group: Group,
+}
+
+/// What became of a [`Job`].
+#[derive(Debug)]
+pub struct Done {
+    pub from: GroupId,
+    pub ticket: Ticket,
+    pub queued: u64,
+    pub result: Result<(), StoreError>,
+}
+
+/// How a node ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// What was not synced is lost, but for a prefix.
+    PowerLoss,
+    /// The machine lives on: what was written stays.
+    Killed,
+}
+
+/// Bytes of one write, as the writer of the executor has.
+const WRITE_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// See the head of the file.
+#[derive(Debug, Default)]
+pub struct Disk {
+    pub store: MemoryStore,
+    chains: Chains,
+    queued: VecDeque<Job>,
+    writing: Vec<Job>,
+    rotten: BTreeSet<(Column, bytes::Bytes)>,
+}
+
+impl Disk {
+    pub fn submit(&mut self, job: Job) {
+        self.queued.push_back(job);
+    }
+
+    /// Begins to write everything that is queued; false when a write is under way already, or nothing is queued.
+    pub fn begin(&mut self) -> bool {
+        if !self.writing.is_empty() || self.queued.is_empty() {
+            return false;
+        }
+        let mut bytes = 0;
+        while let Some(job) = self.queued.front() {
+            bytes += job.group.bytes;
+            if bytes > WRITE_BYTES_MAX && !self.writing.is_empty() {
+                break;
+            }
+            self.writing.extend(self.queued.pop_front());
+        }
+        true
+    }
+
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.writing.is_empty() && self.queued.is_empty()
+    }
+
+    /// The write under way ends.
+    pub fn finish(&mut self, rng: &mut Rng, mutation: Option<Mutation>) -> Vec<Done> {
+        let jobs = std::mem::take(&mut self.writing);
+        let (heads, groups): (Vec<_>, Vec<_>) =
+            jobs.into_iter().map(|job| ((job.from, job.ticket, job.queued), job.group)).unzip();
+        let durability = match mutation {
+            Some(Mutation::DropSync) if rng.chance(1, 2) => Durability::Buffered,
+            _ => Durability::Synced,
+        };
+        let results = self.chains.commit(&self.store, &groups, durability);
+        if !self.rotten.is_empty() {
+            let applied = groups.iter().zip(&results).filter(|(_, result)| result.is_ok());
+            applied.for_each(|(group, _)| forget_rot(&mut self.rotten, group));
+        }
+        heads
+            .into_iter()
+            .zip(results)
+            .map(|((from, ticket, queued), result)| Done { from, ticket, queued, result })
+            .collect()
+    }
+
+    /// The next write fails and has no effect.
+    pub fn fail_next(&mut self, error: StoreError) {
+        // A refused write of several groups is tried group by group.
+        let commits = vec![error.clone(), error];
+        self.store.set_faults(dds::memory_store::Faults { commits, ..Default::default() });
+    }
+
+    /// The node ends: of the write under way a prefix stays. How many groups were lost.
+    pub fn end(&mut self, rng: &mut Rng, end: End) -> usize {
+        let writing = std::mem::take(&mut self.writing);
+        let kept = usize::try_from(rng.below(writing.len() as u64 + 1)).unwrap_or(0);
+        self.store.set_faults(dds::memory_store::Faults::default());
+        for job in writing.iter().take(kept) {
+            // What is refused here was never acknowledged.
+            let groups = std::slice::from_ref(&job.group);
+            self.chains.commit(&self.store, groups, Durability::Buffered);
+        }
+        let lost = writing.len() - kept + self.queued.len();
+        self.queued.clear();
+        self.chains = Chains::default();
+        let unsynced = self.store.unsynced() as u64;
+        let survivors = match end {
+            End::PowerLoss => usize::try_from(rng.below(unsynced + 1)).unwrap_or(0),
+            End::Killed => usize::MAX,
+        };
+        lost + self.store.power_loss(survivors)
+    }
+
+    /// Reads, and notices rot as a checksum would.
+    ///
+    /// # Errors
+    /// `Corrupt` when what was asked for holds a rotten value.
+    pub fn read(&self, read: &Read, tier: Tier) -> Result<ReadDone, StoreError> {
+        let rotten = !self.rotten.is_empty()
+            && match read {
+                Read::Get { column, keys } => {
+                    keys.iter().any(|key| self.rotten.contains(&(*column, key.clone())))
+                }
+                Read::Scan { column, from, to, .. } => {
+                    let range = (*column, from.clone())..(*column, to.clone());
+                    range.start < range.end && self.rotten.range(range).next().is_some()
+                }
+            };
+        if rotten {
+            return Err(StoreError::Corrupt("a checksum does not match".into()));
+        }
+        self.store.read(read, tier)
+    }
+
+    /// A value can't be read any more. The key.
+    pub fn rot(&mut self, rng: &mut Rng) -> Option<(Column, bytes::Bytes)> {
+        let (column, key, _) = self.any(rng)?;
+        self.rotten.insert((column, key.clone()));
+        Some((column, key))
+    }
+
+    /// A value is cut short, and nobody notices. The key.
+    pub fn cut(&mut self, rng: &mut Rng) -> Option<(Column, bytes::Bytes)> {
+        let (column, key, value) = self.any(rng)?;
+        if value.is_empty() {
+            return None;
+        }
+        let len = usize::try_from(rng.below(value.len() as u64)).unwrap_or(0);
+        self.store.corrupt(column, &key, value.slice(..len));
+        Some((column, key))
+    }
+
+    fn any(&self, rng: &mut Rng) -> Option<(Column, bytes::Bytes, bytes::Bytes)> {
+        let mut all = self.store.durable();
+        let at = usize::try_from(rng.below(all.len() as u64)).unwrap_or(0);
+        (at < all.len()).then(|| all.swap_remove(at))
+    }
+}
+
+fn forget_rot(rotten: &mut BTreeSet<(Column, bytes::Bytes)>, group: &Group) {
+    for op in &group.ops {
+        match op {
+            StoreOp::Put { column, key, .. } | StoreOp::Delete { column, key } => {
+                rotten.remove(&(*column, key.clone()));
+            }
+            StoreOp::DeleteRange { column, from, to } => {
+                rotten.retain(|(at, key)| at != column || key < from || key >= to);
+            }
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! What must hold, one file each. All of them read the raw store through the independent decoder, or what clients were told.
+
+mod acknowledged_present;
+mod at_most_once;
+mod blobs_kept;
+mod bodies_resolve;
+mod index_matches;
+mod uids_rise;
+
+use crate::decoder::{DecodedUser, Image, Queued, Unreadable, decode_user, queue};
+use crate::failure::Failure;
+use crate::ledger::{Ledger, UserNumber};
+use bytes::Bytes;
+use mailstore::face::UserId;
+use std::collections::BTreeSet;
+
+/// When invariants are judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moment {
+    /// The node has just ended: this is what a restart will find.
+    Crashed,
+    /// Everything has been healed and finished.
+    Finished,
+}
+
+/// What was damaged on purpose: whoever it belongs to is owed no more than the truth.
+#[derive(Clone, Debug, Default)]
+pub struct Harm {
+    users: BTreeSet<u64>,
+    everybody: bool,
+}
+
+impl Harm {
+    /// The value under a physical key was damaged.
+    pub fn note(&mut self, key: &Bytes) {
+        match key.get(2..) {
+            Some([9, b'u', user @ ..]) if user.len() >= 8 => {
+                let user = user.iter().take(8).fold(0, |sum, &byte| sum << 8 | u64::from(byte));
+                self.users.insert(user);
+            }
+            Some(_) | None => self.everybody = true,
+        }
+    }
+
+    #[must_use]
+    pub fn spares(&self, user: UserId) -> bool {
+        !self.everybody && !self.users.contains(&user.0)
+    }
+
+    #[must_use]
+    pub fn is_none(&self) -> bool {
+        !self.everybody && self.users.is_empty()
+    }
+}
+
+/// The state of one user, as the invariants see it.
+#[derive(Debug)]
+pub struct Subject<'a> {
+    pub number: UserNumber,
+    pub user: &'a DecodedUser,
+    pub image: &'a Image,
+    pub queue: &'a [Queued],
+    pub moment: Moment,
+}
+
+/// The brick as a whole.
+#[derive(Debug)]
+pub struct Judged {
+    pub users: Vec<Option<DecodedUser>>,
+    pub queued: usize,
+}
+
+/// Judges what the store holds.
+///
+/// # Errors
+/// The first invariant that does not hold.
+pub fn judge(
+    entries: Vec<(dds::Column, Bytes, Bytes)>,
+    (users, harm): (&[UserId], &Harm),
+    ledger: &mut Ledger,
+    moment: Moment,
+) -> Result<Judged, Failure> {
+    let unreadable = |error: Unreadable| Failure::new("index_matches", error.0);
+    let image = match Image::new(entries) {
+        Ok(image) => image,
+        Err(_) if !harm.is_none() => {
+            return Ok(Judged { users: users.iter().map(|_| None).collect(), queued: 0 });
+        }
+        Err(error) => return Err(unreadable(error)),
+    };
+    let queued = if harm.everybody { Vec::new() } else { queue(&image).map_err(unreadable)? };
+    let mut decoded = Vec::new();
+    for (number, &user) in (0..).zip(users) {
+        if !harm.spares(user) {
+            decoded.push(None);
+            continue;
+        }
+        let one = decode_user(&image, user.0).map_err(unreadable)?;
+        let subject =
+            Subject { number, user: &one, image: &image, queue: &queued, moment };
+        bodies_resolve::check(&subject, ledger)?;
+        index_matches::check(&subject)?;
+        acknowledged_present::check(&subject, ledger)?;
+        at_most_once::check(&subject, ledger)?;
+        uids_rise::check(&subject, ledger)?;
+        blobs_kept::check(&subject)?;
+        decoded.push(Some(one));
+    }
+    Ok(Judged { users: decoded, queued: queued.len() })
+}
+
+pub use index_matches::{Audit, audit};

@@ -1,0 +1,135 @@
+//! `sim`: runs one seed or many, prints what was hit and, at a failure, the command that repeats it.
+
+use sim::coverage::Coverage;
+use sim::{Mutation, Options, Outcome, Scenario, World};
+use std::ops::Range;
+use std::process::ExitCode;
+
+const USAGE: &str = "usage: sim [--seed N | --seeds A..B | --forever] [--steps N] [--scenario NAME] \
+                     [--mutate NAME] [--list]";
+
+/// What the command line asks for.
+struct Asked {
+    seeds: Range<u64>,
+    steps: u64,
+    scenarios: Vec<Scenario>,
+    mutation: Option<Mutation>,
+}
+
+fn main() -> ExitCode {
+    match asked(std::env::args().skip(1)) {
+        Ok(Some(asked)) => run(&asked),
+        Ok(None) => ExitCode::SUCCESS,
+        Err(what) => {
+            eprintln!("sim: {what}\n{USAGE}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn asked(mut args: impl Iterator<Item = String>) -> Result<Option<Asked>, String> {
+    let mut asked =
+        Asked { seeds: 1..2, steps: 100_000, scenarios: vec![Scenario::ALL[0]], mutation: None };
+    while let Some(arg) = args.next() {
+        let mut value = || args.next().ok_or(format!("{arg} needs a value"));
+        match arg.as_str() {
+            "--seed" => {
+                let seed = number(&value()?)?;
+                asked.seeds = seed..seed.saturating_add(1);
+            }
+            "--seeds" => {
+                let range = value()?;
+                let (from, to) = range.split_once("..").ok_or("--seeds takes A..B")?;
+                asked.seeds = number(from)?..number(to)?;
+            }
+            "--forever" => asked.seeds = asked.seeds.start..u64::MAX,
+            "--steps" => asked.steps = number(&value()?)?,
+            "--scenario" => asked.scenarios = scenarios(&value()?)?,
+            "--mutate" => {
+                let name = value()?;
+                let mutation = Mutation::named(&name).ok_or(format!("no mutation {name}"))?;
+                asked.mutation = Some(mutation);
+            }
+            "--list" => {
+                for scenario in Scenario::ALL {
+                    println!("{:<10} {}", scenario.name, scenario.about);
+                }
+                for mutation in Mutation::ALL {
+                    println!("--mutate {}", mutation.name());
+                }
+                return Ok(None);
+            }
+            other => return Err(format!("unknown argument {other}")),
+        }
+    }
+    Ok(Some(asked))
+}
+
+fn number(word: &str) -> Result<u64, String> {
+    word.replace('_', "").parse().map_err(|_| format!("{word} is no number"))
+}
+
+fn scenarios(name: &str) -> Result<Vec<Scenario>, String> {
+    if name == "all" {
+        return Ok(Scenario::ALL.to_vec());
+    }
+    Scenario::named(name).map(|one| vec![one]).ok_or(format!("no scenario {name}"))
+}
+
+fn run(asked: &Asked) -> ExitCode {
+    let mut coverage = Coverage::default();
+    let mut failures = 0_u64;
+    for seed in asked.seeds.clone() {
+        for &scenario in &asked.scenarios {
+            let options =
+                Options { seed, steps: asked.steps, scenario, mutation: asked.mutation };
+            let began = clock::nanos();
+            let outcome = World::new(options.clone()).run();
+            let nanos = clock::nanos() - began;
+            coverage.add(&outcome.coverage);
+            report(&options, &outcome, nanos);
+            failures += u64::from(outcome.failure.is_some());
+        }
+    }
+    print!("{}", coverage.report());
+    if failures == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn report(options: &Options, outcome: &Outcome, nanos: u64) {
+    let rate = u128::from(outcome.steps) * 1_000_000_000 / u128::from(nanos.max(1));
+    println!(
+        "{} seed {}: {} steps, {} virtual ms, {} promises kept, {} bodies compared, trace {:016x}, \
+         {rate} steps/s",
+        options.scenario.name,
+        options.seed,
+        outcome.steps,
+        outcome.virtual_ms,
+        outcome.promised,
+        outcome.bodies_checked,
+        outcome.trace,
+    );
+    if let Some(failure) = &outcome.failure {
+        let mutate = options.mutation.map(|m| format!(" --mutate {}", m.name()));
+        println!("FAILED {failure}");
+        println!(
+            "replay: cargo run --release -p sim -- --seed {} --scenario {} --steps {}{}",
+            options.seed,
+            options.scenario.name,
+            options.steps,
+            mutate.unwrap_or_default()
+        );
+    }
+}
+
+mod clock {
+    //! The only clock: for the speed that is printed.
+
+    use std::sync::OnceLock;
+
+    #[expect(clippy::disallowed_types, reason = "measures real time; nothing is decided by it")]
+    pub fn nanos() -> u64 {
+        static START: OnceLock<std::time::Instant> = OnceLock::new();
+        let elapsed = START.get_or_init(std::time::Instant::now).elapsed();
+        u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX)
+    }
+}

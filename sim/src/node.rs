@@ -1,0 +1,140 @@
+//! One node: its worker groups, its disk, and whether it runs.
+
+use crate::disk::Disk;
+use crate::options::Scenario;
+use bytes::Bytes;
+use dds::{
+    BlobId, CHUNK_BYTES, Column, DpMap, Read, ReadDone, RouteKey, SortKey, StoreError, Tier,
+    layout,
+};
+use fsm::{Duration, Mono, Wall};
+use mailstore::face::TaskRefusal;
+use mailstore::mailbox::BodyReader;
+use std::sync::Arc;
+use vspace::{GroupId, Shard, ShardConfig};
+
+/// See the head of the file.
+#[derive(Debug)]
+pub struct Node {
+    /// Rises with every start: what was planned for an earlier one does not happen.
+    pub incarnation: u32,
+    pub disk: Disk,
+    /// One per worker group; none while the node is down.
+    pub shards: Vec<Shard>,
+    /// When each shard will be run at the latest, as planned.
+    pub wakes: Vec<Option<u64>>,
+    /// Ends the node between two effects of the next run.
+    pub doomed: bool,
+    pub stalled_until: u64,
+}
+
+/// The DP map of all runs: small, so that partitions are shared.
+pub const MAP: DpMap = DpMap { partitions: 16, hash_key: (7, 11) };
+
+impl Node {
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            incarnation: 0,
+            disk: Disk::default(),
+            shards: Vec::new(),
+            wakes: Vec::new(),
+            doomed: false,
+            stalled_until: 0,
+        }
+    }
+
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        !self.shards.is_empty()
+    }
+
+    /// Starts all worker groups on what the disk holds.
+    pub fn start(&mut self, scenario: &Scenario, seed: u64, now: (Mono, Wall)) {
+        let config = |group| config(scenario, group, seed ^ u64::from(self.incarnation) << 32);
+        self.shards = (0..scenario.groups)
+            .map(|group| Shard::new(config(GroupId(group)), now))
+            .collect();
+        self.wakes = self.shards.iter().map(|_| None).collect();
+        self.doomed = false;
+        self.stalled_until = 0;
+    }
+}
+
+fn config(scenario: &Scenario, group: GroupId, seed: u64) -> ShardConfig {
+    let mut config = ShardConfig::new(MAP, group, scenario.groups);
+    config.seed = seed;
+    config.mailbox_bytes_max = 512 * 1024;
+    config.directory.dummy_phc = "$argon2id$sim$nobody".into();
+    let mut mailbox = mailstore::mailbox::Limits {
+        chunk_rows_max: 16,
+        fold_entries: 12,
+        fold_entries_most: 24,
+        vanished_entries_max: 20,
+        batch_rows_max: 8,
+        idle_after: Duration::from_secs(2),
+        ..mailstore::mailbox::Limits::default()
+    };
+    let mut delivery = mailstore::delivery::Limits::default();
+    let mut sweep = mailstore::sweep::Limits::default();
+    let mut sessions = vspace::SessionLimits::default();
+    if scenario.load.short_lives {
+        let life = Duration::from_secs(20);
+        mailbox.blob_life = life;
+        delivery.blob_life = life;
+        sweep.blob_life = life;
+        sweep.first_after = Duration::from_secs(2);
+        sweep.every = Duration::from_secs(5);
+        sweep.again_after = Duration::from_secs(1);
+        sweep.grace = Duration::from_secs(2);
+        let smtp = smtp::Limits { chunk_life: life, ..smtp::Limits::default() };
+        let imap = imap::Limits { blob_life: life, ..imap::Limits::default() };
+        sessions.smtp = Arc::new(smtp);
+        sessions.imap = Arc::new(imap);
+    }
+    config.mailbox = Arc::new(mailbox);
+    config.delivery = Arc::new(delivery);
+    config.sweep = Arc::new(sweep);
+    config.sessions = sessions;
+    config
+}
+
+/// How a body search reads, as the reader pool of a real node does.
+#[derive(Debug)]
+pub struct DiskReader<'a>(pub &'a Disk);
+
+impl DiskReader<'_> {
+    fn get(&self, column: Column, key: Bytes) -> Result<Option<Bytes>, TaskRefusal> {
+        match self.0.read(&Read::Get { column, keys: vec![key] }, Tier::Disk) {
+            Ok(ReadDone::Got(values)) => Ok(values.into_iter().next().flatten()),
+            Ok(ReadDone::Scanned { .. } | ReadDone::Miss)
+            | Err(StoreError::Io(_) | StoreError::NoSpace | StoreError::Fatal(_)) => {
+                Err(TaskRefusal::Unavailable)
+            }
+            Err(StoreError::Corrupt(_)) => Err(TaskRefusal::Damaged),
+        }
+    }
+}
+
+impl BodyReader for DiskReader<'_> {
+    fn value(&mut self, route: &RouteKey, key: &SortKey) -> Result<Option<Bytes>, TaskRefusal> {
+        let physical = layout::entry_key(MAP.partition_of(&route.0), route, &key.0);
+        match self.get(layout::column_of(key), physical)? {
+            Some(stored) => {
+                let (value, _) = layout::split_entry(stored).map_err(|_| TaskRefusal::Damaged)?;
+                Ok(Some(value))
+            }
+            None => Ok(None),
+        }
+    }
+
+    fn blob(&mut self, blob: BlobId, offset: u64, len: u64) -> Result<Option<Bytes>, TaskRefusal> {
+        let chunk = CHUNK_BYTES as u64;
+        let index = u32::try_from(offset / chunk).map_err(|_| TaskRefusal::Damaged)?;
+        let key = layout::chunk_key(MAP.partition_of(&blob.to_bytes()), blob, index);
+        let Some(stored) = self.get(Column::Bodies, key)? else { return Ok(None) };
+        let from = usize::try_from(offset % chunk).unwrap_or(0).min(stored.len());
+        let to = from.saturating_add(usize::try_from(len).unwrap_or(0)).min(stored.len());
+        Ok((to > from).then(|| stored.slice(from..to)))
+    }
+}

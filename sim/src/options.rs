@@ -1,0 +1,227 @@
+//! What a run is made of: seed, scenario, mutation.
+
+/// Everything that decides a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    pub seed: u64,
+    /// Steps of machines before everything heals.
+    pub steps: u64,
+    pub scenario: Scenario,
+    pub mutation: Option<Mutation>,
+}
+
+/// How often something goes wrong. Means of times between two faults in virtual milliseconds, 0: never; chances in 10,000.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FaultRates {
+    /// The node ends between two effects: the machine lost power, or the process was killed.
+    pub crash_ms: u64,
+    /// A sync fails: the node ends.
+    pub sync_error_ms: u64,
+    /// A write takes seconds.
+    pub stall_ms: u64,
+    /// The disk is full for some seconds.
+    pub full_ms: u64,
+    /// A stored value can't be read any more.
+    pub rot_ms: u64,
+    /// A stored value is cut short, and the store does not notice.
+    pub cut_ms: u64,
+    /// An operator ends sessions, or the node says that it stops.
+    pub kick_ms: u64,
+    /// A completion comes late.
+    pub late: u64,
+    /// A completion comes twice.
+    pub twice: u64,
+    /// A read is not answered from memory.
+    pub miss: u64,
+    /// A read from the disk fails.
+    pub read_error: u64,
+    /// A write fails and has no effect.
+    pub write_error: u64,
+    /// A client vanishes instead of doing what comes next.
+    pub vanish: u64,
+    /// The hash pool has no room.
+    pub hash_busy: u64,
+}
+
+/// Who does what how often.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Load {
+    pub users: u32,
+    /// Deliveries per virtual second, over all deliverers.
+    pub deliveries: u64,
+    pub smtp_clients: u32,
+    pub lmtp_clients: u32,
+    pub imap_clients: u32,
+    pub pop3_clients: u32,
+    /// Milliseconds that a client at a screen thinks, on average.
+    pub think_ms: u64,
+    /// Messages too large to be kept inline, in 10,000.
+    pub large: u64,
+    /// Blobs live for seconds, and sweeps come as often.
+    pub short_lives: bool,
+}
+
+/// A named setting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Scenario {
+    pub name: &'static str,
+    pub about: &'static str,
+    /// Worker groups of the node.
+    pub groups: u8,
+    pub load: Load,
+    pub faults: FaultRates,
+}
+
+const LOAD: Load = Load {
+    users: 6,
+    deliveries: 40,
+    smtp_clients: 4,
+    lmtp_clients: 2,
+    imap_clients: 6,
+    pop3_clients: 2,
+    think_ms: 100,
+    large: 100,
+    short_lives: false,
+};
+
+const FAULTS: FaultRates = FaultRates {
+    crash_ms: 4_000,
+    sync_error_ms: 30_000,
+    stall_ms: 20_000,
+    full_ms: 40_000,
+    rot_ms: 0,
+    cut_ms: 0,
+    kick_ms: 20_000,
+    late: 500,
+    twice: 300,
+    miss: 500,
+    read_error: 5,
+    write_error: 5,
+    vanish: 100,
+    hash_busy: 300,
+};
+
+const NO_FAULTS: FaultRates = FaultRates {
+    crash_ms: 0,
+    sync_error_ms: 0,
+    stall_ms: 0,
+    full_ms: 0,
+    rot_ms: 0,
+    cut_ms: 0,
+    kick_ms: 0,
+    late: 0,
+    twice: 0,
+    miss: 0,
+    read_error: 0,
+    write_error: 0,
+    vanish: 0,
+    hash_busy: 0,
+};
+
+impl Scenario {
+    /// All named scenarios that run a whole node.
+    pub const ALL: [Self; 6] = [
+        Self {
+            name: "steady",
+            about: "20 deliveries a second, 10 sessions, faults on",
+            groups: 1,
+            load: Load {
+                users: 10,
+                deliveries: 20,
+                smtp_clients: 3,
+                lmtp_clients: 1,
+                imap_clients: 5,
+                pop3_clients: 1,
+                think_ms: 200,
+                large: 20,
+                short_lives: false,
+            },
+            faults: FaultRates { crash_ms: 20_000, ..FAULTS },
+        },
+        Self {
+            name: "calm",
+            about: "no faults at all: what every other scenario is compared with",
+            groups: 1,
+            load: LOAD,
+            faults: NO_FAULTS,
+        },
+        Self {
+            name: "storm",
+            about: "crashes every second, two worker groups",
+            groups: 2,
+            load: LOAD,
+            faults: FaultRates { crash_ms: 1_000, ..FAULTS },
+        },
+        Self {
+            name: "blobs",
+            about: "large messages, short lives, sweeps, deletions",
+            groups: 2,
+            load: Load { large: 4_000, deliveries: 15, short_lives: true, ..LOAD },
+            faults: FaultRates { crash_ms: 15_000, ..FAULTS },
+        },
+        Self {
+            name: "full",
+            about: "a disk that is full half of the time",
+            groups: 1,
+            load: LOAD,
+            faults: FaultRates { full_ms: 2_000, write_error: 200, ..FAULTS },
+        },
+        Self {
+            name: "damage",
+            about: "stored values rot or are cut short: reported, never served wrong",
+            groups: 1,
+            load: LOAD,
+            faults: FaultRates { rot_ms: 3_000, cut_ms: 3_000, ..FAULTS },
+        },
+    ];
+
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|scenario| scenario.name == name)
+    }
+}
+
+/// A mistake made on purpose, outside the machines, that an invariant must notice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mutation {
+    /// The store says that a write is synced, and it is not.
+    DropSync,
+    /// A write is acknowledged when it is queued.
+    AcknowledgeEarly,
+    /// At a restart the outcomes of the last batches are forgotten, and at an unknown outcome the batch is judged anew.
+    ForgetWindow,
+    /// A batch of unknown outcome is taken for refused, so that its UID is assigned again.
+    AssignEarly,
+    /// Blobs are not renewed.
+    SkipRenewal,
+    /// EXPUNGE is said while a FETCH by number is under way.
+    ForbiddenExpunge,
+}
+
+impl Mutation {
+    pub const ALL: [Self; 6] = [
+        Self::DropSync,
+        Self::AcknowledgeEarly,
+        Self::ForgetWindow,
+        Self::AssignEarly,
+        Self::SkipRenewal,
+        Self::ForbiddenExpunge,
+    ];
+
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::DropSync => "drop-sync",
+            Self::AcknowledgeEarly => "acknowledge-early",
+            Self::ForgetWindow => "forget-window",
+            Self::AssignEarly => "assign-early",
+            Self::SkipRenewal => "skip-renewal",
+            Self::ForbiddenExpunge => "forbidden-expunge",
+        }
+    }
+
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|mutation| mutation.name() == name)
+    }
+}

@@ -1,0 +1,224 @@
+//! The world of one run: nodes, connections and clients under one clock, and what happens to them.
+//!
+//! States: setting up (accounts are made, nothing goes wrong), faults, winding down (everything heals), audited.
+//! Invariant: everything that decides comes from the seed; nothing is ordered by memory addresses or hash maps.
+
+mod clients;
+mod faults;
+mod machines;
+mod phases;
+
+use crate::clients::Client;
+use crate::coverage::Coverage;
+use crate::failure::Failure;
+use crate::ledger::Ledger;
+use crate::network::Connection;
+use crate::node::Node;
+use crate::options::Options;
+use crate::schedule::Schedule;
+use faults::Fault;
+use fsm::{Digest, Mono, Rng, Token, Wall};
+use mailstore::face::{Completion, UserId};
+use std::collections::BTreeMap;
+use vspace::{GroupId, Inward, SessionId};
+
+/// Wall clock at the start: 2026-11-21T05:00:00Z.
+const WALL_START_MS: i64 = 1_795_237_200_000;
+
+/// Which start of which node something is meant for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Life {
+    node: usize,
+    incarnation: u32,
+}
+
+/// What is planned.
+#[derive(Debug)]
+enum Event {
+    /// Something reaches a worker group.
+    Arrive { life: Life, group: GroupId, inward: Box<Inward> },
+    /// A worker group has a deadline, or work left.
+    Run { life: Life, group: GroupId },
+    /// The write under way ends.
+    Written { life: Life },
+    /// The client of a connection looks at what has come.
+    Hear { life: Life, session: SessionId },
+    /// The session of a connection gets its next piece.
+    Feed { life: Life, session: SessionId },
+    Wake { client: usize, serial: u64 },
+    Fault(Fault),
+    Restart { node: usize },
+    /// The disk has space again.
+    Emptied { life: Life },
+}
+
+/// A client and its connection.
+#[derive(Debug)]
+struct Slot {
+    client: Box<dyn Client>,
+    session: Option<SessionId>,
+    /// The last wish to be woken counts.
+    serial: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    SettingUp,
+    Faults,
+    WindingDown,
+}
+
+/// What a run came to.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    pub failure: Option<Failure>,
+    /// Equal options give equal traces.
+    pub trace: u64,
+    /// Steps of machines.
+    pub steps: u64,
+    /// Virtual milliseconds.
+    pub virtual_ms: u64,
+    pub promised: u64,
+    pub bodies_checked: u64,
+    pub coverage: Coverage,
+}
+
+/// See the head of the file.
+#[derive(Debug)]
+pub struct World {
+    options: Options,
+    rng: Rng,
+    schedule: Schedule<Event>,
+    nodes: Vec<Node>,
+    connections: BTreeMap<SessionId, Connection>,
+    clients: Vec<Slot>,
+    users: Vec<UserId>,
+    ledger: Ledger,
+    coverage: Coverage,
+    trace: Digest,
+    phase: Phase,
+    wall_skew_ms: i64,
+    /// Steps of shards that are gone.
+    steps_before: u64,
+    /// What operators were answered.
+    answers: BTreeMap<Token, Completion>,
+    /// Users whose stored data were damaged on purpose: they are owed no more than the truth.
+    harmed: crate::invariants::Harm,
+}
+
+impl World {
+    /// A node with accounts and clients, before anything goes wrong.
+    #[must_use]
+    pub fn new(options: Options) -> Self {
+        let rng = Rng::new(options.seed, 0x51B);
+        Self {
+            options,
+            rng,
+            schedule: Schedule::default(),
+            nodes: vec![Node::new()],
+            connections: BTreeMap::new(),
+            clients: Vec::new(),
+            users: Vec::new(),
+            ledger: Ledger::default(),
+            coverage: Coverage::default(),
+            trace: Digest::default(),
+            phase: Phase::SettingUp,
+            wall_skew_ms: 0,
+            steps_before: 0,
+            answers: BTreeMap::new(),
+            harmed: crate::invariants::Harm::default(),
+        }
+    }
+
+    /// Runs to the end.
+    #[must_use]
+    pub fn run(mut self) -> Outcome {
+        let failure = self.play().err();
+        for node in &self.nodes {
+            for shard in &node.shards {
+                self.trace.word(shard.trace());
+            }
+        }
+        Outcome {
+            failure,
+            trace: self.trace.value(),
+            steps: self.steps(),
+            virtual_ms: self.schedule.now() / 1_000_000,
+            promised: self.ledger.counts.promised,
+            bodies_checked: self.ledger.counts.bodies_checked,
+            coverage: self.coverage,
+        }
+    }
+
+    fn now(&self) -> (Mono, Wall) {
+        let mono = self.schedule.now();
+        let millis = i64::try_from(mono / 1_000_000).unwrap_or(i64::MAX);
+        (Mono(mono), Wall(WALL_START_MS + self.wall_skew_ms + millis))
+    }
+
+    fn life(&self, node: usize) -> Life {
+        Life { node, incarnation: self.nodes[node].incarnation }
+    }
+
+    fn is_over(&self, life: Life) -> bool {
+        let node = &self.nodes[life.node];
+        node.incarnation != life.incarnation || !node.is_up()
+    }
+
+    /// Steps of machines so far.
+    fn steps(&self) -> u64 {
+        let shards = self.nodes.iter().flat_map(|node| &node.shards);
+        self.steps_before + shards.map(|shard| shard.stats().steps).sum::<u64>()
+    }
+
+    /// Lets the next event happen; false when nothing is planned.
+    fn happen(&mut self) -> Result<bool, Failure> {
+        let Some(event) = self.schedule.next() else { return Ok(false) };
+        self.trace.word(self.schedule.now());
+        match event {
+            Event::Arrive { life, group, inward } => {
+                if !self.is_over(life) {
+                    self.accept(life.node, group, *inward);
+                    self.run_group(life.node, group)?;
+                }
+            }
+            Event::Run { life, group } => {
+                if !self.is_over(life) {
+                    self.nodes[life.node].wakes[usize::from(group.0)] = None;
+                    self.run_group(life.node, group)?;
+                }
+            }
+            Event::Written { life } => {
+                if !self.is_over(life) {
+                    self.on_written(life)?;
+                }
+            }
+            Event::Hear { life, session } => {
+                if !self.is_over(life) {
+                    self.on_hear(life, session)?;
+                }
+            }
+            Event::Feed { life, session } => {
+                if !self.is_over(life) {
+                    self.on_feed(life, session)?;
+                }
+            }
+            Event::Wake { client, serial } => {
+                if self.clients[client].serial == serial {
+                    self.with_client(client, |client, cx| {
+                        client.woke(cx);
+                        Ok(())
+                    })?;
+                }
+            }
+            Event::Fault(fault) => self.on_fault(fault)?,
+            Event::Restart { node } => self.start(node)?,
+            Event::Emptied { life } => {
+                if life.incarnation == self.nodes[life.node].incarnation {
+                    self.nodes[life.node].disk.store.set_bytes_max(None);
+                }
+            }
+        }
+        Ok(true)
+    }
+}

@@ -1,0 +1,184 @@
+//! What goes wrong, and what it leaves behind.
+
+use super::{Event, Phase, World};
+use crate::disk::End;
+use crate::failure::Failure;
+use crate::invariants;
+use crate::options::Mutation;
+use dds::StoreError;
+use fsm::Token;
+use vspace::{GroupId, Inward};
+
+/// Something that goes wrong now and then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    Crash,
+    SyncError,
+    WriteError,
+    Stall,
+    Full,
+    Rot,
+    Cut,
+    Kick,
+}
+
+impl Fault {
+    pub const ALL: [Self; 8] = [
+        Self::Crash,
+        Self::SyncError,
+        Self::WriteError,
+        Self::Stall,
+        Self::Full,
+        Self::Rot,
+        Self::Cut,
+        Self::Kick,
+    ];
+}
+
+impl World {
+    fn mean_ms(&self, fault: Fault) -> u64 {
+        let rates = &self.options.scenario.faults;
+        match fault {
+            Fault::Crash => rates.crash_ms,
+            Fault::SyncError => rates.sync_error_ms,
+            // Given as a chance per write: about a hundred writes a second.
+            Fault::WriteError => 100_000_u64.checked_div(rates.write_error).unwrap_or(0),
+            Fault::Stall => rates.stall_ms,
+            Fault::Full => rates.full_ms,
+            Fault::Rot => rates.rot_ms,
+            Fault::Cut => rates.cut_ms,
+            Fault::Kick => rates.kick_ms,
+        }
+    }
+
+    /// Plans the next fault of a kind.
+    pub(super) fn plan_fault(&mut self, fault: Fault) {
+        let mean_ms = self.mean_ms(fault);
+        if mean_ms > 0 {
+            let nanos = self.rng.below(mean_ms * 2 * 1_000_000);
+            self.schedule.after(nanos, Event::Fault(fault));
+        }
+    }
+
+    pub(super) fn on_fault(&mut self, fault: Fault) -> Result<(), Failure> {
+        if self.phase != Phase::Faults {
+            return Ok(());
+        }
+        self.plan_fault(fault);
+        let node = 0;
+        if !self.nodes[node].is_up() {
+            return Ok(());
+        }
+        match fault {
+            Fault::Crash => self.nodes[node].doomed = true,
+            Fault::SyncError => {
+                self.coverage.fault("sync fails");
+                self.nodes[node].disk.fail_next(StoreError::Fatal("injected".into()));
+            }
+            Fault::WriteError => {
+                self.coverage.fault("write fails");
+                self.nodes[node].disk.fail_next(StoreError::Io("injected".into()));
+            }
+            Fault::Stall => {
+                self.coverage.fault("disk stalls");
+                let nanos = self.rng.below(6_000_000_000);
+                self.nodes[node].stalled_until = self.schedule.now() + nanos;
+            }
+            Fault::Full => self.fill(node),
+            Fault::Rot => {
+                if let Some((_, key)) = self.nodes[node].disk.rot(&mut self.rng) {
+                    self.coverage.fault("stored value rots");
+                    self.harmed.note(&key);
+                }
+            }
+            Fault::Cut => {
+                if let Some((_, key)) = self.nodes[node].disk.cut(&mut self.rng) {
+                    self.coverage.fault("stored value is cut short");
+                    self.harmed.note(&key);
+                }
+            }
+            Fault::Kick => self.kick(node)?,
+        }
+        Ok(())
+    }
+
+    fn fill(&mut self, node: usize) {
+        self.coverage.fault("disk is full");
+        let room = usize::try_from(self.rng.below(20_000)).unwrap_or(0);
+        let store = &self.nodes[node].disk.store;
+        store.set_bytes_max(Some(store.bytes() + room));
+        let life = self.life(node);
+        let nanos = 100_000_000 + self.rng.below(3_000_000_000);
+        self.schedule.after(nanos, Event::Emptied { life });
+    }
+
+    fn kick(&mut self, node: usize) -> Result<(), Failure> {
+        let group = self.next_group(node);
+        let token = Token(self.rng.next_u64());
+        match self.rng.below(3) {
+            0 => {
+                self.coverage.fault("node says that it stops");
+                self.accept(node, group, Inward::ShutDown);
+            }
+            1 => self.accept(node, group, Inward::ListSessions { token }),
+            _ => {
+                let here = self.connections.values().filter(|one| one.group == group);
+                let sessions = here.map(|connection| connection.session).collect();
+                self.coverage.fault("operator ends sessions");
+                self.accept(node, group, Inward::KickSessions { token, sessions });
+            }
+        }
+        self.run_group(node, group)
+    }
+
+    /// A node ends: connections break, the disk keeps what it must, and what it keeps is judged.
+    pub(super) fn crash(&mut self, node: usize) -> Result<(), Failure> {
+        let end = if self.rng.chance(1, 2) { End::PowerLoss } else { End::Killed };
+        self.coverage.fault(match end {
+            End::PowerLoss => "crash: power loss",
+            End::Killed => "crash: killed",
+        });
+        for shard in std::mem::take(&mut self.nodes[node].shards) {
+            self.steps_before += shard.stats().steps;
+            self.trace.word(shard.trace());
+        }
+        let dead = &mut self.nodes[node];
+        dead.incarnation += 1;
+        let lost = dead.disk.end(&mut self.rng, end);
+        dead.disk.store.set_bytes_max(None);
+        if lost > 0 {
+            self.coverage.fault("crash loses what was not synced");
+        }
+        self.break_connections()?;
+        if self.options.mutation == Some(Mutation::ForgetWindow) {
+            // The records of writers are rewritten by the scenario of the hash table alone.
+        }
+        self.judge(invariants::Moment::Crashed)?;
+        self.wall_skew_ms += i64::try_from(self.rng.below(2_000)).unwrap_or(0);
+        let nanos = 2_000_000 + self.rng.below(300_000_000);
+        self.schedule.after(nanos, Event::Restart { node });
+        Ok(())
+    }
+
+    /// What was sent before the end may still be heard.
+    fn break_connections(&mut self) -> Result<(), Failure> {
+        for (session, connection) in std::mem::take(&mut self.connections) {
+            let mut bytes = connection.outbound;
+            let heard = self.rng.below(bytes.len() as u64 + 1);
+            bytes.truncate(usize::try_from(heard).unwrap_or(0));
+            if !bytes.is_empty() {
+                let heard = self.with_client(connection.client, |client, cx| {
+                    client.heard(cx, &bytes)
+                });
+                heard?;
+            }
+            self.hang_up(connection.client, session)?;
+        }
+        Ok(())
+    }
+
+    /// Where the next fault is planned for a group: not used by machines.
+    pub(super) fn groups(&self) -> impl Iterator<Item = GroupId> + use<> {
+        (0..self.options.scenario.groups).map(GroupId)
+    }
+}

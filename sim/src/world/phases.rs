@@ -1,0 +1,188 @@
+//! The phases of a run: accounts, faults, healing, the last look.
+
+use super::faults::Fault;
+use super::{Event, Phase, Slot, World};
+use crate::clients::{Auditor, Client, Deliverer, DelivererKind, ImapClient, Pop3Client};
+use crate::failure::Failure;
+use crate::invariants::{self, Judged, Moment};
+use crate::options::Mutation;
+use fsm::Token;
+use mailstore::face::{AdminDone, AdminTask, Completion, DirectoryDone, DirectoryTask, Protocol, Task};
+use vspace::{GroupId, Inward};
+
+/// Virtual time in which everything must be finished once nothing goes wrong any more.
+const FINISH_NANOS: u64 = 900 * 1_000_000_000;
+
+impl World {
+    pub(super) fn play(&mut self) -> Result<(), Failure> {
+        self.set_up()?;
+        self.phase = Phase::Faults;
+        for fault in Fault::ALL {
+            self.plan_fault(fault);
+        }
+        while self.steps() < self.options.steps && self.happen()? {}
+        self.wind_down()?;
+        let judged = self.judge(Moment::Finished)?;
+        self.look_at_everything(&judged)
+    }
+
+    fn set_up(&mut self) -> Result<(), Failure> {
+        self.start(0)?;
+        let load = self.options.scenario.load;
+        self.operate(AdminTask::DomainAdd { domain: "example.org".into() })?;
+        for number in 0..load.users {
+            let address = format!("u{number}@example.org");
+            let phc = format!("$argon2id$sim$pw{number}");
+            self.operate(AdminTask::AccountAdd { address, phc })?;
+        }
+        for number in 0..load.users {
+            let address = format!("u{number}@example.org");
+            let done = self.operate(AdminTask::AccountShow { address })?;
+            match done {
+                AdminDone::Accounts(entries) if entries.len() == 1 => {
+                    self.users.push(entries[0].user);
+                }
+                other => return Err(Failure::new("set_up", format!("{other:?}"))),
+            }
+        }
+        self.make_clients();
+        Ok(())
+    }
+
+    fn make_clients(&mut self) {
+        let load = self.options.scenario.load;
+        let users = load.users;
+        for _ in 0..load.smtp_clients {
+            self.add(Box::new(Deliverer::new(DelivererKind::Smtp, users)));
+        }
+        for _ in 0..load.lmtp_clients {
+            self.add(Box::new(Deliverer::new(DelivererKind::Lmtp, users)));
+        }
+        // The first half of the sessions crowds on one user; the mail of the last user is never changed.
+        for number in 0..load.imap_clients {
+            let user = if number < load.imap_clients / 2 { 0 } else { number % users };
+            self.add(Box::new(ImapClient::new(user, user + 1 == users)));
+        }
+        for number in 0..load.pop3_clients {
+            let user = users - 1 - number % users;
+            self.add(Box::new(Pop3Client::new(user, user + 1 == users)));
+        }
+    }
+
+    fn add(&mut self, client: Box<dyn Client>) {
+        let index = self.clients.len();
+        self.clients.push(Slot { client, session: None, serial: 0 });
+        let nanos = self.rng.below(200_000_000);
+        self.schedule.after(nanos, Event::Wake { client: index, serial: 0 });
+    }
+
+    /// Does what an operator asks, and waits for it.
+    fn operate(&mut self, task: AdminTask) -> Result<AdminDone, Failure> {
+        let token = Token(self.answers.len() as u64 + 1);
+        let session = vspace::operator_id(0, 1);
+        let task = Task::Directory(DirectoryTask::Admin(task));
+        self.accept(0, GroupId(0), Inward::Operator { session, token, task });
+        self.run_group(0, GroupId(0))?;
+        while !self.answers.contains_key(&token) && self.happen()? {}
+        match self.answers.get(&token) {
+            Some(Completion::Directory(DirectoryDone::Admin(done))) => Ok(done.clone()),
+            other => Err(Failure::new("set_up", format!("{other:?}"))),
+        }
+    }
+
+    /// Everything heals, clients finish, the queue empties.
+    fn wind_down(&mut self) -> Result<(), Failure> {
+        self.phase = Phase::WindingDown;
+        let node = &mut self.nodes[0];
+        node.doomed = false;
+        node.stalled_until = 0;
+        node.disk.store.set_bytes_max(None);
+        node.disk.store.set_faults(dds::memory_store::Faults::default());
+        for client in 0..self.clients.len() {
+            let serial = self.clients[client].serial + 1;
+            self.clients[client].serial = serial;
+            self.schedule.after(1_000_000, Event::Wake { client, serial });
+        }
+        let end = self.schedule.now() + FINISH_NANOS;
+        let mut look_at = self.schedule.now();
+        while self.schedule.now() < end {
+            if !self.happen()? {
+                break;
+            }
+            if self.schedule.now() >= look_at {
+                look_at = self.schedule.now() + 1_000_000_000;
+                if self.has_finished() {
+                    return Ok(());
+                }
+            }
+        }
+        if self.has_finished() || !self.harmed.is_none() {
+            return Ok(());
+        }
+        let busy: Vec<_> = self.clients.iter().filter(|slot| !slot.client.is_quiet()).collect();
+        let what = format!("queued {}, clients {busy:?}", self.queued());
+        Err(Failure::new("everything_finishes", what))
+    }
+
+    fn has_finished(&self) -> bool {
+        self.nodes.iter().all(|node| node.is_up() && node.disk.is_idle())
+            && self.clients.iter().all(|slot| slot.client.is_quiet())
+            && self.queued() == 0
+    }
+
+    /// Acceptances in the delivery queue.
+    fn queued(&self) -> usize {
+        let is_head = |key: &[u8]| {
+            let len = usize::from(key.get(2).copied().unwrap_or(0));
+            key.get(3..3 + len).is_some_and(|route| route.starts_with(b"delivery"))
+                && key.get(3 + len) == Some(&b'h')
+        };
+        let entries = self.nodes.iter().flat_map(|node| node.disk.store.durable());
+        entries.filter(|(_, key, _)| is_head(key)).count()
+    }
+
+    /// Judges what the store of the node holds.
+    pub(super) fn judge(&mut self, moment: Moment) -> Result<Judged, Failure> {
+        let entries = self.nodes[0].disk.store.durable();
+        invariants::judge(entries, (&self.users, &self.harmed), &mut self.ledger, moment)
+    }
+
+    /// What clients are shown is what is stored.
+    fn look_at_everything(&mut self, judged: &Judged) -> Result<(), Failure> {
+        let first = self.clients.len();
+        for (number, decoded) in (0..).zip(&judged.users) {
+            if decoded.is_some() {
+                self.add(Box::new(Auditor::new(number)));
+            }
+        }
+        let end = self.schedule.now() + FINISH_NANOS;
+        while self.clients[first..].iter().any(|slot| !slot.client.is_quiet()) {
+            if !self.happen()? || self.schedule.now() > end {
+                let what = format!("{:?}", &self.clients[first..]);
+                return Err(Failure::new("everything_finishes", what));
+            }
+        }
+        let audits = std::mem::take(&mut self.ledger.audits);
+        for (number, decoded) in (0..).zip(&judged.users) {
+            if let Some(decoded) = decoded {
+                let shown: Vec<_> =
+                    audits.iter().filter(|audit| audit.user == number).cloned().collect();
+                invariants::audit(number, decoded, &shown)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// With a mutation, what a client hears may not be what was said.
+    pub(super) fn spoil(&mut self, client: usize, bytes: Vec<u8>) -> Vec<u8> {
+        let wanted = self.options.mutation == Some(Mutation::ForbiddenExpunge)
+            && self.phase == Phase::Faults
+            && self.clients[client].client.protocol() == Protocol::Imap
+            && bytes.starts_with(b"* ")
+            && memchr::memmem::find(&bytes[..bytes.len().min(24)], b" FETCH (UID ").is_some();
+        if wanted && self.rng.chance(1, 10) {
+            return [&b"* 1 EXPUNGE\r\n"[..], &bytes].concat();
+        }
+        bytes
+    }
+}
