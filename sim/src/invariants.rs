@@ -96,8 +96,7 @@ pub fn judge(
             continue;
         }
         let one = decode_user(&image, user.0).map_err(unreadable)?;
-        let subject =
-            Subject { number, user: &one, image: &image, queue: &queued, moment };
+        let subject = Subject { number, user: &one, image: &image, queue: &queued, moment };
         bodies_resolve::check(&subject, ledger)?;
         index_matches::check(&subject)?;
         acknowledged_present::check(&subject, ledger)?;

@@ -1,7 +1,7 @@
 //! What clients know: every message ever sent, who was promised it, and who allowed it to be deleted.
 
-use bytes::Bytes;
 use crate::failure::Failure;
+use bytes::Bytes;
 use std::collections::BTreeMap;
 
 /// Number of a user of the simulation, from 0.

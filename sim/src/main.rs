@@ -81,8 +81,7 @@ fn run(asked: &Asked) -> ExitCode {
     let mut failures = 0_u64;
     for seed in asked.seeds.clone() {
         for &scenario in &asked.scenarios {
-            let options =
-                Options { seed, steps: asked.steps, scenario, mutation: asked.mutation };
+            let options = Options { seed, steps: asked.steps, scenario, mutation: asked.mutation };
             let began = clock::nanos();
             let outcome = World::new(options.clone()).run();
             let nanos = clock::nanos() - began;

@@ -52,7 +52,10 @@ impl Connection {
     /// Whether the session would take a piece now.
     #[must_use]
     pub fn may_feed(&self) -> bool {
-        !self.taking && !self.paused && !self.feeding && !self.closing
+        !self.taking
+            && !self.paused
+            && !self.feeding
+            && !self.closing
             && (self.tls_wanted || !self.inbound.is_empty())
     }
 }

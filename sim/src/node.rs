@@ -4,8 +4,7 @@ use crate::disk::Disk;
 use crate::options::Scenario;
 use bytes::Bytes;
 use dds::{
-    BlobId, CHUNK_BYTES, Column, DpMap, Read, ReadDone, RouteKey, SortKey, StoreError, Tier,
-    layout,
+    BlobId, CHUNK_BYTES, Column, DpMap, Read, ReadDone, RouteKey, SortKey, StoreError, Tier, layout,
 };
 use fsm::{Duration, Mono, Wall};
 use mailstore::face::TaskRefusal;
@@ -52,9 +51,8 @@ impl Node {
     /// Starts all worker groups on what the disk holds.
     pub fn start(&mut self, scenario: &Scenario, seed: u64, now: (Mono, Wall)) {
         let config = |group| config(scenario, group, seed ^ u64::from(self.incarnation) << 32);
-        self.shards = (0..scenario.groups)
-            .map(|group| Shard::new(config(GroupId(group)), now))
-            .collect();
+        self.shards =
+            (0..scenario.groups).map(|group| Shard::new(config(GroupId(group)), now)).collect();
         self.wakes = self.shards.iter().map(|_| None).collect();
         self.doomed = false;
         self.stalled_until = 0;

@@ -68,10 +68,4 @@ impl<E> Schedule<E> {
         self.now = planned.at;
         Some(planned.event)
     }
-
-    /// When the next event happens.
-    #[must_use]
-    pub fn peek(&self) -> Option<u64> {
-        self.heap.peek().map(|Reverse(planned)| planned.at)
-    }
 }

@@ -36,20 +36,42 @@ struct Life {
 #[derive(Debug)]
 enum Event {
     /// Something reaches a worker group.
-    Arrive { life: Life, group: GroupId, inward: Box<Inward> },
+    Arrive {
+        life: Life,
+        group: GroupId,
+        inward: Box<Inward>,
+    },
     /// A worker group has a deadline, or work left.
-    Run { life: Life, group: GroupId },
+    Run {
+        life: Life,
+        group: GroupId,
+    },
     /// The write under way ends.
-    Written { life: Life },
+    Written {
+        life: Life,
+    },
     /// The client of a connection looks at what has come.
-    Hear { life: Life, session: SessionId },
+    Hear {
+        life: Life,
+        session: SessionId,
+    },
     /// The session of a connection gets its next piece.
-    Feed { life: Life, session: SessionId },
-    Wake { client: usize, serial: u64 },
+    Feed {
+        life: Life,
+        session: SessionId,
+    },
+    Wake {
+        client: usize,
+        serial: u64,
+    },
     Fault(Fault),
-    Restart { node: usize },
+    Restart {
+        node: usize,
+    },
     /// The disk has space again.
-    Emptied { life: Life },
+    Emptied {
+        life: Life,
+    },
 }
 
 /// A client and its connection.

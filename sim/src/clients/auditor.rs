@@ -64,7 +64,12 @@ impl Auditor {
         }
     }
 
-    fn on_tagged(&mut self, cx: &mut ClientCx<'_>, condition: &str, text: &str) -> Result<(), Failure> {
+    fn on_tagged(
+        &mut self,
+        cx: &mut ClientCx<'_>,
+        condition: &str,
+        text: &str,
+    ) -> Result<(), Failure> {
         if condition != "OK" {
             let what = format!("user {}: {:?} was refused: {text}", self.user, self.step);
             return Err(Failure::new("everything_finishes", what));

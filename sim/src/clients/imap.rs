@@ -19,7 +19,9 @@ enum Phase {
     /// The greeting has not come.
     Greeted,
     LoggedIn,
-    Selected { read_only: bool },
+    Selected {
+        read_only: bool,
+    },
 }
 
 /// The command under way, as far as its answer matters.
@@ -332,11 +334,7 @@ impl ImapClient {
                 self.model.messages.clear();
             }
             Doing::Append(ids) if good => self.appended(cx, &ids, text)?,
-            Doing::Logout
-            | Doing::Append(_)
-            | Doing::Idle
-            | Doing::Other
-            | Doing::Nothing => {}
+            Doing::Logout | Doing::Append(_) | Doing::Idle | Doing::Other | Doing::Nothing => {}
         }
         cx.think();
         Ok(())
@@ -433,4 +431,3 @@ impl Client for ImapClient {
         self.phase == Phase::Away
     }
 }
-

@@ -71,7 +71,7 @@ impl<'a> Cursor<'a> {
 
     /// # Errors
     /// As `number`.
-    pub fn len(&mut self) -> Result<usize, Unreadable> {
+    pub fn length(&mut self) -> Result<usize, Unreadable> {
         usize::try_from(self.number()?).or_else(|_| self.fail("length"))
     }
 
@@ -106,7 +106,7 @@ impl<'a> Cursor<'a> {
     /// # Errors
     /// When there are fewer bytes.
     pub fn bytes(&mut self) -> Result<&'a [u8], Unreadable> {
-        let len = self.len()?;
+        let len = self.length()?;
         self.take(len)
     }
 

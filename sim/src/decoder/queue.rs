@@ -18,7 +18,8 @@ pub struct Queued {
 pub fn queue(image: &Image) -> Result<Vec<Queued>, Unreadable> {
     let mut found = Vec::new();
     let routes = image.routes.iter().filter(|(route, _)| route.starts_with(b"delivery"));
-    for (key, value) in routes.flat_map(|(_, route)| route.iter().map(move |kv| (route, kv)))
+    for (key, value) in routes
+        .flat_map(|(_, route)| route.iter().map(move |kv| (route, kv)))
         .filter(|(_, (key, _))| key.first() == Some(&b'h'))
         .map(|(route, (key, value))| ((route, key), value))
     {

@@ -113,14 +113,8 @@ fn folder(route: &Route, id: u32, value: &Bytes) -> Result<DecodedFolder, Unread
         Some(stored) => keyword_table(stored)?,
         None => Vec::new(),
     };
-    let mut folder = DecodedFolder {
-        id,
-        name,
-        uid_validity,
-        rows: BTreeMap::new(),
-        keywords,
-        header,
-    };
+    let mut folder =
+        DecodedFolder { id, name, uid_validity, rows: BTreeMap::new(), keywords, header };
     replay(route, &mut folder)?;
     Ok(folder)
 }
@@ -228,7 +222,8 @@ fn log_entry(
             }
         }
         3 => {
-            let (pending, first, count) = (cursor.number()?, cursor.number32()?, cursor.number32()?);
+            let (pending, first, count) =
+                (cursor.number()?, cursor.number32()?, cursor.number32()?);
             let mut uid = first;
             for (key, value) in of_kind(route, 0x23).filter(|(key, _)| u64_in(key, 1) == pending) {
                 debug_assert!(key.len() >= 9);
@@ -292,7 +287,9 @@ fn uids(cursor: &mut Cursor<'_>) -> Result<BTreeSet<u32>, Unreadable> {
         1 => {
             let first = cursor.number32()?;
             for (byte, base) in cursor.bytes()?.iter().zip((0_u32..).step_by(8)) {
-                uids.extend((0..8).filter(|bit| byte >> bit & 1 == 1).map(|bit| first + base + bit));
+                uids.extend(
+                    (0..8).filter(|bit| byte >> bit & 1 == 1).map(|bit| first + base + bit),
+                );
             }
         }
         _ => return cursor.fail("UID set"),
@@ -319,8 +316,8 @@ fn text(
 ) -> Result<Option<Vec<u8>>, Unreadable> {
     let mut cursor = Cursor::versioned(value, "body record")?;
     let _header_bytes = cursor.number()?;
-    let prefix_len = cursor.len()?;
-    let table_len = cursor.len()?.saturating_sub(1);
+    let prefix_len = cursor.length()?;
+    let table_len = cursor.length()?.saturating_sub(1);
     let count = cursor.number()?;
     let mut extents = Vec::new();
     for _ in 0..count {

@@ -11,7 +11,10 @@ pub fn check(subject: &Subject<'_>) -> Result<(), Failure> {
             return fail(format!("blob {blob:032x} of user {} is gone", subject.number));
         }
         if stored.is_some_and(|stored| stored.listed != 1) {
-            return fail(format!("blob {blob:032x} is listed {:?} times", stored.map(|s| s.listed)));
+            return fail(format!(
+                "blob {blob:032x} is listed {:?} times",
+                stored.map(|s| s.listed)
+            ));
         }
         if !subject.user.referenced.contains(blob) {
             return fail(format!("no sweep renews blob {blob:032x} of user {}", subject.number));

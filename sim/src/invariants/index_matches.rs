@@ -17,7 +17,8 @@ pub fn check(subject: &Subject<'_>) -> Result<(), Failure> {
     for folder in &subject.user.folders {
         let place = format!("{} of user {}", folder.name, subject.number);
         let rows = || folder.rows.values();
-        let count = |flag: u8, set: bool| rows().filter(|row| (row.flags & flag != 0) == set).count();
+        let count =
+            |flag: u8, set: bool| rows().filter(|row| (row.flags & flag != 0) == set).count();
         let header = &folder.header;
         let deleted = rows().filter(|row| row.flags & DELETED != 0);
         let pairs = [
@@ -99,9 +100,8 @@ pub fn audit(user: UserNumber, decoded: &DecodedUser, shown: &[Audit]) -> Result
 
 fn names_of(folder: &DecodedFolder, flags: u8, keywords: u128) -> BTreeSet<String> {
     let system = FLAGS.iter().filter(|(bit, _)| flags & bit != 0).map(|(_, name)| *name);
-    let keyword = |(bit, name): (usize, &String)| {
-        (keywords >> bit & 1 == 1).then(|| name.to_lowercase())
-    };
+    let keyword =
+        |(bit, name): (usize, &String)| (keywords >> bit & 1 == 1).then(|| name.to_lowercase());
     let keywords = folder.keywords.iter().take(128).enumerate().filter_map(keyword);
     system.map(str::to_owned).chain(keywords).collect()
 }

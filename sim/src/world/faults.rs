@@ -4,10 +4,9 @@ use super::{Event, Phase, World};
 use crate::disk::End;
 use crate::failure::Failure;
 use crate::invariants;
-use crate::options::Mutation;
 use dds::StoreError;
 use fsm::Token;
-use vspace::{GroupId, Inward};
+use vspace::Inward;
 
 /// Something that goes wrong now and then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -150,9 +149,6 @@ impl World {
             self.coverage.fault("crash loses what was not synced");
         }
         self.break_connections()?;
-        if self.options.mutation == Some(Mutation::ForgetWindow) {
-            // The records of writers are rewritten by the scenario of the hash table alone.
-        }
         self.judge(invariants::Moment::Crashed)?;
         self.wall_skew_ms += i64::try_from(self.rng.below(2_000)).unwrap_or(0);
         let nanos = 2_000_000 + self.rng.below(300_000_000);
@@ -167,18 +163,12 @@ impl World {
             let heard = self.rng.below(bytes.len() as u64 + 1);
             bytes.truncate(usize::try_from(heard).unwrap_or(0));
             if !bytes.is_empty() {
-                let heard = self.with_client(connection.client, |client, cx| {
-                    client.heard(cx, &bytes)
-                });
+                let heard =
+                    self.with_client(connection.client, |client, cx| client.heard(cx, &bytes));
                 heard?;
             }
             self.hang_up(connection.client, session)?;
         }
         Ok(())
-    }
-
-    /// Where the next fault is planned for a group: not used by machines.
-    pub(super) fn groups(&self) -> impl Iterator<Item = GroupId> + use<> {
-        (0..self.options.scenario.groups).map(GroupId)
     }
 }

@@ -7,7 +7,9 @@ use crate::failure::Failure;
 use crate::invariants::{self, Judged, Moment};
 use crate::options::Mutation;
 use fsm::Token;
-use mailstore::face::{AdminDone, AdminTask, Completion, DirectoryDone, DirectoryTask, Protocol, Task};
+use mailstore::face::{
+    AdminDone, AdminTask, Completion, DirectoryDone, DirectoryTask, Protocol, Task,
+};
 use vspace::{GroupId, Inward};
 
 /// Virtual time in which everything must be finished once nothing goes wrong any more.
