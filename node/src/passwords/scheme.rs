@@ -67,7 +67,7 @@ pub enum StoredHash<'a> {
 }
 
 impl<'a> StoredHash<'a> {
-    /// Reads `$argon2id$...` or `{SCHEME}hash`; scheme names compare without case.
+    /// Reads `{SCHEME}hash`, or `$argon2id$...`, `$2b$...`, `$6$...` without it; scheme names compare without case.
     ///
     /// # Errors
     /// See [`SchemeError`].
@@ -76,7 +76,7 @@ impl<'a> StoredHash<'a> {
             return Err(SchemeError::Malformed("stored"));
         }
         let Some(braced) = stored.strip_prefix('{') else {
-            return Self::checked(Self::Argon2id(stored));
+            return Self::checked(Self::by_prefix(stored));
         };
         let Some((scheme, hash)) = braced.split_once('}') else {
             return Err(SchemeError::UnknownScheme(braced.chars().take(32).collect()));
@@ -86,10 +86,22 @@ impl<'a> StoredHash<'a> {
             "BLF-CRYPT" => Self::Bcrypt(hash),
             "SHA512-CRYPT" => Self::Sha512Crypt(hash),
             "SSHA512" | "SSHA512.B64" => Self::Ssha512(hash),
+            "CRYPT" => Self::by_prefix(hash),
             "PLAIN" => Self::Plain(hash),
             _ => return Err(SchemeError::UnknownScheme(scheme.chars().take(32).collect())),
         };
         Self::checked(parsed)
+    }
+
+    /// Without the name of a scheme, as crypt(5) tells them apart. What is neither is then no argon2id hash.
+    fn by_prefix(hash: &'a str) -> Self {
+        if ["$2a$", "$2b$", "$2y$"].iter().any(|prefix| hash.starts_with(prefix)) {
+            Self::Bcrypt(hash)
+        } else if hash.starts_with("$6$") {
+            Self::Sha512Crypt(hash)
+        } else {
+            Self::Argon2id(hash)
+        }
     }
 
     fn checked(self) -> Result<Self, SchemeError> {
@@ -286,6 +298,16 @@ mod tests {
             assert!(judge(stored, secret), "{stored}");
             assert!(!judge(stored, "another"), "{stored}");
             assert!(needs_upgrade(stored, Argon2Cost::default()), "{stored}");
+        }
+    }
+
+    /// As the directory keeps them.
+    #[test]
+    fn foreign_hashes_are_judged_without_the_name_of_their_scheme() {
+        for (stored, secret) in &FOREIGN[..3] {
+            let (_, bare) = stored.split_once('}').expect("a scheme");
+            assert!(judge(bare, secret) && judge(&format!("{{CRYPT}}{bare}"), secret), "{bare}");
+            assert!(!judge(bare, "another"), "{bare}");
         }
     }
 
