@@ -36,13 +36,13 @@ test: tools-test
 	@tests/run
 
 soak: tools-test build
-	@if [ -x tests/soak ]; then tests/soak; else echo 'There are no long tests yet.'; fi
+	@HIKYAKU_SOAK=1 HIKYAKU_BIN=$(BIN) /usr/bin/python3 -m pytest tests
 
 lint: tools-build
 	@tests/lint
 
 bench: tools-test build
-	@if [ -x tests/bench ]; then tests/bench; else echo 'There are no measurements yet.'; fi
+	@HIKYAKU_BIN=$(BIN) /usr/bin/python3 tests/bench/run.py
 
 sim: tools-build
 	@cargo run $(CARGO_FLAGS) -q -p sim -- --runs 20

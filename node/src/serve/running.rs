@@ -4,7 +4,7 @@ use super::ServeOptions;
 use super::bridge::Bridge;
 use super::control::{DRAINING, NodeControl, READY};
 use super::{identity, matching};
-use crate::config::{Config, LogLevel};
+use crate::config::{Config, LogLevel, NodeEntry};
 use crate::edge::{Arrival, Bound, Doorkeeper, Entrance};
 use crate::log::LogWriter;
 use crate::passwords::HashPool;
@@ -73,7 +73,8 @@ pub async fn serve(options: ServeOptions) -> anyhow::Result<()> {
     until_ready(&bridge).await;
     let signals = Signals::new()?;
     let (stop_admin, admin_stopped) = tokio::sync::oneshot::channel::<()>();
-    let admin = start_admin(&config, (&data, &tls), &control, admin_stopped).await?;
+    let admin =
+        start_admin((&config, &options.node), (&data, &tls), &control, admin_stopped).await?;
     for state in &bridge.listeners {
         println!("listening {} {}", state.config.service.name(), state.address);
     }
@@ -122,15 +123,14 @@ struct Admin {
 }
 
 async fn start_admin(
-    config: &Config,
+    (config, node): (&Config, &NodeEntry),
     (data, tls): (&Path, &Arc<TlsContext>),
     control: &Arc<NodeControl>,
     stopped: tokio::sync::oneshot::Receiver<()>,
 ) -> anyhow::Result<Admin> {
-    use crate::config::{Address, Service};
-    let configured = config.listen.first(Service::Admin);
-    let at = match configured.map(|listener| &listener.address) {
-        Some(Address::Tcp(address)) => *address,
+    use crate::config::Address;
+    let at = match config.admin_address(node) {
+        Some(Address::Tcp(address)) => address,
         Some(Address::Unix(_)) | None => ([127, 0, 0, 1], 0).into(),
     };
     let listener = tokio::net::TcpListener::bind(at).await;
