@@ -10,6 +10,7 @@
 
 mod admin;
 mod backup;
+mod bench;
 mod cli;
 mod config;
 mod control;

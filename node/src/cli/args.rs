@@ -84,6 +84,9 @@ pub enum Command {
         The data directory must not exist yet. No client cache is wrong afterwards."
     )]
     Restore(BackupArgs),
+    /// Measure the hash table, or a mail server
+    #[command(subcommand)]
+    Bench(crate::bench::BenchCommand),
 }
 
 #[derive(Debug, Args)]

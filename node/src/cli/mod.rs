@@ -10,7 +10,7 @@ mod config;
 mod mail;
 mod offline;
 mod operate;
-mod output;
+pub mod output;
 
 pub use args::Cli;
 
@@ -61,6 +61,7 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Check(_) => wait(operate::check(cli)),
         Command::Backup(args) => wait(operate::backup(cli, args)),
         Command::Restore(args) => offline::restore(cli, args),
+        Command::Bench(command) => crate::bench::run(command, cli.data.as_deref(), cli.json),
     }
 }
 

@@ -1,0 +1,128 @@
+//! What may be said after `hikyaku bench`.
+
+use clap::{Args, Subcommand, ValueEnum};
+
+#[derive(Debug, Subcommand)]
+pub enum BenchCommand {
+    /// Gets and puts of the hash table, against value size, concurrency and share of reads
+    #[command(
+        after_help = "Example: hikyaku bench dds --sizes 100,4700 --clients 1,128 --reads 0,100\n\
+        The store is made in a new directory below --data, or that for temporary files, and removed at the end."
+    )]
+    Dds(DdsArgs),
+    /// Store/retrieve cycles against any server: SMTP or LMTP in, POP3 out and deleted
+    #[command(
+        after_help = "Example: hikyaku bench cycle --smtp 127.0.0.1:2025 --pop3 127.0.0.1:2110 \
+        --users 'u{}@example.org' --password secret --clients 16\n\
+        Deletes all mail in the inboxes of these users: use accounts made for the purpose."
+    )]
+    Cycle(CycleArgs),
+    /// IMAP load against any server: log-in, SELECT, FETCH, STORE, SEARCH in a mix
+    #[command(
+        after_help = "Example: hikyaku bench imap --imap 127.0.0.1:2143 --users 'u{}@example.org' \
+        --password secret --clients 64 --mix select=1,fetch=8,store=2,noop=4"
+    )]
+    Imap(ImapArgs),
+}
+
+#[derive(Args, Debug)]
+pub struct DdsArgs {
+    /// Bytes of a value, at most 65536
+    #[arg(long, value_delimiter = ',', default_values_t = [100, 1024, 4700, 16_384, 65_536])]
+    pub sizes: Vec<usize>,
+    /// Clients with one request under way each
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 16, 128])]
+    pub clients: Vec<usize>,
+    /// Share of gets, in percent
+    #[arg(long, value_delimiter = ',', default_values_t = [0, 50, 100])]
+    pub reads: Vec<u8>,
+    /// Seconds of each run
+    #[arg(long, default_value_t = 3.0)]
+    pub secs: f64,
+    /// Values that are there before the run, for the gets
+    #[arg(long, default_value_t = 10_000)]
+    pub keys: u64,
+    /// Memory for write buffers, in MiB
+    #[arg(long, default_value_t = 64)]
+    pub write_buffer: usize,
+    /// Memory for blocks and bodies read lately, in MiB
+    #[arg(long, default_value_t = 256)]
+    pub cache: usize,
+    /// Whether a put is synced before it is answered
+    #[arg(long, value_enum, default_value_t = Sync::Always)]
+    pub sync: Sync,
+}
+
+/// When a put is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Sync {
+    /// After the sync that covers it.
+    Always,
+    /// After it was handed to the system: nothing is safe then.
+    Never,
+}
+
+#[derive(Args, Debug)]
+pub struct CycleArgs {
+    /// Where SMTP listens
+    #[arg(long, value_name = "HOST:PORT", required_unless_present = "lmtp")]
+    pub smtp: Option<String>,
+    /// Where LMTP listens, in place of SMTP
+    #[arg(long, value_name = "HOST:PORT", conflicts_with = "smtp")]
+    pub lmtp: Option<String>,
+    /// Where POP3 listens
+    #[arg(long, value_name = "HOST:PORT")]
+    pub pop3: String,
+    #[command(flatten)]
+    pub users: UserArgs,
+    /// Cycles under way at the same time; each client has users of its own
+    #[arg(long, default_value_t = 16)]
+    pub clients: usize,
+    /// Bytes of a message
+    #[arg(long, default_value_t = 4700)]
+    pub size: usize,
+    /// Seconds of measuring, after one of warming up
+    #[arg(long, default_value_t = 10.0)]
+    pub secs: f64,
+}
+
+#[derive(Args, Debug)]
+pub struct ImapArgs {
+    /// Where IMAP listens
+    #[arg(long, value_name = "HOST:PORT")]
+    pub imap: String,
+    #[command(flatten)]
+    pub users: UserArgs,
+    /// Connections
+    #[arg(long, default_value_t = 16)]
+    pub clients: usize,
+    /// Messages that every inbox used is filled up to before
+    #[arg(long, default_value_t = 50)]
+    pub fill: u32,
+    /// Commands and their weights: login, select, list, fetch, body, store, search, noop, append
+    #[arg(long, value_delimiter = ',', default_values_t =
+        ["login=1", "select=4", "fetch=16", "body=16", "store=8", "search=2", "noop=16"].map(String::from))]
+    pub mix: Vec<String>,
+    /// Wait so long after each command, in milliseconds: a person at a screen
+    #[arg(long, default_value_t = 0)]
+    pub think_ms: u64,
+    /// Bytes of a message
+    #[arg(long, default_value_t = 4700)]
+    pub size: usize,
+    /// Seconds of measuring, after one of warming up
+    #[arg(long, default_value_t = 10.0)]
+    pub secs: f64,
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct UserArgs {
+    /// Pattern of the addresses; {} is replaced by a number from 1
+    #[arg(long = "users", value_name = "PATTERN", default_value = "u{}@bench.test")]
+    pub pattern: String,
+    /// How many there are
+    #[arg(long = "user-count", default_value_t = 320)]
+    pub count: usize,
+    /// The password of all of them
+    #[arg(long, default_value = "pw")]
+    pub password: String,
+}

@@ -1,0 +1,137 @@
+//! A node's store stages and one worker group without sockets: the production shard, worker, writer and readers.
+//!
+//! Group 1 is the brick's; group 0 is where the clients stand, and owns no machine.
+
+use crate::bench::args::{DdsArgs, Sync};
+use ::dds::{DpMap, Durability, Store};
+use anyhow::Context;
+use dds_rocksdb::{RocksStore, StoreConfig};
+use mailstore::face::TaskRefusal;
+use stages::{
+    Around, Clock, CommitDone, HashOrder, Host, PortReceiver, PortSender, Readers, StageStats,
+    Turn, Worker, WorkerConfig, Writer, WriterConfig, commits_to, port,
+};
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use vspace::{
+    Completion, ConnectionOrder, GroupId, Inward, LogEvent, SessionId, SessionLine, Shard,
+    ShardConfig, Ticket,
+};
+
+pub const CLIENTS: GroupId = GroupId(0);
+const BRICK: GroupId = GroupId(1);
+const GROUPS: u8 = 2;
+
+/// Batches that may wait in a queue of tasks; nothing is sent on that lane here.
+const PARCELS_MAX: usize = 1 << 16;
+
+/// A running brick.
+pub struct Brick {
+    /// Where requests go.
+    pub requests: PortSender<Inward>,
+    /// Where answers arrive.
+    pub answers: PortReceiver<Inward>,
+    pub writer_stats: Arc<StageStats>,
+    pub map: DpMap,
+    worker: JoinHandle<()>,
+    writer: Writer<Ticket>,
+    readers: Readers<Inward>,
+}
+
+impl Brick {
+    /// Opens a store in `dir` and starts the threads.
+    pub fn start(args: &DdsArgs, dir: &Path) -> anyhow::Result<Self> {
+        let mut config = StoreConfig::new(dir.join("store"));
+        config.memory.cache_bytes = args.cache << 20;
+        config.memory.write_buffer_bytes = args.write_buffer << 20;
+        config.sync = args.sync == Sync::Always;
+        let store = RocksStore::open(&config).context("the store can't be opened")?;
+        let store: Arc<dyn Store> = Arc::new(store);
+        let worker_stats = Arc::new(StageStats::default());
+        let (requests, inbox) = port::<Inward>(PARCELS_MAX, &worker_stats);
+        let (answering, answers) = port::<Inward>(PARCELS_MAX, &Arc::new(StageStats::default()));
+        let (writer, readers) = start_store_stages(args, &store, &requests)?;
+        let writer_stats = Arc::clone(&writer.stats);
+        let map = DpMap { partitions: 1024, hash_key: (1, 2) };
+        let around = Around {
+            port: inbox,
+            writer: writer.sender.clone(),
+            readers: readers.sender.clone(),
+            neighbours: vec![answering, requests.clone()],
+            store,
+            stats: worker_stats,
+            run_match: Arc::new(|_, _| Err(TaskRefusal::Unavailable)),
+        };
+        let worker = std::thread::Builder::new().name("worker".into()).spawn(move || {
+            let shard = ShardConfig::new(map, BRICK, GROUPS);
+            let shard = Shard::new(shard, (Clock.mono(), Clock.wall()));
+            until_closed(Worker::new(shard, BRICK, WorkerConfig::default(), around));
+        })?;
+        Ok(Self { requests, answers, writer_stats, map, worker, writer, readers })
+    }
+
+    /// Whether a partition of the brick's group holds `route`.
+    #[must_use]
+    pub fn holds(&self, route: &[u8]) -> bool {
+        self.map.partition_of(route).0 % u16::from(GROUPS) == u16::from(BRICK.0)
+    }
+
+    /// Ends the threads. Nothing may be under way.
+    pub fn stop(self) {
+        self.requests.complete(Clock.mono(), vec![Inward::Stop]);
+        drop(self.requests);
+        // A panic of the worker has already been printed.
+        let _ended = self.worker.join();
+        self.readers.join();
+        self.writer.join();
+    }
+}
+
+fn start_store_stages(
+    args: &DdsArgs,
+    store: &Arc<dyn Store>,
+    worker: &PortSender<Inward>,
+) -> anyhow::Result<(Writer<Ticket>, Readers<Inward>)> {
+    let durability = match args.sync {
+        Sync::Always => Durability::Synced,
+        Sync::Never => Durability::Buffered,
+    };
+    let config = WriterConfig { durability, ..WriterConfig::default() };
+    let nobody: Box<dyn Fn(fsm::Mono, Vec<CommitDone<Ticket>>) + Send> = Box::new(|_, _| {});
+    let done = vec![nobody, commits_to(worker.clone())];
+    let writer = Writer::start(
+        config,
+        Arc::clone(store),
+        done,
+        Box::new(|error| eprintln!("hikyaku: the store has failed: {error}")),
+    )?;
+    let answer = worker.clone();
+    let readers =
+        Readers::start(2, PARCELS_MAX, Arc::new(move |_, now, done| answer.complete(now, done)))?;
+    Ok((writer, readers))
+}
+
+fn until_closed(mut worker: Worker) {
+    loop {
+        match worker.turn(&mut NoSockets) {
+            Turn::More => {}
+            // Partitions arm no timers.
+            Turn::Rest(_) => worker.port().wait(),
+            Turn::Closed => return,
+        }
+    }
+}
+
+/// Partitions ask nothing of a node but its store.
+struct NoSockets;
+
+impl Host for NoSockets {
+    fn connection(&mut self, _session: SessionId, _order: ConnectionOrder) {}
+    fn log(&mut self, _event: LogEvent) {}
+    fn hash(&mut self, _order: HashOrder) {}
+    fn operator_done(&mut self, _session: SessionId, _token: fsm::Token, _done: Completion) {}
+    fn sessions(&mut self, _token: fsm::Token, _lines: Vec<SessionLine>) {}
+    fn kicked(&mut self, _token: fsm::Token, _count: u64) {}
+    fn ready(&mut self) {}
+}
