@@ -61,6 +61,7 @@ impl Brick {
             neighbours: vec![answering, requests.clone()],
             store,
             stats: worker_stats,
+            gauges: Arc::default(),
             run_match: Arc::new(|_, _| Err(TaskRefusal::Unavailable)),
         };
         let worker = std::thread::Builder::new().name("worker".into()).spawn(move || {

@@ -1,0 +1,494 @@
+#!/usr/bin/env python3
+"""Measures Hikyaku against peers in the same run: candidates alternate, figures are medians, every line has a ratio.
+
+  run.py [--quick] [--only NAME ...] [--save FILE.jsonl] [--markdown FILE.md]
+
+The generator, the servers and their disk share one machine: ratios mean something, absolute figures only with the machine
+named. `probe_us`, in the JSON lines, is one small append with fdatasync just before a run: the state of the disk.
+"""
+import argparse
+import json
+import os
+import pathlib
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+import procfs
+import servers
+from servers import Dovecot, Hikyaku, Postfix, Unavailable
+
+HERE = pathlib.Path(__file__).resolve().parent
+TESTS = {}
+
+
+def test(function):
+    TESTS[function.__name__] = function
+    return function
+
+
+class Bench:
+    """What the tests share: options, scratch, results."""
+
+    def __init__(self, options):
+        self.options = options
+        self.scratch = pathlib.Path(options.scratch or os.environ.get("BENCH_TMP") or tempfile.mkdtemp(prefix="hikyaku-bench-"))
+        self.scratch.mkdir(parents=True, exist_ok=True)
+        self.scratch.chmod(0o755)
+        os.environ["BENCH_TMP"] = str(self.scratch)
+        self.binary = options.binary
+        self.quick = options.quick
+        self.runs = 1 if self.quick else options.runs
+        self.secs = 3 if self.quick else options.secs
+        self.rows, self.running = [], []
+
+    def say(self, text):
+        print(f"[{time.strftime('%H:%M:%S')}] {text}", file=sys.stderr, flush=True)
+
+    def server(self, server):
+        self.running.append(server)
+        return server.make()
+
+    def drop(self, *gone):
+        for server in gone:
+            server.wipe()
+            self.running.remove(server)
+
+    def drop_all(self):
+        while self.running:
+            self.running.pop().wipe()
+
+    def row(self, what, ours, peer="", ratio=None, target="", note="", met=None):
+        self.rows.append({"what": what, "ours": ours, "peer": peer, "ratio": ratio, "target": target, "met": met, "note": note})
+
+    def save(self, line):
+        line["load1"] = os.getloadavg()[0]
+        if self.options.save:
+            with open(self.options.save, "a") as out:
+                out.write(json.dumps(line) + "\n")
+
+    def load(self, command, pids, label, *words):
+        """One run of load.py; its line."""
+        pid = [word for pid in pids for word in ("--pid", str(pid))]
+        done = subprocess.run(
+            [sys.executable, str(HERE / "load.py"), command, *pid, "--label", label, *map(str, words)],
+            capture_output=True, text=True, preexec_fn=servers.raise_files,
+        )
+        lines = done.stdout.strip().splitlines()
+        if done.returncode or not lines:
+            raise RuntimeError(f"{label}: {done.stderr.strip()[-400:]}")
+        line = json.loads(lines[-1])
+        self.save(line)
+        if line.get("err"):
+            self.say(f"{label}: {line['err']} errors, the last: {line.get('lasterr')}")
+        return line
+
+    def deliver(self, server, clients, size=4700, secs=None, **more):
+        proto, port = server.entry
+        words = [f"proto={proto}", f"port={port}", f"size={size}", f"c={clients}", f"secs={secs or self.secs}", "warm=1"]
+        words += [f"{key}={value}" for key, value in more.items()]
+        return self.load("load", [server.pid()], f"{server.label}-c{clients}-{size}", "deliver", *words)
+
+    def prime(self, *primed):
+        """One message to every user, so that no run pays for making mailboxes."""
+        for server in primed:
+            proto, port = server.entry
+            self.load("load", [server.pid()], f"{server.label}-prime", "deliver", f"proto={proto}", f"port={port}", f"msgs={servers.USERS}", "seq=1", "c=4")
+
+    def bench(self, *words):
+        """One of the program's own benchmarks; its lines."""
+        done = subprocess.run([self.binary, "--json", "bench", *map(str, words)], capture_output=True, text=True)
+        lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+        if done.returncode or not lines:
+            raise RuntimeError(f"bench {words[0]}: {done.stderr.strip()[-400:]}")
+        for line in lines:
+            self.save(line)
+        return lines
+
+
+def alternate(bench, candidates, run):
+    """Runs every candidate in turn, `bench.runs` times; the lines of each."""
+    lines = [[] for _ in candidates]
+    for _ in range(bench.runs):
+        for index, candidate in enumerate(candidates):
+            servers.wait_idle(0.5)
+            lines[index].append(run(candidate))
+    return lines
+
+
+def median(lines, key):
+    values = [line[key] for line in lines if isinstance(line.get(key), (int, float))]
+    return statistics.median(values) if values else None
+
+
+def spread(lines, key):
+    values = [line[key] for line in lines if isinstance(line.get(key), (int, float))]
+    return f"{min(values):,.0f}..{max(values):,.0f}" if len(values) > 1 else ""
+
+
+def number(value):
+    if value is None:
+        return "-"
+    if isinstance(value, str):
+        return value
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+@test
+def ingest(bench):
+    """Durable delivery over persistent connections, 1,000 mailboxes."""
+    ours, peer = bench.server(Hikyaku(bench.scratch, bench.binary)), bench.server(Dovecot(bench.scratch))
+    bench.prime(ours, peer)
+    # Clients, bytes, how often the peer at least, microseconds of server CPU at most.
+    targets = [(1, 4700, 4, None), (16, 4700, 8, 100), (128, 4700, 10, 100), (16, 102_400, 3, None)]
+    for clients, size, least, cpu_max in targets:
+        own, other = alternate(bench, [ours, peer], lambda it: bench.deliver(it, clients, size))
+        a, b = median(own, "per_s"), median(other, "per_s")
+        what = f"ingest {size / 1000:g} KB, {clients} connections, messages/s"
+        bench.row(what, a, b, a / b, f">= {least} x", spread(own, "per_s"), a / b >= least)
+        cpu, peer_cpu = median(own, "srv_cpu_us_per_op"), median(other, "srv_cpu_us_per_op")
+        met = None if cpu_max is None else cpu <= cpu_max
+        bench.row("  server CPU us/message", cpu, peer_cpu, None, f"<= {cpu_max}" if cpu_max else "", "", met)
+        if clients == 1:
+            txn, probe = median(own, "ack_p50"), median(own, "probe_us")
+            bench.row("  end of DATA to 250, p50 us, against one append+fdatasync", txn, probe, txn / probe, "<= 1.6 x", "", txn / probe <= 1.6)
+    bench.drop(ours, peer)
+
+
+@test
+def postfix(bench):
+    """End to end: Postfix hands to Dovecot; Hikyaku takes the mail itself."""
+    ours, dovecot = bench.server(Hikyaku(bench.scratch, bench.binary)), bench.server(Dovecot(bench.scratch))
+    front = bench.server(Postfix(bench.scratch, dovecot.entry[1]))
+    bench.prime(ours, dovecot)
+    for clients in (16, 128):
+        own, other = [], []
+        for _ in range(bench.runs):
+            own.append(bench.deliver(ours, clients))
+            count = 1000 if bench.quick else 4000
+            words = ["--drained", front.drained(), "deliver", "proto=smtp", f"port={front.entry[1]}", "size=4700", f"c={clients}", f"msgs={count}"]
+            other.append(bench.load("queue", [front.pid(), dovecot.pid()], f"postfix-c{clients}", *words))
+        a, b = median(own, "per_s"), median(other, "through_per_s")
+        bench.row(f"against Postfix and Dovecot, {clients} connections, messages/s", a, b, a / b, ">= 25 x", "", a / b >= 25)
+    bench.drop(front, ours, dovecot)
+
+
+@test
+def cycles(bench):
+    """Store/retrieve cycles after the NinjaMail paper, 4.1."""
+    ours = bench.server(Hikyaku(bench.scratch, bench.binary))
+    peer = bench.server(Dovecot(bench.scratch, "dovecot-reuse", reuse=1000))
+    bench.prime(ours, peer)
+
+    def run(server):
+        proto, port = server.entry
+        words = ["cycle", f"proto={proto}", f"port={port}", f"pop3port={server.pop3}", "users=320", "c=16", f"secs={bench.secs}", "warm=1", "size=4700"]
+        return bench.load("load", [server.pid()], f"{server.label}-cycle", *words)
+
+    own, other = alternate(bench, [ours, peer], run)
+    a, b = median(own, "per_s"), median(other, "per_s")
+    bench.row("store/retrieve cycles, 16 connections, cycles/s", a, b, a / b, ">= 8 x", spread(own, "per_s"), a / b >= 8)
+    bench.row("  server CPU us/cycle", median(own, "srv_cpu_us_per_op"), median(other, "srv_cpu_us_per_op"))
+    bench.drop(ours, peer)
+
+
+BIG = [  # key of load.py, what, seconds at most
+    ("first_login_select_after_restart", "first log-in and SELECT after a restart", 0.020),
+    ("select", "SELECT again", 0.001),
+    ("fetch_flags_all", "FETCH 1:* FLAGS", 0.025),
+    ("fetch_envelope_all_1st", "FETCH 1:* ENVELOPE, the first time", 0.200),
+    ("fetch_envelope_all", "FETCH 1:* ENVELOPE", 0.200),
+    ("search_from_1st", "SEARCH FROM, the first time", 0.030),
+    ("search_from", "SEARCH FROM", 0.030),
+    ("search_subject", "SEARCH SUBJECT", 0.030),
+    ("search_since", "SEARCH SINCE BEFORE", 0.005),
+    ("search_unseen", "SEARCH UNSEEN", 0.002),
+    ("search_body", "SEARCH BODY", None),
+    ("store_all_add", "STORE 1:* +FLAGS", 0.100),
+    ("store_all_del", "STORE 1:* -FLAGS", 0.100),
+    ("fetch_body_1000", "FETCH BODY[] of 1,000", None),
+    ("append_one", "APPEND of one", None),
+]
+
+
+@test
+def big(bench):
+    """A mailbox of 100,000 messages (10,000 when quick)."""
+    count = 10_000 if bench.quick else 100_000
+    ours = bench.server(Hikyaku(bench.scratch, bench.binary, accounts=1))
+    peer = bench.server(Dovecot(bench.scratch, "dovecot-mdbox", layout="mdbox"))
+    lines = []
+    for server in (ours, peer):
+        words = ["--port", server.imap, "--user", "u1@bench.test", "--n", count]
+        filled = bench.load("big", [server.pid()], f"{server.label}-fill", *words, "--fill", "--fill-only")
+        server.stop()
+        server.start()
+        restarted = ["--restart", "true", "--getpid", f"echo {server.pid()}"]
+        line = bench.load("big", [server.pid()], f"{server.label}-big", *words, *restarted)
+        lines.append({**filled, **line})
+    own, other = lines
+    scale = count / 100_000
+    ratio = own["fill_per_s"] / other["fill_per_s"]
+    bench.row(f"fill with {count:,} messages, messages/s", own["fill_per_s"], other["fill_per_s"], ratio, ">= 2 x", "", ratio >= 2)
+    for key, what, most in BIG:
+        a, b = own.get(key), other.get(key)
+        if not isinstance(a, (int, float)):
+            bench.row(what, str(a)[:60])
+            continue
+        ratio = b / a if isinstance(b, (int, float)) and a else None
+        if key == "search_body":
+            bench.row(f"{what}, ms", a * 1e3, b and b * 1e3, ratio, ">= 4 x", "", bool(ratio and ratio >= 4))
+            continue
+        fixed = key in ("first_login_select_after_restart", "select")
+        limit = most and (most if fixed else most * scale)
+        met = None if most is None else a <= limit
+        target = "" if most is None else f"<= {limit * 1e3:g} ms"
+        bench.row(f"{what}, ms", a * 1e3, b * 1e3 if isinstance(b, (int, float)) else None, ratio, target, "", met)
+    bench.drop(ours, peer)
+
+
+@test
+def idle(bench):
+    """Idle IMAP connections, in plaintext and with TLS; one mailbox with many watchers."""
+    count = 1000 if bench.quick else 10_000
+    ours = bench.server(Hikyaku(bench.scratch, bench.binary))
+    bench.prime(ours)
+    words = ["--port", ours.imap, "--lport", ours.entry[1], "--lproto", "smtp", "--users", servers.USERS]
+    line = bench.load("idle", [ours.pid()], "idle-plain", *words, "--n", count, "--notify", 5)
+    bench.row(f"{count:,} idle connections, KB PSS each", line["pss_kb_per_conn"], "", None, "<= 8", f"{line['open'].get('logins_per_s')} log-ins/s", line["pss_kb_per_conn"] <= 8)
+    bench.row("  kernel memory KB each", line["kernel_kb_per_conn"])
+    bench.row("  CPU of the idle server, cores", line["idle_cpu_frac"])
+    watchers = min(count, 1000)
+    line = bench.load("idle", [ours.pid()], "idle-watchers", *words, "--n", watchers, "--same", "--notify", 5)
+    told = (line.get("notify_all_us_median") or 0) / 1e3
+    bench.row(f"new mail told to {watchers:,} watchers, ms from sending", told or None, "", None, "<= 50", "", bool(told) and told <= 50)
+    bench.drop(ours)
+    ours = bench.server(Hikyaku(bench.scratch, bench.binary))
+    bench.prime(ours)
+    held = tls_held(ours, count)
+    bench.save({"test": "idle-tls", "n": count, **held})
+    bench.row(f"{count:,} idle connections with TLS, KB PSS each", held["kb_each"], "", None, "<= 20", f"{held['up']} up", held["kb_each"] <= 20)
+    bench.drop(ours)
+
+
+def tls_held(server, count):
+    """PSS per connection of `count` idle TLS connections that another process holds."""
+    before = procfs.mem([server.pid()])["pss_kb"]
+    holder = subprocess.Popen(
+        [sys.executable, str(HERE / "tls_idle.py"), str(server.ports["imaps"]), str(count), str(servers.USERS)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, preexec_fn=servers.raise_files,
+    )
+    up = json.loads(holder.stdout.readline())["up"]
+    time.sleep(2)
+    after = procfs.mem([server.pid()])["pss_kb"]
+    holder.stdin.close()
+    holder.wait()
+    return {"up": up, "kb_each": round((after - before) / max(up, 1), 1)}
+
+
+@test
+def cold(bench):
+    """Start to banner; memory and CPU of an empty server."""
+    for partitions in (1, 1024, 16_384):
+        ours = bench.server(Hikyaku(bench.scratch, bench.binary, sections={"cluster": {"partitions": str(partitions)}}, accounts=0))
+        times = []
+        for _ in range(1 if bench.quick else 5):
+            ours.stop()
+            begun = time.perf_counter()
+            ours.start()
+            times.append((time.perf_counter() - begun) * 1e3)
+        took = statistics.median(times)
+        time.sleep(1)
+        pss = procfs.mem([ours.pid()])["pss_kb"] / 1024
+        cpu, span = procfs.cpu([ours.pid()]), 3
+        time.sleep(span)
+        used = (procfs.cpu([ours.pid()]) - cpu) / span
+        bench.save({"test": "cold", "partitions": partitions, "start_ms": took, "pss_mib": pss, "idle_cores": used})
+        bench.row(f"start to ready, {partitions:,} partitions, ms", took, "", None, "<= 100", "", took <= 100)
+        bench.row("  memory of the empty server, MiB PSS", pss, "", None, "<= 40", "", pss <= 40)
+        bench.row("  CPU of the idle server, cores", used)
+        bench.drop(ours)
+
+
+def phys(bench, secs):
+    """Group commit of a bare log writer, 128 clients, messages/s."""
+    binary = bench.scratch / "phys"
+    if not binary.exists():
+        subprocess.run(["cc", "-O2", "-pthread", "-o", str(binary), str(HERE / "phys.c")], check=True)
+    out = subprocess.check_output([str(binary), str(bench.scratch), f"secs={secs}", "only=group_commit"], text=True)
+    lines = [json.loads(line) for line in out.splitlines()]
+    for line in lines:
+        bench.save(line)
+    return next(line["msgs_per_s"] for line in lines if line["clients"] == 128)
+
+
+@test
+def dds(bench):
+    """The hash table, against what the disk does with a bare log."""
+    secs = 5 if bench.quick else 60
+    own, bare = [], []
+    for _ in range(bench.runs):
+        bare.append(phys(bench, 3))
+        own += bench.bench("dds", "--data", bench.scratch, "--sizes", 4700, "--clients", 128, "--reads", 0, "--secs", secs)
+        bare.append(phys(bench, 3))
+    a, b = median(own, "puts_per_s"), statistics.median(bare)
+    bench.row(f"bench dds: durable puts of 4.7 KB, 128 clients, {secs} s, puts/s", a, b, a / b, ">= 0.5 x (aim 0.7)", "peer: group commit of a bare log", a / b >= 0.5)
+    bench.row("  CPU us/put: worker, writer, flush and compaction", " / ".join(number(statistics.median(line["cpu"][key] for line in own)) for key in ("worker_us", "writer_us", "background_us")))
+    gets = bench.bench("dds", "--data", bench.scratch, "--sizes", 100, "--clients", 128, "--reads", 100, "--secs", 3)
+    a = median(gets, "gets_per_s")
+    bench.row("bench dds: cached gets of 100 bytes, 128 clients, gets/s", a, "", None, ">= 500,000", "", a >= 500_000)
+    bench.row("  CPU us/get: clients, worker", " / ".join(number(gets[0]["cpu"][key]) for key in ("clients_us", "worker_us")))
+
+
+def figures(status):
+    """Counters of a status by name."""
+    store = status.get("store") or {}
+    sums = {"syncs": int(store.get("syncs", 0)), "groups": int(store.get("groups", 0))}
+    for stage in status["stages"]:
+        for key in ("wakes", "hops", "processed", "batches"):
+            sums[key] = sums.get(key, 0) + int(stage.get(key, 0))
+        kind = stage["name"].rstrip("0123456789").rstrip("-")
+        wait = stage.get("wait") or {}
+        sums[f"p99 {kind}"] = max(sums.get(f"p99 {kind}", 0), int(wait.get("p99_us", 0)))
+    return sums
+
+
+@test
+def stages(bench):
+    """What a message costs at 128 connections, stage by stage; ablations; overload."""
+    ours = bench.server(Hikyaku(bench.scratch, bench.binary))
+    bench.prime(ours)
+    before, cpu, began = figures(ours.status()), servers.threads_cpu(ours.pid()), time.time()
+    line = bench.deliver(ours, 128, warm=0)
+    after, used, span = figures(ours.status()), servers.threads_cpu(ours.pid()), time.time() - began
+    messages = max(1, line["ok"])
+    each = {key: (after[key] - before[key]) / messages for key in ("wakes", "hops", "syncs", "groups")}
+    bench.save({"test": "stages", "messages": messages, "seconds": span, "each": each, "status": after})
+    bench.row("per message at 128 connections: thread wakes", each["wakes"], "", None, "< 0.5", "", each["wakes"] < 0.5)
+    bench.row("  thread hops", each["hops"])
+    bench.row("  fsyncs", each["syncs"], "", None, "< 0.125", "", each["syncs"] < 0.125)
+    for key in sorted(key for key in after if key.startswith("p99 ")):
+        bench.row(f"  queue delay p99 ms, {key[4:]}", after[key] / 1e3)
+    for group in sorted(used):
+        user, system = (used[group][i] - cpu.get(group, (0, 0))[i] for i in (0, 1))
+        if user + system >= messages // 10:
+            bench.row(f"  CPU us, threads {group}: user + system", f"{user / messages:.1f} + {system / messages:.1f}")
+    base = line["per_s"]
+    ablations(bench, base)
+    overload(bench, ours, base)
+    bench.drop(ours)
+
+
+ABLATIONS = {
+    "batch of one": {"stages": {"batch": "1"}},
+    "no grouping of fsyncs": {"stages": {"groups_per_sync": "1"}},
+    "admission without queue delay": {"limits": {"queue_delay": '"1 h"'}},
+}
+
+
+def ablations(bench, base):
+    for name, sections in ABLATIONS.items():
+        less = bench.server(Hikyaku(bench.scratch, bench.binary, "ablation", sections))
+        bench.prime(less)
+        line = bench.deliver(less, 128)
+        bench.row(f"ablation, {name}: messages/s, against all of it", line["per_s"], base, line["per_s"] / base, "", f"ack p99 {line.get('ack_p99')} us")
+        bench.drop(less)
+
+
+def overload(bench, ours, base):
+    """Three times as many clients as give the capacity; somebody reads mail meanwhile."""
+    proto, port = ours.entry
+    flood = subprocess.Popen(
+        [load_binary(bench), "deliver", f"proto={proto}", f"port={port}", "size=4700", "c=384", f"secs={bench.secs + 3}", "warm=1"],
+        stdout=subprocess.PIPE, text=True, preexec_fn=servers.raise_files,
+    )
+    time.sleep(1)
+    imap = bench.bench("imap", "--imap", f"127.0.0.1:{ours.imap}", "--clients", 8, "--secs", bench.secs, "--think-ms", 20, "--mix", "select=1,fetch=4,body=4,noop=4")[0]
+    out = json.loads(flood.communicate()[0].splitlines()[-1])
+    bench.save({"overload": out})
+    share = out["per_s"] / base
+    bench.row("overload, 384 connections: goodput, against 128", out["per_s"], base, share, ">= 0.8 x", f"{out['err']} errors", share >= 0.8)
+    p99 = max(row["p99_us"] for row in imap["commands"]) / 1e3
+    bench.row("  IMAP meanwhile, p99 ms of the slowest command", p99, "", None, "<= 100", "", p99 <= 100)
+
+
+def load_binary(bench):
+    binary = bench.scratch / "mload"
+    if not binary.exists():
+        subprocess.run(["cc", "-O2", "-pthread", "-o", str(binary), str(HERE / "mload.c")], check=True)
+    return str(binary)
+
+
+def shown(rows, markdown=False):
+    """The table."""
+    header = ["what", "hikyaku", "peer", "ratio", "target", "", "note"]
+    cells = [header]
+    for row in rows:
+        met = {True: "reached", False: "MISSED", None: ""}[row["met"]]
+        ratio = f"{row['ratio']:.2f}" if row["ratio"] else ""
+        cells.append([row["what"], number(row["ours"]), number(row["peer"]) if row["peer"] != "" else "", ratio, row["target"], met, row["note"]])
+    if markdown:
+        lines = ["| " + " | ".join(line) + " |" for line in cells]
+        lines.insert(1, "|" + "---|" * len(header))
+        return "\n".join(lines) + "\n"
+    widths = [max(len(line[column]) for line in cells) for column in range(len(header))]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in cells) + "\n"
+
+
+def machine():
+    model = next((line.split(":", 1)[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), "?")
+    return f"{os.cpu_count()} cores, {model}, Linux {os.uname().release}, load {os.getloadavg()[0]:.1f} at the start"
+
+
+def arguments():
+    target = os.environ.get("CARGO_TARGET_DIR") or os.path.expanduser("~/.cache/hikyaku/target")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="about three minutes: one short run of each, smaller mailboxes")
+    parser.add_argument("--only", action="append", choices=sorted(TESTS), help="only this one; may be repeated")
+    parser.add_argument("--binary", default=os.environ.get("HIKYAKU") or f"{target}/release/hikyaku")
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--secs", type=float, default=10)
+    parser.add_argument("--scratch", help="a directory on the disk to be measured")
+    parser.add_argument("--save", help="append JSON lines to this file")
+    parser.add_argument("--markdown", help="write the table to this file too")
+    return parser.parse_args()
+
+
+def main():
+    options = arguments()
+    bench = Bench(options)
+    about = machine()
+    made = not (options.scratch or "BENCH_TMP" in os.environ)
+    bench.say(about)
+    failed = []
+    try:
+        for name, function in TESTS.items():
+            if options.only and name not in options.only:
+                continue
+            bench.say(f"{name}: {function.__doc__.splitlines()[0]}")
+            try:
+                function(bench)
+            except Unavailable as why:
+                bench.row(f"{name}: left out", "", "", None, "", str(why)[:120])
+            except Exception as why:
+                failed.append(name)
+                bench.row(f"{name}: FAILED", "", "", None, "", str(why)[:120])
+            finally:
+                bench.drop_all()
+    finally:
+        bench.drop_all()
+        print(about)
+        print(shown(bench.rows), end="")
+        if options.markdown:
+            pathlib.Path(options.markdown).write_text(f"{about}\n\n{shown(bench.rows, True)}")
+        if made:
+            shutil.rmtree(bench.scratch, ignore_errors=True)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
