@@ -45,7 +45,7 @@ bench: tools-test build
 	@HIKYAKU_BIN=$(BIN) /usr/bin/python3 tests/bench/run.py
 
 sim: tools-build
-	@cargo run $(CARGO_FLAGS) -q -p sim -- --runs 20
+	@cargo run $(CARGO_FLAGS) -q -p sim -- --seeds 1..21
 
 # Makes node/src/admin/api.rs from the .proto files.
 proto:
