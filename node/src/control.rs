@@ -59,14 +59,9 @@ pub trait Control: Send + Sync + 'static {
 pub enum ControlError {
     #[error("the node is stopping")]
     Stopping,
-    #[error("{0}")]
-    Busy(String),
     /// The text names the thing, the reason and the next step.
     #[error("{0}")]
     Failed(String),
-    /// This release can't do it.
-    #[error("not yet in this release: {0}")]
-    NotYet(String),
 }
 
 /// Sessions to end.
@@ -130,8 +125,6 @@ pub enum NodeState {
     Starting,
     Ready,
     Draining,
-    /// The brick stopped: nothing is acknowledged any more.
-    Failed,
 }
 
 /// One listener, with the address the kernel gave it.

@@ -6,7 +6,6 @@
     clippy::disallowed_methods,
     reason = "the edge owns clocks and threads, and hands both to the machines"
 )]
-#![allow(dead_code, unused_imports, reason = "parts that the service wires up land one by one")]
 
 mod admin;
 mod backup;

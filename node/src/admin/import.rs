@@ -15,8 +15,8 @@ use bytes::Bytes;
 use dds::{BlobId, CHUNK_BYTES};
 use mailstore::face::{
     BlobTask, Body, FolderId, FolderName, INLINE_BYTES_MAX, InternalDate, Keyword, NewMessage,
-    OpenMode, SECTION_PAGE_BYTES_MAX, Section, SectionRead, SystemFlag, SystemFlags, Uid, UidSet,
-    UserDone, UserId, UserTask, Want,
+    OpenMode, SECTION_PAGE_BYTES_MAX, Section, SectionRead, SystemFlag, SystemFlags, Uid, UserDone,
+    UserId, UserTask, Want,
 };
 use mailstore::mime::{Limits, Scanner};
 use sha2::{Digest, Sha256};

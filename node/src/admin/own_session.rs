@@ -30,9 +30,7 @@ pub fn status_of(error: &ControlError) -> Status {
     let text = error.to_string();
     match error {
         ControlError::Stopping => Status::unavailable(text),
-        ControlError::Busy(_) => Status::resource_exhausted(text),
         ControlError::Failed(_) => Status::internal(text),
-        ControlError::NotYet(_) => Status::unimplemented(text),
     }
 }
 

@@ -11,7 +11,6 @@ pub fn status(report: StatusReport) -> api::StatusReply {
         NodeState::Starting => "starting",
         NodeState::Ready => "ready",
         NodeState::Draining => "draining",
-        NodeState::Failed => "failed",
     };
     let listener = |it: crate::control::ListenerReport| api::Listener {
         name: it.name,

@@ -17,7 +17,7 @@ mod shown;
 mod users;
 mod wire;
 
-pub use args::{BenchCommand, CycleArgs, DdsArgs, ImapArgs};
+pub use args::BenchCommand;
 
 use std::path::Path;
 use std::process::ExitCode;

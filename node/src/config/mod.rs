@@ -17,9 +17,10 @@ mod tests;
 pub use listen::{Address, Listen, Listener, Service, TlsMode};
 pub use network::Network;
 pub use section::{Finding, FindingKind, Findings};
+#[cfg(test)]
+pub use sections::CertificatePair;
 pub use sections::{
-    Auth, CertificatePair, Cluster, Http, Limits, Log, LogFormat, LogLevel, Metrics, NodeEntry,
-    Stages, Store, Tls,
+    Auth, Cluster, Http, Limits, Log, LogFormat, LogLevel, Metrics, NodeEntry, Stages, Store, Tls,
 };
 pub use units::{Size, Time};
 

@@ -7,7 +7,6 @@
 mod line;
 mod writer;
 
-pub use line::{Line, Value};
 pub use writer::LogWriter;
 
 use crate::config::LogLevel;

@@ -6,8 +6,8 @@
 mod pool;
 mod scheme;
 
-pub use pool::{Answer, HashDone, HashJob, HashKind, HashOutcome, HashPool, PoolBusy};
-pub use scheme::{Argon2Cost, SchemeError, StoredHash, needs_upgrade};
+pub use pool::{Answer, HashDone, HashJob, HashKind, HashOutcome, HashPool};
+pub use scheme::{Argon2Cost, StoredHash, needs_upgrade};
 
 use zeroize::Zeroizing;
 
