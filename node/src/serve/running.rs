@@ -44,6 +44,7 @@ pub async fn serve(options: ServeOptions) -> anyhow::Result<()> {
     let config = Arc::new(options.config);
     let data = options.node.data.clone();
     prepare_data(&data)?;
+    raise_descriptor_limit();
     let log = Arc::new(LogWriter::start(&config.log).context("the log can't be opened")?);
     crate::log::install(Arc::clone(&log));
     if !config.store.sync {
@@ -160,6 +161,15 @@ fn prepare_data(data: &Path) -> anyhow::Result<()> {
         .mode(0o700)
         .create(data)
         .with_context(|| format!("the data directory {} can't be made", data.display()))
+}
+
+/// As many descriptors as the system lets us have: every connection is one, and shells give 1,024 by default.
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    // What can't be raised stays; listeners say so when they run out.
+    let _raised =
+        setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
 }
 
 fn host_name(configured: Option<&str>) -> String {
