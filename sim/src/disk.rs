@@ -81,16 +81,25 @@ impl Disk {
     /// The write under way ends.
     pub fn finish(&mut self, rng: &mut Rng, mutation: Option<Mutation>) -> Vec<Done> {
         let jobs = std::mem::take(&mut self.writing);
-        let (heads, groups): (Vec<_>, Vec<_>) =
+        let (heads, mut groups): (Vec<_>, Vec<_>) =
             jobs.into_iter().map(|job| ((job.from, job.ticket, job.queued), job.group)).unzip();
         let durability = match mutation {
             Some(Mutation::DropSync) if rng.chance(1, 2) => Durability::Buffered,
             _ => Durability::Synced,
         };
-        let results = self.chains.commit(&self.store, &groups, durability);
+        if mutation == Some(Mutation::SkipRenewal) {
+            groups.iter_mut().for_each(skip_renewal);
+        }
+        let mut results = self.chains.commit(&self.store, &groups, durability);
         if !self.rotten.is_empty() {
             let applied = groups.iter().zip(&results).filter(|(_, result)| result.is_ok());
             applied.for_each(|(group, _)| forget_rot(&mut self.rotten, group));
+        }
+        if mutation == Some(Mutation::AssignEarly) && rng.chance(1, 50) {
+            // Nothing stands behind the last group, so that the partition can go on as after any refusal.
+            if let Some(last) = results.last_mut() {
+                *last = Err(StoreError::Io("taken for refused".into()));
+            }
         }
         heads
             .into_iter()
@@ -183,5 +192,20 @@ fn forget_rot(rotten: &mut BTreeSet<(Column, bytes::Bytes)>, group: &Group) {
                 rotten.retain(|(at, key)| at != column || key < from || key >= to);
             }
         }
+    }
+}
+
+/// Takes the renewal of a blob out of a group: what belongs to a blob, where no chunk is written or deleted.
+fn skip_renewal(group: &mut Group) {
+    let own = |key: &bytes::Bytes, kind: u8| key.get(2) == Some(&0) && key.get(3) == Some(&kind);
+    let key_of = |op: &StoreOp| match op {
+        StoreOp::Put { key, .. } | StoreOp::Delete { key, .. } => key.clone(),
+        StoreOp::DeleteRange { from, .. } => from.clone(),
+    };
+    let chunks = group.ops.iter().any(|op| own(&key_of(op), b'c'));
+    let record =
+        group.ops.iter().any(|op| matches!(op, StoreOp::Put { key, .. } if own(key, b'b')));
+    if record && !chunks {
+        group.ops.retain(|op| !own(&key_of(op), b'b') && !own(&key_of(op), b'e'));
     }
 }

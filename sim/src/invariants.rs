@@ -5,6 +5,7 @@ mod at_most_once;
 mod blobs_kept;
 mod bodies_resolve;
 mod index_matches;
+mod linearizable;
 mod uids_rise;
 
 use crate::decoder::{DecodedUser, Image, Queued, Unreadable, decode_user, queue};
@@ -109,3 +110,4 @@ pub fn judge(
 }
 
 pub use index_matches::{Audit, audit};
+pub use linearizable::History;

@@ -19,8 +19,10 @@ mod network;
 mod node;
 mod options;
 mod schedule;
+mod table;
 mod world;
 
 pub use failure::Failure;
 pub use options::{FaultRates, Load, Mutation, Options, Scenario};
+pub use table::Table;
 pub use world::{Outcome, World};

@@ -1,18 +1,20 @@
 //! `sim`: runs one seed or many, prints what was hit and, at a failure, the command that repeats it.
 
 use sim::coverage::Coverage;
-use sim::{Mutation, Options, Outcome, Scenario, World};
+use sim::{Mutation, Options, Outcome, Scenario, Table, World};
 use std::ops::Range;
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: sim [--seed N | --seeds A..B | --forever] [--steps N] [--scenario NAME] \
-                     [--mutate NAME] [--list]";
+const USAGE: &str = "usage: sim [--seed N | --seeds A..B | --runs N | --forever] [--steps N] \
+                     [--scenario NAME | --scenario all | --scenario table] [--mutate NAME] [--list]";
 
 /// What the command line asks for.
 struct Asked {
     seeds: Range<u64>,
     steps: u64,
     scenarios: Vec<Scenario>,
+    /// The hash table by itself.
+    table: bool,
     mutation: Option<Mutation>,
 }
 
@@ -28,8 +30,13 @@ fn main() -> ExitCode {
 }
 
 fn asked(mut args: impl Iterator<Item = String>) -> Result<Option<Asked>, String> {
-    let mut asked =
-        Asked { seeds: 1..2, steps: 100_000, scenarios: vec![Scenario::ALL[0]], mutation: None };
+    let mut asked = Asked {
+        seeds: 1..2,
+        steps: 100_000,
+        scenarios: vec![Scenario::ALL[0]],
+        table: false,
+        mutation: None,
+    };
     while let Some(arg) = args.next() {
         let mut value = || args.next().ok_or(format!("{arg} needs a value"));
         match arg.as_str() {
@@ -42,9 +49,14 @@ fn asked(mut args: impl Iterator<Item = String>) -> Result<Option<Asked>, String
                 let (from, to) = range.split_once("..").ok_or("--seeds takes A..B")?;
                 asked.seeds = number(from)?..number(to)?;
             }
+            // So many seeds of every scenario.
+            "--runs" => {
+                asked.seeds = 1..number(&value()?)?.saturating_add(1);
+                (asked.scenarios, asked.table) = scenarios("all")?;
+            }
             "--forever" => asked.seeds = asked.seeds.start..u64::MAX,
             "--steps" => asked.steps = number(&value()?)?,
-            "--scenario" => asked.scenarios = scenarios(&value()?)?,
+            "--scenario" => (asked.scenarios, asked.table) = scenarios(&value()?)?,
             "--mutate" => {
                 let name = value()?;
                 let mutation = Mutation::named(&name).ok_or(format!("no mutation {name}"))?;
@@ -69,11 +81,16 @@ fn number(word: &str) -> Result<u64, String> {
     word.replace('_', "").parse().map_err(|_| format!("{word} is no number"))
 }
 
-fn scenarios(name: &str) -> Result<Vec<Scenario>, String> {
-    if name == "all" {
-        return Ok(Scenario::ALL.to_vec());
+/// Nodes to run, and whether the table runs by itself.
+fn scenarios(name: &str) -> Result<(Vec<Scenario>, bool), String> {
+    match name {
+        "all" => Ok((Scenario::ALL.to_vec(), true)),
+        "table" => Ok((Vec::new(), true)),
+        name => {
+            let one = Scenario::named(name).ok_or(format!("no scenario {name}"))?;
+            Ok((vec![one], false))
+        }
     }
-    Scenario::named(name).map(|one| vec![one]).ok_or(format!("no scenario {name}"))
 }
 
 fn run(asked: &Asked) -> ExitCode {
@@ -83,10 +100,18 @@ fn run(asked: &Asked) -> ExitCode {
         for &scenario in &asked.scenarios {
             let options = Options { seed, steps: asked.steps, scenario, mutation: asked.mutation };
             let began = clock::nanos();
-            let outcome = World::new(options.clone()).run();
+            let outcome = World::new(options).run();
             let nanos = clock::nanos() - began;
             coverage.add(&outcome.coverage);
-            report(&options, &outcome, nanos);
+            report(asked, (scenario.name, seed), &outcome, nanos);
+            failures += u64::from(outcome.failure.is_some());
+        }
+        if asked.table {
+            let began = clock::nanos();
+            let outcome = Table::new(seed, asked.mutation).run(asked.steps);
+            let nanos = clock::nanos() - began;
+            coverage.add(&outcome.coverage);
+            report(asked, ("table", seed), &outcome, nanos);
             failures += u64::from(outcome.failure.is_some());
         }
     }
@@ -94,13 +119,13 @@ fn run(asked: &Asked) -> ExitCode {
     if failures == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn report(options: &Options, outcome: &Outcome, nanos: u64) {
+fn report(asked: &Asked, (scenario, seed): (&str, u64), outcome: &Outcome, nanos: u64) {
     let rate = u128::from(outcome.steps) * 1_000_000_000 / u128::from(nanos.max(1));
     println!(
         "{} seed {}: {} steps, {} virtual ms, {} promises kept, {} bodies compared, trace {:016x}, \
          {rate} steps/s",
-        options.scenario.name,
-        options.seed,
+        scenario,
+        seed,
         outcome.steps,
         outcome.virtual_ms,
         outcome.promised,
@@ -108,13 +133,13 @@ fn report(options: &Options, outcome: &Outcome, nanos: u64) {
         outcome.trace,
     );
     if let Some(failure) = &outcome.failure {
-        let mutate = options.mutation.map(|m| format!(" --mutate {}", m.name()));
+        let mutate = asked.mutation.map(|m| format!(" --mutate {}", m.name()));
         println!("FAILED {failure}");
         println!(
             "replay: cargo run --release -p sim -- --seed {} --scenario {} --steps {}{}",
-            options.seed,
-            options.scenario.name,
-            options.steps,
+            seed,
+            scenario,
+            asked.steps,
             mutate.unwrap_or_default()
         );
     }

@@ -188,9 +188,9 @@ pub enum Mutation {
     DropSync,
     /// A write is acknowledged when it is queued.
     AcknowledgeEarly,
-    /// At a restart the outcomes of the last batches are forgotten, and at an unknown outcome the batch is judged anew.
+    /// At a restart the outcome of each writer's last batch is forgotten. Only the table alone knows it.
     ForgetWindow,
-    /// A batch of unknown outcome is taken for refused, so that its UID is assigned again.
+    /// A batch that applied is taken for refused, so that its UID is assigned again.
     AssignEarly,
     /// Blobs are not renewed.
     SkipRenewal,

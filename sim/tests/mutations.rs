@@ -1,0 +1,65 @@
+//! The checkers bite: each mistake made on purpose is noticed within a few seeds, and without it the same seeds pass.
+
+use sim::{Failure, Mutation, Options, Scenario, Table, World};
+
+/// Seeds within which a mistake must be noticed.
+const SEEDS: u64 = 8;
+
+fn node(name: &str, seed: u64, mutation: Option<Mutation>) -> Option<Failure> {
+    let scenario = Scenario::named(name).expect("a scenario");
+    World::new(Options { seed, steps: 30_000, scenario, mutation }).run().failure
+}
+
+/// The first failure within the bound; the seed before the mistake passes without it.
+fn noticed(run: impl Fn(u64, bool) -> Option<Failure>) -> Failure {
+    for seed in 1..=SEEDS {
+        if let Some(failure) = run(seed, true) {
+            assert_eq!(run(seed, false), None, "seed {seed} fails without the mistake");
+            return failure;
+        }
+    }
+    panic!("not noticed within {SEEDS} seeds");
+}
+
+fn noticed_in(name: &str, mutation: Mutation) -> Failure {
+    noticed(|seed, wrong| node(name, seed, wrong.then_some(mutation)))
+}
+
+#[test]
+fn a_dropped_sync_is_noticed() {
+    noticed_in("storm", Mutation::DropSync);
+    noticed(|seed, wrong| {
+        Table::new(seed, wrong.then_some(Mutation::DropSync)).run(20_000).failure
+    });
+}
+
+#[test]
+fn an_acknowledgement_before_the_write_is_durable_is_noticed() {
+    noticed_in("storm", Mutation::AcknowledgeEarly);
+}
+
+#[test]
+fn a_forgotten_outcome_is_noticed() {
+    let failure = noticed(|seed, wrong| {
+        Table::new(seed, wrong.then_some(Mutation::ForgetWindow)).run(20_000).failure
+    });
+    assert_eq!(failure.invariant, "linearizable");
+}
+
+#[test]
+fn a_uid_assigned_before_the_outcome_is_settled_is_noticed() {
+    noticed_in("calm", Mutation::AssignEarly);
+}
+
+#[test]
+fn a_skipped_renewal_is_noticed() {
+    let failure = noticed_in("blobs", Mutation::SkipRenewal);
+    let blobs = ["blobs_kept", "bodies_resolve"];
+    assert!(blobs.contains(&failure.invariant), "{failure}");
+}
+
+#[test]
+fn a_forbidden_expunge_is_noticed() {
+    let failure = noticed_in("calm", Mutation::ForbiddenExpunge);
+    assert_eq!(failure.invariant, "told_one_story");
+}
