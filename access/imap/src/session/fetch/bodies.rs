@@ -99,6 +99,14 @@ impl Bodies {
         }
     }
 
+    /// Whether a response is begun and not ended, so that no other one may be sent now.
+    pub fn is_open(&self) -> bool {
+        match self.response {
+            Response::Literal { .. } | Response::Open { .. } => true,
+            Response::None => false,
+        }
+    }
+
     /// Whether a literal is announced and not all of it sent.
     pub fn owes_bytes(&self) -> bool {
         match self.response {

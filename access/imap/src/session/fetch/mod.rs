@@ -111,10 +111,10 @@ impl FetchJob {
         Outcome::Wait(Job::Fetch(self))
     }
 
-    /// Whether a literal is half sent, so that no other response may be sent now.
+    /// Whether a response is half sent, so that no other one may be sent now.
     pub fn owes_bytes(&self) -> bool {
         match &self.stage {
-            Stage::Sections(bodies) => bodies.owes_bytes(),
+            Stage::Sections(bodies) => bodies.is_open(),
             Stage::Vanished { .. }
             | Stage::Marking { .. }
             | Stage::Rows { .. }
