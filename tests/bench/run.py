@@ -11,6 +11,7 @@ import json
 import os
 import pathlib
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -449,7 +450,7 @@ def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="about three minutes: one short run of each, smaller mailboxes")
     parser.add_argument("--only", action="append", choices=sorted(TESTS), help="only this one; may be repeated")
-    parser.add_argument("--binary", default=os.environ.get("HIKYAKU") or f"{target}/release/hikyaku")
+    parser.add_argument("--binary", default=os.environ.get("HIKYAKU_BIN") or f"{target}/release/hikyaku")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--secs", type=float, default=10)
     parser.add_argument("--scratch", help="a directory on the disk to be measured")
@@ -458,7 +459,13 @@ def arguments():
     return parser.parse_args()
 
 
+def end(_signal, _frame):
+    """The servers are stopped whatever ends the run."""
+    raise SystemExit(143)
+
+
 def main():
+    signal.signal(signal.SIGTERM, end)
     options = arguments()
     bench = Bench(options)
     about = machine()
