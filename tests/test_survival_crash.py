@@ -13,13 +13,13 @@ def test_kill_9():
 @pytest.mark.parametrize("leak", [0, 20])
 def test_power_failure(leak):
     """The same, and all that was not synced is lost; with `leak`, some of it is kept, in any order."""
-    server = disk.ForgetfulServer(leak=leak)
+    server = disk.ForgetfulServer(leak=leak, store=crash.SMALL_BUFFERS)
     crash.run(rounds=50 if soak() else 4, server=server, crash=disk.ForgetfulServer.power_failure)
 
 
 def test_power_failure_bites():
     """Without syncs the test above fails: it can."""
-    server = disk.ForgetfulServer(store='sync = false\nspace_low = "64 MiB"\nspace_exhausted = "32 MiB"\nballast = "8 MiB"')
+    server = disk.ForgetfulServer(store="sync = false\n" + crash.SMALL_BUFFERS)
     with pytest.raises(crash.Lost) as lost:
         crash.run(rounds=4, server=server, crash=disk.ForgetfulServer.power_failure)
     print(f"as it must: {lost.value}")

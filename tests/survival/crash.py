@@ -22,6 +22,8 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 from harness import DOMAIN, Closed, ImapError, Server, digest, message, soak, without_trace  # noqa: E402
 
 SETTLE_SECONDS = 30
+# Small buffers, so that tables are written, merged and dropped while clients are at it.
+SMALL_BUFFERS = 'write_buffer = "4 MiB"\nspace_low = "64 MiB"\nspace_exhausted = "32 MiB"\nballast = "8 MiB"'
 SIZES = (600, 2_000, 4_700, 4_700, 20_000, 70_000, 300_000)
 
 
@@ -270,7 +272,7 @@ def run(rounds, deliverers=64, readers=6, users=24, seed=None, server=None, cras
     print(f"seed {seed}", flush=True)
     rng = random.Random(seed)
     crash = crash or Server.kill
-    with server or Server() as server:
+    with server or Server(store=SMALL_BUFFERS) as server:
         names = [f"u{i}" for i in range(users)]
         book = Book(server.accounts(*names))
         apart = [Reader(it, it.split("@")[0]) for it in server.accounts(*[f"r{i}" for i in range(readers)], add_domain=False)]

@@ -144,16 +144,14 @@ static struct file *file_of(ino_t ino, int *is_new) {
 }
 
 static void forget_name(ino_t ino, nlink_t left) {
+    char old[PATH_MAX];
+    REAL(int, unlink, const char *);
     if (left) return;
     for (struct file *it = files[ino % INODES]; it; it = it->next)
-        if (it->ino == ino && it->alive) {
-            char old[PATH_MAX];
-            it->alive = 0;
-            /* The number may come back for another file. */
-            snprintf(old, sizeof old, "%s/old-%lu", inodes, (unsigned long)ino);
-            REAL(int, unlink, const char *);
-            real_unlink(old);
-        }
+        if (it->ino == ino) it->alive = 0;
+    /* The number may come back for another file, which is not this one, whether or not it was ever opened. */
+    snprintf(old, sizeof old, "%s/old-%lu", inodes, (unsigned long)ino);
+    real_unlink(old);
 }
 
 static void apply(struct change *it) {
@@ -419,13 +417,16 @@ OPENAT(openat64)
 
 /* --- names -------------------------------------------------------------------------------------------------------------- */
 
-static int removed(int result, int inside, const char *path, const struct stat *before) {
-    if (result == 0 && inside) {
-        pthread_mutex_lock(&lock);
+/* A removal and its note are one step: an inode number that comes back is then known to be another file's. */
+static int remove_file(int dirfd, const char *name, const char *path, const struct stat *before) {
+    REAL(int, unlinkat, int, const char *, int);
+    pthread_mutex_lock(&lock);
+    int result = real_unlinkat(dirfd, name, 0);
+    if (result == 0) {
         note(path, NULL, NULL);
         forget_name(before->st_ino, before->st_nlink - 1);
-        pthread_mutex_unlock(&lock);
     }
+    pthread_mutex_unlock(&lock);
     return result;
 }
 
@@ -434,7 +435,7 @@ int unlink(const char *name) {
     char path[PATH_MAX];
     struct stat before;
     int inside = locate(AT_FDCWD, name, path) && lstat(path, &before) == 0;
-    return removed(real_unlink(name), inside, path, &before);
+    return inside ? remove_file(AT_FDCWD, name, path, &before) : real_unlink(name);
 }
 
 int rmdir(const char *name) {
@@ -458,24 +459,30 @@ int unlinkat(int dirfd, const char *name, int flags) {
     struct stat before;
     int inside = locate(dirfd, name, path) && lstat(path, &before) == 0;
     if (inside && (flags & AT_REMOVEDIR)) return rmdir(path);
-    return removed(real_unlinkat(dirfd, name, flags), inside, path, &before);
+    return inside ? remove_file(dirfd, name, path, &before) : real_unlinkat(dirfd, name, flags);
 }
 
-static int renamed(int result, const char *from, const char *to, int was_there, const struct stat *replaced) {
-    struct stat st;
-    char shadow_from[PATH_MAX], shadow_to[PATH_MAX];
+struct move { int old_dir; const char *old; int new_dir; const char *new; };
+
+static int move_file(const struct move *move, const char *from, const char *to) {
+    REAL(int, renameat, int, const char *, int, const char *);
     REAL(int, rename, const char *, const char *);
-    if (result != 0 || lstat(to, &st) != 0) return result;
+    char shadow_from[PATH_MAX], shadow_to[PATH_MAX];
+    struct stat replaced, st;
     pthread_mutex_lock(&lock);
-    if (S_ISDIR(st.st_mode)) {
-        in_tree(shadow_from, from);
-        in_tree(shadow_to, to);
-        real_rename(shadow_from, shadow_to);
-    } else {
-        int is_new;
-        struct file *file = file_of(st.st_ino, &is_new);
-        if (was_there && replaced->st_ino != st.st_ino) forget_name(replaced->st_ino, replaced->st_nlink - 1);
-        note(from, to, file->shadow);
+    int was_there = lstat(to, &replaced) == 0;
+    int result = real_renameat(move->old_dir, move->old, move->new_dir, move->new);
+    if (result == 0 && lstat(to, &st) == 0) {
+        if (S_ISDIR(st.st_mode)) {
+            in_tree(shadow_from, from);
+            in_tree(shadow_to, to);
+            real_rename(shadow_from, shadow_to);
+        } else {
+            int is_new;
+            struct file *file = file_of(st.st_ino, &is_new);
+            if (was_there && replaced.st_ino != st.st_ino) forget_name(replaced.st_ino, replaced.st_nlink - 1);
+            note(from, to, file->shadow);
+        }
     }
     pthread_mutex_unlock(&lock);
     return result;
@@ -484,21 +491,17 @@ static int renamed(int result, const char *from, const char *to, int was_there, 
 int rename(const char *old, const char *new) {
     REAL(int, rename, const char *, const char *);
     char from[PATH_MAX], to[PATH_MAX];
-    struct stat replaced;
     int inside = locate(AT_FDCWD, old, from) & locate(AT_FDCWD, new, to);
-    int was_there = inside && lstat(to, &replaced) == 0;
-    int result = real_rename(old, new);
-    return inside ? renamed(result, from, to, was_there, &replaced) : result;
+    struct move move = { AT_FDCWD, old, AT_FDCWD, new };
+    return inside ? move_file(&move, from, to) : real_rename(old, new);
 }
 
 int renameat(int old_dir, const char *old, int new_dir, const char *new) {
     REAL(int, renameat, int, const char *, int, const char *);
     char from[PATH_MAX], to[PATH_MAX];
-    struct stat replaced;
     int inside = locate(old_dir, old, from) & locate(new_dir, new, to);
-    int was_there = inside && lstat(to, &replaced) == 0;
-    int result = real_renameat(old_dir, old, new_dir, new);
-    return inside ? renamed(result, from, to, was_there, &replaced) : result;
+    struct move move = { old_dir, old, new_dir, new };
+    return inside ? move_file(&move, from, to) : real_renameat(old_dir, old, new_dir, new);
 }
 
 static int linked(int result, const char *to) {
