@@ -159,6 +159,7 @@ impl World {
         for node in &self.nodes {
             for shard in &node.shards {
                 self.trace.word(shard.trace());
+                faults::count_inputs(&mut self.coverage, shard);
             }
         }
         Outcome {
@@ -238,6 +239,7 @@ impl World {
             Event::Emptied { life } => {
                 if life.incarnation == self.nodes[life.node].incarnation {
                     self.nodes[life.node].disk.store.set_bytes_max(None);
+                    self.tell_space(life.node, vspace::Space::Ample);
                 }
             }
         }

@@ -35,11 +35,14 @@ fn every_scenario_holds_and_every_fault_happens() {
     for fault in FAULTS {
         assert!(coverage.faults.contains_key(fault), "never happened: {fault}");
     }
-    let never: Vec<_> = coverage.inputs.iter().filter(|(_, count)| **count == 0).collect();
+    // A node alone has no other that could take over a mailbox.
+    let alone = ["session: Notified, MasterChanged"];
+    let never = coverage.inputs.iter().filter(|(_, count)| **count == 0);
+    let never: Vec<_> = never.filter(|(kind, _)| !alone.contains(kind)).collect();
     assert!(never.is_empty(), "inputs that never came: {never:?}");
 }
 
-const FAULTS: [&str; 24] = [
+const FAULTS: [&str; 25] = [
     "IMAP client vanishes",
     "POP3 client vanishes",
     "answer of the table is lost",
@@ -56,6 +59,7 @@ const FAULTS: [&str; 24] = [
     "disk is full",
     "disk stalls",
     "hash pool has no room",
+    "node is told that space runs low",
     "node says that it stops",
     "operator ends sessions",
     "read fails",

@@ -121,7 +121,14 @@ impl ImapClient {
             _ => {
                 let folder = if cx.rng.chance(3, 4) { 0 } else { pick(cx, FOLDERS.len()) };
                 let verb = if cx.rng.chance(1, 6) { "EXAMINE" } else { "SELECT" };
-                let command = format!("{verb} {}", FOLDERS[folder]);
+                // Nobody puts anything into the others: they come and go.
+                let name = match cx.rng.below(20) {
+                    0 => "x0",
+                    1 => "x1",
+                    2 => "x2",
+                    _ => FOLDERS[folder],
+                };
+                let command = format!("{verb} {name}");
                 self.model.messages.clear();
                 self.say(cx, Doing::Select, Running::Select, &command);
             }

@@ -1,12 +1,14 @@
 //! What goes wrong, and what it leaves behind.
 
 use super::{Event, Phase, World};
+use crate::coverage::Coverage;
 use crate::disk::End;
 use crate::failure::Failure;
 use crate::invariants;
 use dds::StoreError;
 use fsm::Token;
-use vspace::Inward;
+use mailstore::face::{AdminTask, DirectoryTask, Task};
+use vspace::{GroupId, INPUT_KINDS, Inward, Shard, Space};
 
 /// Something that goes wrong now and then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,10 +21,12 @@ pub enum Fault {
     Rot,
     Cut,
     Kick,
+    /// No fault: an operator changes accounts that no client uses.
+    Administer,
 }
 
 impl Fault {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Crash,
         Self::SyncError,
         Self::WriteError,
@@ -31,6 +35,7 @@ impl Fault {
         Self::Rot,
         Self::Cut,
         Self::Kick,
+        Self::Administer,
     ];
 }
 
@@ -47,6 +52,7 @@ impl World {
             Fault::Rot => rates.rot_ms,
             Fault::Cut => rates.cut_ms,
             Fault::Kick => rates.kick_ms,
+            Fault::Administer => 3_000,
         }
     }
 
@@ -97,6 +103,7 @@ impl World {
                 }
             }
             Fault::Kick => self.kick(node)?,
+            Fault::Administer => self.administer(node)?,
         }
         Ok(())
     }
@@ -106,9 +113,23 @@ impl World {
         let room = usize::try_from(self.rng.below(20_000)).unwrap_or(0);
         let store = &self.nodes[node].disk.store;
         store.set_bytes_max(Some(store.bytes() + room));
+        if self.rng.chance(1, 2) {
+            self.coverage.fault("node is told that space runs low");
+            self.tell_space(node, Space::Low);
+        }
         let life = self.life(node);
         let nanos = 100_000_000 + self.rng.below(3_000_000_000);
         self.schedule.after(nanos, Event::Emptied { life });
+    }
+
+    /// All worker groups learn how much space the store has.
+    pub(super) fn tell_space(&mut self, node: usize, space: Space) {
+        let life = self.life(node);
+        if self.nodes[node].is_up() {
+            for group in (0..self.options.scenario.groups).map(GroupId) {
+                self.arrive(life, group, 1_000, Inward::SpaceIs(space));
+            }
+        }
     }
 
     fn kick(&mut self, node: usize) -> Result<(), Failure> {
@@ -130,6 +151,26 @@ impl World {
         self.run_group(node, group)
     }
 
+    /// An operator adds, fills, changes or removes an account; whether it succeeds is the operator's business.
+    fn administer(&mut self, node: usize) -> Result<(), Failure> {
+        let address = format!("t{}@example.org", self.rng.below(3));
+        let task = match self.rng.below(5) {
+            0 | 1 => AdminTask::AccountAdd { address, phc: "$argon2id$sim$temporary".into() },
+            2 => AdminTask::AccountRemove { address },
+            3 => AdminTask::AccountEnable { address, on: self.rng.chance(1, 2) },
+            _ => AdminTask::AliasAdd {
+                alias: format!("a{}@example.org", self.rng.below(4)),
+                targets: vec![address],
+            },
+        };
+        self.coverage.action("account changed");
+        let (session, token) = (vspace::operator_id(0, 2), Token(self.rng.next_u64()));
+        let task = Task::Directory(DirectoryTask::Admin(task));
+        self.accept(node, GroupId(0), Inward::Operator { session, token, task });
+        self.accept(node, GroupId(0), Inward::OperatorGone { session });
+        self.run_group(node, GroupId(0))
+    }
+
     /// A node ends: connections break, the disk keeps what it must, and what it keeps is judged.
     pub(super) fn crash(&mut self, node: usize) -> Result<(), Failure> {
         let end = if self.rng.chance(1, 2) { End::PowerLoss } else { End::Killed };
@@ -139,6 +180,7 @@ impl World {
         });
         for shard in std::mem::take(&mut self.nodes[node].shards) {
             self.steps_before += shard.stats().steps;
+            count_inputs(&mut self.coverage, &shard);
             self.trace.word(shard.trace());
         }
         let dead = &mut self.nodes[node];
@@ -170,5 +212,12 @@ impl World {
             self.hang_up(connection.client, session)?;
         }
         Ok(())
+    }
+}
+
+/// Adds what a shard stepped with to the coverage.
+pub(super) fn count_inputs(coverage: &mut Coverage, shard: &Shard) {
+    for (kind, count) in INPUT_KINDS.iter().zip(shard.stats().inputs) {
+        coverage.input(kind, count);
     }
 }

@@ -34,7 +34,8 @@ impl World {
         self.operate(AdminTask::DomainAdd { domain: "example.org".into() })?;
         for number in 0..load.users {
             let address = format!("u{number}@example.org");
-            let phc = format!("$argon2id$sim$pw{number}");
+            let scheme = if number % 2 == 0 { "$argon2id$sim$" } else { "{SSHA512}" };
+            let phc = format!("{scheme}pw{number}");
             self.operate(AdminTask::AccountAdd { address, phc })?;
         }
         for number in 0..load.users {
@@ -100,6 +101,7 @@ impl World {
         node.stalled_until = 0;
         node.disk.store.set_bytes_max(None);
         node.disk.store.set_faults(dds::memory_store::Faults::default());
+        self.tell_space(0, vspace::Space::Ample);
         for client in 0..self.clients.len() {
             let serial = self.clients[client].serial + 1;
             self.clients[client].serial = serial;

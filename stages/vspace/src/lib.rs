@@ -7,6 +7,7 @@
 
 mod admission;
 mod config;
+mod inputs;
 mod mailboxes;
 mod names;
 mod operator;
@@ -23,6 +24,7 @@ mod work;
 
 pub use admission::{Admission, AdmissionLimits};
 pub use config::ShardConfig;
+pub use inputs::INPUT_KINDS;
 pub use mailstore::face::{Completion, LogEvent, SessionId, TaskRefusal};
 pub use mailstore::mailbox::{MatchHits, MatchJob};
 pub use names::{Asker, GroupId, MachineId, asker_of, group_of, operator_id, session_id};

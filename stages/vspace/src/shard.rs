@@ -280,6 +280,7 @@ impl Shard {
     }
 
     fn step(&mut self, work: Work) {
+        self.stats.inputs[crate::inputs::kind_of(&work)] += 1;
         match work {
             Work::Session(id, input) => self.step_session(id, input),
             Work::Mailbox(user, input) => self.step_mailbox(user, input),

@@ -24,6 +24,8 @@ pub struct ShardStats {
     pub sessions_opened: u64,
     pub mailboxes_loaded: u64,
     pub mailboxes_evicted: u64,
+    /// Steps by kind of input: [`crate::INPUT_KINDS`].
+    pub inputs: [u64; crate::INPUT_KINDS.len()],
 }
 
 /// What a shard holds at one moment.
@@ -56,6 +58,7 @@ impl Default for ShardStats {
             sessions_opened: 0,
             mailboxes_loaded: 0,
             mailboxes_evicted: 0,
+            inputs: [0; crate::INPUT_KINDS.len()],
         }
     }
 }
