@@ -10,6 +10,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -143,8 +144,11 @@ class Peer:
         self.base = free_base()
 
     def peers(self, *words):
-        done = subprocess.run([str(HERE / "peers.sh"), *words], env=self.env, capture_output=True, text=True)
-        return done.returncode, done.stdout, done.stderr
+        # Not by pipes: a server that stays behind would keep them open.
+        with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as errors:
+            done = subprocess.run([str(HERE / "peers.sh"), *words], env=self.env, stdin=subprocess.DEVNULL, stdout=out, stderr=errors)
+            out.seek(0), errors.seek(0)
+            return done.returncode, out.read(), errors.read()
 
     def make(self):
         self.peers("wipe", self.kind, self.label)
