@@ -10,6 +10,9 @@ use fsm::Token;
 use mailstore::face::{AdminTask, DirectoryTask, Task};
 use vspace::{GroupId, INPUT_KINDS, Inward, Shard, Space};
 
+/// Up to so many messages every crash is judged; with more of them, fewer crashes are.
+const LOOKS_MESSAGES: u64 = 300;
+
 /// Something that goes wrong now and then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
@@ -191,7 +194,10 @@ impl World {
             self.coverage.fault("crash loses what was not synced");
         }
         self.break_connections()?;
-        self.judge(invariants::Moment::Crashed)?;
+        // What is lost stays lost: with much mail it is enough to look now and then, and at the end.
+        if self.rng.below(self.ledger.next_id() + 1) < LOOKS_MESSAGES {
+            self.judge(invariants::Moment::Crashed)?;
+        }
         self.wall_skew_ms += i64::try_from(self.rng.below(2_000)).unwrap_or(0);
         let nanos = 2_000_000 + self.rng.below(300_000_000);
         self.schedule.after(nanos, Event::Restart { node });
