@@ -1,7 +1,7 @@
 //! An independent reader of the raw store: slow, simple, and without a line of the code it judges.
 //!
-//! Written from the documented formats alone: the physical layout of the hash table, and the tables of the formats of a user's
-//! mail and of the delivery queue. It reads everything, each time.
+//! Written from the documented formats alone: the physical layout of the hash table, and the tables
+//! of the formats of a user's mail and of the delivery queue. It reads everything, each time.
 
 mod cursor;
 mod image;

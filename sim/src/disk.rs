@@ -1,7 +1,9 @@
-//! The disk of one node: the store in memory behind a queue of writes that take time, as the store writer of the executor has.
+//! The disk of one node: the store in memory behind a queue of writes that take time, as the store
+//! writer of the executor has.
 //!
-//! States: idle, or one write under way. Invariants: writes end in the order they began; what a crash finds under way survives
-//! as a prefix; a value that rotted is never returned, the read fails.
+//! States: idle, or one write under way. Invariants: writes end in the order they began; what a
+//! crash finds under way survives as a prefix; a value that rotted is never returned, the read
+//! fails.
 
 use crate::options::Mutation;
 use dds::{
@@ -57,7 +59,8 @@ impl Disk {
         self.queued.push_back(job);
     }
 
-    /// Begins to write everything that is queued; false when a write is under way already, or nothing is queued.
+    /// Begins to write everything that is queued; false when a write is under way already, or
+    /// nothing is queued.
     pub fn begin(&mut self) -> bool {
         if !self.writing.is_empty() || self.queued.is_empty() {
             return false;
@@ -96,7 +99,8 @@ impl Disk {
             applied.for_each(|(group, _)| forget_rot(&mut self.rotten, group));
         }
         if mutation == Some(Mutation::AssignEarly) && rng.chance(1, 50) {
-            // Nothing stands behind the last group, so that the partition can go on as after any refusal.
+            // Nothing stands behind the last group, so that the partition can go on as after any
+            // refusal.
             if let Some(last) = results.last_mut() {
                 *last = Err(StoreError::Io("taken for refused".into()));
             }
@@ -195,7 +199,8 @@ fn forget_rot(rotten: &mut BTreeSet<(Column, bytes::Bytes)>, group: &Group) {
     }
 }
 
-/// Takes the renewal of a blob out of a group: what belongs to a blob, where no chunk is written or deleted.
+/// Takes the renewal of a blob out of a group: what belongs to a blob, where no chunk is written or
+/// deleted.
 fn skip_renewal(group: &mut Group) {
     let own = |key: &bytes::Bytes, kind: u8| key.get(2) == Some(&0) && key.get(3) == Some(&kind);
     let key_of = |op: &StoreOp| match op {

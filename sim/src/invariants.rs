@@ -1,4 +1,5 @@
-//! What must hold, one file each. All of them read the raw store through the independent decoder, or what clients were told.
+//! What must hold, one file each. All of them read the raw store through the independent decoder,
+//! or what clients were told.
 
 mod acknowledged_present;
 mod at_most_once;

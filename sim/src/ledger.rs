@@ -1,4 +1,5 @@
-//! What clients know: every message ever sent, who was promised it, and who allowed it to be deleted.
+//! What clients know: every message ever sent, who was promised it, and who allowed it to be
+//! deleted.
 
 use crate::failure::Failure;
 use bytes::Bytes;
@@ -96,7 +97,8 @@ impl Ledger {
         &self.messages
     }
 
-    /// A client, or the decoder, saw a text of `user`'s: it must be one that was sent, byte for byte. Its number.
+    /// A client, or the decoder, saw a text of `user`'s: it must be one that was sent, byte for
+    /// byte. Its number.
     ///
     /// # Errors
     /// When it is not.

@@ -1,4 +1,5 @@
-//! `sim`: runs one seed or many, prints what was hit and, at a failure, the command that repeats it.
+//! `sim`: runs one seed or many, prints what was hit and, at a failure, the command that repeats
+//! it.
 
 use sim::coverage::Coverage;
 use sim::{Mutation, Options, Outcome, Scenario, Table, World};
@@ -150,7 +151,8 @@ mod clock {
 
     use std::sync::OnceLock;
 
-    /// Nanoseconds that this thread has had a core; where the system does not tell, nanoseconds that have passed.
+    /// Nanoseconds that this thread has had a core; where the system does not tell, nanoseconds
+    /// that have passed.
     pub fn nanos() -> u64 {
         let had = std::fs::read_to_string("/proc/thread-self/schedstat").ok();
         let had = had.and_then(|line| line.split(' ').next()?.parse().ok());

@@ -7,7 +7,8 @@ use vspace::{GroupId, SessionId};
 /// Bytes that the client must have taken before a session that waits goes on.
 pub const LOW_WATER: usize = 64 * 1024;
 
-/// One connection. The session takes one piece of input at a time, as the edge of a real node gives it.
+/// One connection. The session takes one piece of input at a time, as the edge of a real node gives
+/// it.
 #[derive(Debug)]
 pub struct Connection {
     pub session: SessionId,

@@ -59,7 +59,8 @@ impl Node {
     }
 }
 
-/// The password that a hash of the simulation stands for. The old scheme is replaced at the first log-in.
+/// The password that a hash of the simulation stands for. The old scheme is replaced at the first
+/// log-in.
 pub fn secret_in(phc: &str) -> Option<&str> {
     phc.strip_prefix("$argon2id$sim$").or_else(|| phc.strip_prefix("{SSHA512}"))
 }

@@ -10,7 +10,8 @@ pub struct Options {
     pub mutation: Option<Mutation>,
 }
 
-/// How often something goes wrong. Means of times between two faults in virtual milliseconds, 0: never; chances in 10,000.
+/// How often something goes wrong. Means of times between two faults in virtual milliseconds, 0:
+/// never; chances in 10,000.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FaultRates {
     /// The node ends between two effects: the machine lost power, or the process was killed.
@@ -188,7 +189,8 @@ pub enum Mutation {
     DropSync,
     /// A write is acknowledged when it is queued.
     AcknowledgeEarly,
-    /// At a restart the outcome of each writer's last batch is forgotten. Only the table alone knows it.
+    /// At a restart the outcome of each writer's last batch is forgotten. Only the table alone
+    /// knows it.
     ForgetWindow,
     /// A batch that applied is taken for refused, so that its UID is assigned again.
     AssignEarly,

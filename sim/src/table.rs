@@ -1,8 +1,9 @@
-//! The hash table by itself: one partition machine on a simulated disk, writers with and without numbers, readers, lost answers
-//! and crashes. Judged by linearizability of each key.
+//! The hash table by itself: one partition machine on a simulated disk, writers with and without
+//! numbers, readers, lost answers and crashes. Judged by linearizability of each key.
 //!
-//! A writer with numbers asks again under the same number until it gets a definite answer, as the contract of the table says. A
-//! writer without numbers that gets none never learns what became of its write.
+//! A writer with numbers asks again under the same number until it gets a definite answer, as the
+//! contract of the table says. A writer without numbers that gets none never learns what became of
+//! its write.
 
 use crate::coverage::Coverage;
 use crate::disk::{Disk, End, Job};

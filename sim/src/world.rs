@@ -1,7 +1,8 @@
 //! The world of one run: nodes, connections and clients under one clock, and what happens to them.
 //!
-//! States: setting up (accounts are made, nothing goes wrong), faults, winding down (everything heals), audited.
-//! Invariant: everything that decides comes from the seed; nothing is ordered by memory addresses or hash maps.
+//! States: setting up (accounts are made, nothing goes wrong), faults, winding down (everything
+//! heals), audited. Invariant: everything that decides comes from the seed; nothing is ordered by
+//! memory addresses or hash maps.
 
 mod clients;
 mod faults;

@@ -1,4 +1,5 @@
-//! The checkers bite: each mistake made on purpose is noticed within a few seeds, and without it the same seeds pass.
+//! The checkers bite: each mistake made on purpose is noticed within a few seeds, and without it
+//! the same seeds pass.
 
 use sim::{Failure, Mutation, Options, Scenario, Table, World};
 

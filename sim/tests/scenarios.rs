@@ -1,4 +1,5 @@
-//! Every scenario holds, the seeds that once failed among them, and the runs hit what they are there for.
+//! Every scenario holds, the seeds that once failed among them, and the runs hit what they are
+//! there for.
 
 use sim::coverage::Coverage;
 use sim::{Options, Outcome, Scenario, Table, World};

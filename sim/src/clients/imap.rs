@@ -1,6 +1,8 @@
-//! A client of IMAP: it does random things to the folders of one user and checks all it hears with a model of its own.
+//! A client of IMAP: it does random things to the folders of one user and checks all it hears with
+//! a model of its own.
 //!
-//! It flags as deleted, copies and appends only messages whose number it knows, so that the ledger knows what must still be there.
+//! It flags as deleted, copies and appends only messages whose number it knows, so that the ledger
+//! knows what must still be there.
 
 use super::text::message;
 use super::{Client, ClientCx};

@@ -1,7 +1,7 @@
 //! A deliverer: SMTP or LMTP, with and without pipelining, one recipient or several, DATA or BDAT.
 //!
-//! States of a connection: greeting, greeted, one transaction after the other. What each reply answers is kept in a queue, so
-//! that pipelining is nothing special.
+//! States of a connection: greeting, greeted, one transaction after the other. What each reply
+//! answers is kept in a queue, so that pipelining is nothing special.
 
 use super::text::{dotted, message, take_line};
 use super::{Client, ClientCx};
@@ -79,7 +79,8 @@ impl Deliverer {
         self.awaited.push_back(Awaited::Hello);
     }
 
-    /// Begins a transaction: everything up to DATA in one piece, or up to the last RCPT before BDAT.
+    /// Begins a transaction: everything up to DATA in one piece, or up to the last RCPT before
+    /// BDAT.
     fn begin(&mut self, cx: &mut ClientCx<'_>) {
         if cx.winding_down || self.left == 0 {
             cx.say.extend_from_slice(b"QUIT\r\n");

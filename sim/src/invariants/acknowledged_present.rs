@@ -1,5 +1,5 @@
-//! Every acknowledged message is there, byte for byte, unless a client may have deleted it: in a folder of its user, or in the
-//! delivery queue on its way there.
+//! Every acknowledged message is there, byte for byte, unless a client may have deleted it: in a
+//! folder of its user, or in the delivery queue on its way there.
 
 use super::{Moment, Subject};
 use crate::failure::Failure;

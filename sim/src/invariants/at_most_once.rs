@@ -1,4 +1,5 @@
-//! A message is there once for each recipient, however often its delivery was tried, besides the copies that clients made.
+//! A message is there once for each recipient, however often its delivery was tried, besides the
+//! copies that clients made.
 
 use super::Subject;
 use crate::failure::Failure;

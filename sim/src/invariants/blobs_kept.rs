@@ -1,4 +1,5 @@
-//! No blob is collected while something refers to it, and every reference of a body is one that sweeps renew.
+//! No blob is collected while something refers to it, and every reference of a body is one that
+//! sweeps renew.
 
 use super::Subject;
 use crate::failure::Failure;

@@ -1,4 +1,5 @@
-//! Every row names a body that is there in full, and its text is one that was sent, of the length that the row says.
+//! Every row names a body that is there in full, and its text is one that was sent, of the length
+//! that the row says.
 
 use super::Subject;
 use crate::failure::Failure;

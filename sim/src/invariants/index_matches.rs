@@ -1,5 +1,5 @@
-//! The index that the machines serve is what the raw store holds: headers count what is there, and what a client is shown of
-//! each folder is what the decoder reads.
+//! The index that the machines serve is what the raw store holds: headers count what is there, and
+//! what a client is shown of each folder is what the decoder reads.
 
 use super::Subject;
 use crate::decoder::{DecodedFolder, DecodedUser};

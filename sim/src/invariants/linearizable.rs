@@ -1,8 +1,10 @@
-//! Each key of the hash table behaves like one register: reads and writes can be put in one order that agrees with real time.
+//! Each key of the hash table behaves like one register: reads and writes can be put in one order
+//! that agrees with real time.
 //!
-//! Every write puts a value of its own, so the test of Gibbons and Korach ("Testing shared memories", SIAM J. Comput. 26, 1997)
-//! applies: the operations on one value form a zone from its first end to its last beginning. A zone that runs forward is a span
-//! in which the key must hold that value: no two of them overlap, and no other value lives wholly within one.
+//! Every write puts a value of its own, so the test of Gibbons and Korach ("Testing shared
+//! memories", SIAM J. Comput. 26, 1997) applies: the operations on one value form a zone from its
+//! first end to its last beginning. A zone that runs forward is a span in which the key must hold
+//! that value: no two of them overlap, and no other value lives wholly within one.
 
 use crate::failure::Failure;
 use std::collections::BTreeMap;

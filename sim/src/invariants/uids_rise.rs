@@ -1,5 +1,5 @@
-//! UIDs rise and are never used again: UIDNEXT lies above every UID that anybody ever saw under this UIDVALIDITY, and no two
-//! folders share one UIDVALIDITY.
+//! UIDs rise and are never used again: UIDNEXT lies above every UID that anybody ever saw under
+//! this UIDVALIDITY, and no two folders share one UIDVALIDITY.
 
 use super::Subject;
 use crate::failure::Failure;

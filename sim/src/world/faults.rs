@@ -154,7 +154,8 @@ impl World {
         self.run_group(node, group)
     }
 
-    /// An operator adds, fills, changes or removes an account; whether it succeeds is the operator's business.
+    /// An operator adds, fills, changes or removes an account; whether it succeeds is the
+    /// operator's business.
     fn administer(&mut self, node: usize) -> Result<(), Failure> {
         let address = format!("t{}@example.org", self.rng.below(3));
         let task = match self.rng.below(5) {
@@ -194,7 +195,8 @@ impl World {
             self.coverage.fault("crash loses what was not synced");
         }
         self.break_connections()?;
-        // What is lost stays lost: with much mail it is enough to look now and then, and at the end.
+        // What is lost stays lost: with much mail it is enough to look now and then, and at the
+        // end.
         if self.rng.below(self.ledger.next_id() + 1) < LOOKS_MESSAGES {
             self.judge(invariants::Moment::Crashed)?;
         }

@@ -61,7 +61,8 @@ impl World {
         for _ in 0..load.lmtp_clients {
             self.add(Box::new(Deliverer::new(DelivererKind::Lmtp, users)));
         }
-        // The first half of the sessions crowds on one user; the mail of the last user is never changed.
+        // The first half of the sessions crowds on one user; the mail of the last user is never
+        // changed.
         for number in 0..load.imap_clients {
             let user = if number < load.imap_clients / 2 { 0 } else { number % users };
             self.add(Box::new(ImapClient::new(user, user + 1 == users)));

@@ -1,4 +1,5 @@
-//! The random stream of one machine: SplitMix64 (Steele, Lea, Flood, OOPSLA 2014). Reproducible; not for secrets.
+//! The random stream of one machine: SplitMix64 (Steele, Lea, Flood, OOPSLA 2014). Reproducible;
+//! not for secrets.
 
 /// A reproducible random stream. Secrets (salts, session ids) come in as inputs instead.
 #[derive(Clone, Debug)]
@@ -8,8 +9,9 @@ impl Rng {
     /// The stream of machine `machine` under `seed`: streams of different machines are independent.
     #[must_use]
     pub fn new(seed: u64, machine: u64) -> Self {
-        // The number is mixed before it meets the seed: numbers in a row, left as they are, would give one stream that is
-        // shifted by one draw from machine to machine, and blobs of two sessions the same name.
+        // The number is mixed before it meets the seed: numbers in a row, left as they are, would
+        // give one stream that is shifted by one draw from machine to machine, and blobs of two
+        // sessions the same name.
         let mut rng = Self(seed ^ mix(machine.wrapping_add(STEP)));
         rng.0 = rng.next_u64();
         rng
@@ -21,7 +23,8 @@ impl Rng {
         mix(self.0)
     }
 
-    /// A number in `0..bound`; 0 when `bound` is 0. The bias is below 2^-32 for the bounds used here.
+    /// A number in `0..bound`; 0 when `bound` is 0. The bias is below 2^-32 for the bounds used
+    /// here.
     pub fn below(&mut self, bound: u64) -> u64 {
         let wide = u128::from(self.next_u64()) * u128::from(bound);
         u64::try_from(wide >> 64).unwrap_or(0)

@@ -1,4 +1,5 @@
-//! Kinds of inputs that machines step with, counted: what a run never stepped with, it did not prove.
+//! Kinds of inputs that machines step with, counted: what a run never stepped with, it did not
+//! prove.
 
 use crate::shard::Work;
 use dds::partition;
