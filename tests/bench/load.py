@@ -70,9 +70,10 @@ class Imap:
             if not x: raise EOFError
             s.b += x
         l, s.b = s.b.split(b'\n', 1); return l
-    def wait(s, tag, keep=True):
+    def wait(s, tag, keep=True, began=None):
         """read to the tagged line; returns (seconds, last bytes or all, octets)"""
-        t0 = time.perf_counter(); parts = [s.b]; tot = len(s.b); tail = s.b; needle = b'\n' + tag + b' '
+        # From before the command is sent: a server may answer before this process runs again.
+        t0 = began or time.perf_counter(); parts = [s.b]; tot = len(s.b); tail = s.b; needle = b'\n' + tag + b' '
         while True:
             k = (b'\n' + tail).rfind(needle)
             if k >= 0 and tail.endswith(b'\n'): break
@@ -83,7 +84,7 @@ class Imap:
         if not last.startswith(tag + b' OK'): raise RuntimeError(last[:200])
         return time.perf_counter() - t0, (b''.join(parts) if keep else tail), tot
     def cmd(s, text, keep=True):
-        s.n += 1; tag = b'T%d' % s.n; s.s.sendall(tag + b' ' + text.encode() + b'\r\n'); return s.wait(tag, keep)
+        s.n += 1; tag = b'T%d' % s.n; began = time.perf_counter(); s.s.sendall(tag + b' ' + text.encode() + b'\r\n'); return s.wait(tag, keep, began)
 def fill(o, n):
     """n messages over 4 connections, MULTIAPPEND when offered, else pipelined LITERAL+ (or one at a time)"""
     import random, threading
