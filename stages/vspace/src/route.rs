@@ -7,8 +7,8 @@ use crate::shard::{Shard, Work};
 use crate::work::{ConnectionOrder, Neighbour, Outward, Space};
 use fsm::{Mono, Token};
 use mailstore::face::{
-    BlobDone, BlobTask, Completion, Lane, Notice, Protocol, SessionEffect, SessionId, SessionInput,
-    Task, TaskRefusal, UserDone, UserId, UserTask,
+    BlobDone, BlobTask, Completion, DirectoryDone, Lane, Notice, Protocol, SessionEffect,
+    SessionId, SessionInput, Task, TaskRefusal, UserDone, UserId, UserTask,
 };
 use mailstore::{delivery, directory, mailbox};
 use std::sync::Arc;
@@ -258,6 +258,7 @@ impl Shard {
                     let (_, bytes) = slot.credits.swap_remove(at);
                     self.admission.give_back(bytes);
                 }
+                self.note_account(session, &completion);
                 let input = SessionInput::Completed { token, completion };
                 self.push(Rank::Completion, Work::Session(session, input));
                 self.admit_waiting();
@@ -276,6 +277,15 @@ impl Shard {
             Asker::Operator(session) => {
                 self.out.push(Outward::OperatorDone { session, token, completion });
             }
+        }
+    }
+
+    /// From its log-in on a session ends with its account, also before it asked anything of the mailbox.
+    fn note_account(&mut self, session: SessionId, completion: &Completion) {
+        if let Completion::Directory(DirectoryDone::Authenticated(account)) = completion
+            && let Some(slot) = self.sessions.get_mut(&session)
+        {
+            slot.user = Some(account.user);
         }
     }
 
