@@ -44,8 +44,8 @@ lint: tools-build
 bench: tools-test build
 	@HIKYAKU_BIN=$(BIN) /usr/bin/python3 tests/bench/run.py
 
-sim: tools-build
-	@cargo run $(CARGO_FLAGS) -q -p sim -- --seeds 1..21
+sim: build
+	@$(CARGO_TARGET_DIR)/release/sim --runs 20
 
 # Makes node/src/admin/api.rs from the .proto files.
 proto:
