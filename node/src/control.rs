@@ -47,7 +47,7 @@ pub trait Control: Send + Sync + 'static {
     /// the call began.
     fn backup(&self, dir: PathBuf, progress: Progress) -> Reply<'_, BackupReport>;
 
-    /// Verifies checksums, references, and indexes against logs.
+    /// Verifies the checksums of the store by reading all of it. Not yet: references, indexes against logs.
     fn check(&self, progress: Progress) -> Reply<'_, CheckReport>;
 
     /// Whether clients are served: `/readyz`.

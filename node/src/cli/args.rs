@@ -32,7 +32,7 @@ pub struct Cli {
 pub enum Command {
     /// Run a node in the foreground
     #[command(after_help = "Example: hikyaku serve --data /var/lib/hikyaku\n\
-        Stop it with SIGTERM: it drains within 30 seconds. SIGHUP reads limits, log and TLS again.")]
+        Stop it with SIGTERM: it drains within 30 seconds. SIGHUP reads log and TLS again.")]
     Serve(ServeArgs),
     /// Check or show the configuration
     #[command(subcommand)]
@@ -70,7 +70,7 @@ pub enum Command {
     /// Move a mailbox to another node
     #[command(after_help = "Example: hikyaku move ann@example.org --to node2")]
     Move(MoveArgs),
-    /// Verify checksums, references and indexes of a running node, or a backup
+    /// Verify the checksums of a running node's store, or of a backup (not yet: references, indexes)
     #[command(
         after_help = "Example: hikyaku check\nExample: hikyaku check --offline --data /backup/hikyaku-today"
     )]

@@ -243,7 +243,7 @@ impl Auth {
     }
 }
 
-/// `[limits]`: reloaded on SIGHUP.
+/// `[limits]`: read at the start; not yet reloaded on SIGHUP.
 #[derive(Clone, Debug, Serialize)]
 pub struct Limits {
     /// Largest message: SIZE, APPENDLIMIT. `protocols.md`.
