@@ -338,8 +338,6 @@ impl ImapClient {
                 let read_only = text.contains("[READ-ONLY]");
                 self.phase = Phase::Selected { read_only };
             }
-            // The folder could not be tidied up: it stays selected.
-            Doing::Close if !good => {}
             Doing::Select | Doing::Close => {
                 self.phase = Phase::LoggedIn;
                 self.model.messages.clear();

@@ -146,6 +146,12 @@ impl CopyJob {
                 leave(turn);
                 Outcome::Answer(Reply::ok("CLOSE completed"))
             }
+            (What::Close, Completion::User(UserDone::Failed(error))) => {
+                close_untidy(turn, &Reply::failed(&error))
+            }
+            (What::Close, Completion::Refused(refusal)) => {
+                close_untidy(turn, &Reply::refused(refusal))
+            }
             (_, Completion::User(UserDone::Failed(error))) => {
                 Outcome::Answer(Reply::failed_target(&error))
             }
@@ -166,6 +172,14 @@ pub fn leave(turn: &mut Turn<'_, '_>) {
     if let Some(view) = turn.shared.unselect() {
         turn.submit_user(UserTask::CloseFolder { folder: view.folder });
     }
+}
+
+/// Messages that were to be removed are still there.
+pub fn close_untidy(turn: &mut Turn<'_, '_>, reply: &Reply) -> Outcome {
+    leave(turn);
+    // RFC 9051 6.4.1: CLOSE ends in OK and the authenticated state. 7.1.2: an untagged NO warns.
+    turn.shared.output.put("* NO ").put(reply.text.as_bytes()).line();
+    Outcome::Answer(Reply::ok("CLOSE completed, and deleted messages are still there"))
 }
 
 fn copy_uid(copied: &Copied) -> String {

@@ -48,7 +48,9 @@ pub fn dispatch(turn: &mut Turn<'_, '_>, tag: &Tag, command: CommandBody) -> Out
         }
     }
     let lost = turn.shared.view().is_some_and(|view| view.news == News::MasterLost);
-    if place == Where::Selected && lost {
+    // UNSELECT only leaves: there is nothing to open for it.
+    let leaves = matches!(command, CommandBody::Unselect);
+    if place == Where::Selected && lost && !leaves {
         return Prepare::start(turn, tag.clone(), command);
     }
     begin(turn, tag, command)

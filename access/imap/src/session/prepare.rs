@@ -1,6 +1,7 @@
 //! A command that came while the master had forgotten this session: the folder is opened again
 //! first.
 
+use super::copy;
 use super::dispatch;
 use super::job::{Job, Outcome};
 use super::reply::Reply;
@@ -37,7 +38,13 @@ impl Prepare {
                 Outcome::Wait(Job::Prepare(Box::new(Self { tag, command, sync })))
             }
             SyncStep::Done(_) => dispatch::begin(turn, &tag, spoken(command)),
-            SyncStep::Failed => Outcome::AnswerAtOnce(Reply::refused(TaskRefusal::Unavailable)),
+            SyncStep::Failed => {
+                let reply = Reply::refused(TaskRefusal::Unavailable);
+                match command {
+                    CommandBody::Close => copy::close_untidy(turn, &reply),
+                    _ => Outcome::AnswerAtOnce(reply),
+                }
+            }
             SyncStep::Bye(reason) => Outcome::Bye(reason),
         }
     }

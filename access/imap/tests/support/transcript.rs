@@ -4,7 +4,7 @@
 
 use super::fake::Fake;
 use super::world::World;
-use mailstore::face::{FolderName, SessionInput, UidSet};
+use mailstore::face::{FolderName, SessionInput, TaskRefusal, UidSet};
 
 /// How the client's bytes are cut.
 #[derive(Clone, Copy, Debug)]
@@ -142,7 +142,7 @@ fn settle(
     }
 }
 
-/// Orders: `connect`, `deliver FOLDER TEXT`, `flag`, `restart`, `stop`, `hangup N`, `size LINES`.
+/// Orders: `connect`, `deliver FOLDER TEXT`, `restart`, `refuse [WHY]`, `stop`, `pass SECONDS`, `closed`.
 fn order(world: &mut World, text: &str) {
     let mut words = text.splitn(3, ' ');
     match (words.next(), words.next(), words.next()) {
@@ -161,6 +161,14 @@ fn order(world: &mut World, text: &str) {
             let notices = world.fake.restart();
             world.notify(notices);
             world.run();
+        }
+        (Some("refuse"), refusal, _) => {
+            world.fake.refuse = match refusal {
+                Some("unavailable") => Some(TaskRefusal::Unavailable),
+                Some("overloaded") => Some(TaskRefusal::Overloaded),
+                Some(other) => panic!("{other}"),
+                None => None,
+            };
         }
         (Some("stop"), _, _) => {
             world.input(0, SessionInput::ShuttingDown);
