@@ -155,6 +155,16 @@ impl World {
     fn restart(&mut self) {
         self.settle();
         self.mailbox = Mailbox::new(UserId(1), Arc::new(Limits::default()));
+        self.tell_account();
+    }
+
+    fn tell_account(&mut self) {
+        self.step(Input::AccountIs(AccountFacts {
+            address: "ann@example.org".into(),
+            quota_bytes: None,
+            quota_messages: None,
+            enabled: true,
+        }));
     }
 
     fn open(&mut self) -> FolderOpened {
@@ -235,6 +245,7 @@ fn main() {
         longest: Duration::ZERO,
         tokens: 0,
     };
+    world.tell_account();
     let messages: Vec<Deliver> = (1..=MESSAGES).map(deliver).collect();
     world.timed("100,000 deliveries, housekeeping in", |world| {
         for message in messages {

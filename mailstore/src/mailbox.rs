@@ -44,6 +44,7 @@ mod service;
 mod settle;
 mod show;
 mod store;
+mod transform;
 mod watch;
 
 use crate::face::{
@@ -90,10 +91,10 @@ pub struct Mailbox {
     user: UserId,
     limits: Arc<Limits>,
     route: RouteKey,
-    /// `None`: not told yet.
+    /// `None`: not told yet. Without it no quota can be judged, so that tasks wait for it.
     account: Option<AccountFacts>,
     state: State,
-    /// Tasks until `Ready`.
+    /// Tasks until `Ready`, and until the account is known.
     waiting: VecDeque<Waiting>,
 }
 
@@ -153,7 +154,7 @@ impl Mailbox {
     #[must_use]
     pub fn is_idle(&self) -> bool {
         match &self.state {
-            State::Ready(core) => core.is_idle(),
+            State::Ready(core) => core.is_idle() && self.waiting.is_empty(),
             State::Dormant | State::Erased => self.waiting.is_empty(),
             State::Claiming { .. } | State::Loading(_) | State::Erasing { .. } => false,
         }
@@ -162,11 +163,11 @@ impl Mailbox {
     fn on_asked(&mut self, cx: &mut Cx<'_, Effect>, asker: Asker, task: UserTask) {
         let waiting = Waiting { asker, task, blob: BlobLife::AsFound };
         match &mut self.state {
-            State::Ready(core) => core.on_task(cx, waiting),
+            State::Ready(core) if self.account.is_some() => core.on_task(cx, waiting),
             State::Erasing { .. } | State::Erased => {
                 answer(cx, asker, Ok(UserDone::Failed(UserError::Disabled)));
             }
-            State::Dormant | State::Claiming { .. } | State::Loading(_) => {
+            State::Dormant | State::Claiming { .. } | State::Loading(_) | State::Ready(_) => {
                 if self.waiting.len() >= self.limits.waiting_tasks_max {
                     return answer(cx, asker, Err(TaskRefusal::Overloaded));
                 }
@@ -256,10 +257,8 @@ impl Mailbox {
                 };
                 let mut core = Box::new(Core::new(context, *loaded));
                 core.begin(cx);
-                for waiting in std::mem::take(&mut self.waiting) {
-                    core.on_task(cx, waiting);
-                }
                 self.state = State::Ready(core);
+                self.serve_waiting(cx);
             }
             Err(refusal) => {
                 if refusal == TaskRefusal::Damaged {
@@ -269,6 +268,23 @@ impl Mailbox {
                 self.refuse_waiting(cx, refusal);
             }
         }
+    }
+
+    /// Does what waited, once the mailbox is loaded and the account is known.
+    fn serve_waiting(&mut self, cx: &mut Cx<'_, Effect>) {
+        if let (State::Ready(core), Some(_)) = (&mut self.state, &self.account) {
+            for waiting in std::mem::take(&mut self.waiting) {
+                core.on_task(cx, waiting);
+            }
+        }
+    }
+
+    fn on_account(&mut self, cx: &mut Cx<'_, Effect>, facts: AccountFacts) {
+        if let State::Ready(core) = &mut self.state {
+            core.on_account(cx, facts.clone());
+        }
+        self.account = Some(facts);
+        self.serve_waiting(cx);
     }
 
     fn refuse_waiting(&mut self, cx: &mut Cx<'_, Effect>, refusal: TaskRefusal) {
@@ -284,7 +300,7 @@ impl Mailbox {
             && core.is_lost()
         {
             core.abandon(cx, Notice::MasterChanged, Err(TaskRefusal::Unavailable));
-            self.state = State::Dormant;
+            self.refuse_waiting(cx, TaskRefusal::Unavailable);
         }
     }
 
@@ -297,6 +313,7 @@ impl Mailbox {
                     Notice::Kicked { reason },
                     Ok(UserDone::Failed(UserError::Disabled)),
                 );
+                self.refuse_waiting(cx, TaskRefusal::Unavailable);
                 self.claim(cx, Then::Erase);
             }
             State::Dormant | State::Claiming { .. } | State::Loading(_) => {
@@ -367,23 +384,17 @@ impl Mailbox {
     }
 
     fn on_session_gone(&mut self, cx: &mut Cx<'_, Effect>, session: SessionId) {
-        match &mut self.state {
-            State::Ready(core) => core.on_session_gone(cx, session),
-            State::Dormant
-            | State::Claiming { .. }
-            | State::Loading(_)
-            | State::Erasing { .. }
-            | State::Erased => {
-                // Mail that a session handed over goes in all the same; what it wanted for itself must not outlive it.
-                let (orphans, rest): (VecDeque<Waiting>, VecDeque<Waiting>) =
-                    std::mem::take(&mut self.waiting)
-                        .into_iter()
-                        .partition(|waiting| service::is_own(waiting, session));
-                self.waiting = rest;
-                for orphan in orphans {
-                    answer(cx, orphan.asker, Err(TaskRefusal::Unavailable));
-                }
-            }
+        if let State::Ready(core) = &mut self.state {
+            core.on_session_gone(cx, session);
+        }
+        // Mail that a session handed over goes in all the same; what it wanted for itself must not outlive it.
+        let (orphans, rest): (VecDeque<Waiting>, VecDeque<Waiting>) =
+            std::mem::take(&mut self.waiting)
+                .into_iter()
+                .partition(|waiting| service::is_own(waiting, session));
+        self.waiting = rest;
+        for orphan in orphans {
+            answer(cx, orphan.asker, Err(TaskRefusal::Unavailable));
         }
     }
 }
@@ -399,12 +410,7 @@ impl Machine for Mailbox {
                 self.on_asked(cx, asker, task);
             }
             Input::DdsDone { token, response } => self.on_dds(cx, token, response),
-            Input::AccountIs(facts) => {
-                if let State::Ready(core) = &mut self.state {
-                    core.on_account(cx, facts.clone());
-                }
-                self.account = Some(facts);
-            }
+            Input::AccountIs(facts) => self.on_account(cx, facts),
             Input::SessionGone { session } => self.on_session_gone(cx, session),
             Input::Matched { token, hits } => {
                 if let State::Ready(core) = &mut self.state {
@@ -415,6 +421,7 @@ impl Machine for Mailbox {
             Input::TimerFired(key) => self.on_timer(cx, key),
             Input::Resumed => {
                 if let State::Ready(core) = &mut self.state {
+                    core.resume_sections(cx);
                     core.resume_searches(cx);
                 }
             }

@@ -57,6 +57,7 @@ pub struct Core {
     /// Tasks for a new user's folders.
     pub unfounded: Vec<Waiting>,
     pub searches: super::search::Searches,
+    pub sections: super::section::Sections,
     pub blocks: super::columns::BlockCache,
     /// Columns of blocks below this are packed.
     pub packed: u64,
@@ -139,6 +140,7 @@ impl Core {
             founding: Vec::new(),
             unfounded: Vec::new(),
             searches: super::search::Searches::default(),
+            sections: super::section::Sections::default(),
             blocks: super::columns::BlockCache::default(),
             packed: loaded.packed,
             gone: loaded.gone,
@@ -183,6 +185,7 @@ impl Core {
             && self.blocked.is_empty()
             && self.reads.is_empty()
             && self.searches.is_empty()
+            && self.sections.turn.is_empty()
             && self.maildrop.is_none()
             && self.pending.is_empty()
             && self.house_is_idle()
@@ -244,8 +247,9 @@ impl Core {
     /// Whether the quota admits this much more.
     #[must_use]
     pub fn quota_admits(&self, bytes: u64, messages: u64) -> bool {
+        // No task comes before the account is known.
         let Some(account) = &self.context.account else {
-            return true;
+            return false;
         };
         let admits = |used: u64, more: u64, max: Option<u64>| {
             max.is_none_or(|max| used.saturating_add(more) <= max)
@@ -501,6 +505,7 @@ impl Core {
         }
         askers.extend(self.memory.abandon());
         askers.extend(self.searches.abandon());
+        askers.extend(self.sections.turn.drain(..).map(|job| job.asker));
         askers.extend(self.parked.take().map(|parked| parked.asker()));
         for asker in askers {
             answer(cx, asker, done.clone());
@@ -530,6 +535,7 @@ impl Core {
                 answer(cx, orphan.asker, Err(TaskRefusal::Unavailable));
             }
         }
+        self.sections.checkpoints.forget(session);
         self.drop_pending_of(session);
         self.note_use(cx);
     }

@@ -7,15 +7,17 @@ use super::load::got;
 use super::machine::Effect;
 use super::pipeline::refusal_of;
 use super::reading::Reading;
+use super::transform::{CheckpointKey, Checkpoints, Through, Transform};
 use super::{BlobLife, Waiting, answer, fail};
 use crate::face::{
     EmailId, FolderId, SECTION_PAGE_BYTES_MAX, Section, SectionRead, SectionText, TaskRefusal, Uid,
     UserDone, UserError, UserTask,
 };
-use crate::mime::{Decoder, Encoding, Keep, Layout, PartTable, Resolved, filter_header};
+use crate::mime::{Decoder, HeaderFilter, Keep, Layout, PartTable, Resolved};
 use bytes::{Bytes, BytesMut};
 use dds::{BlobId, Request, Response};
 use fsm::Cx;
+use std::collections::VecDeque;
 use std::ops::Range;
 
 /// A ReadSection.
@@ -55,7 +57,7 @@ struct Pieces {
     /// What is to be done with the next bytes.
     make: Make,
     /// Yet to be read, in order.
-    left: std::collections::VecDeque<Piece>,
+    left: VecDeque<Piece>,
 }
 
 /// What becomes of the bytes read.
@@ -63,26 +65,20 @@ struct Pieces {
 enum Make {
     /// A page of the section as it is; `total` bytes in all.
     Page { bytes: BytesMut, total: u64 },
-    /// A header, complete, then filtered.
-    Filter { bytes: BytesMut, names: Vec<Bytes>, keep: Keep },
-    /// Everything through a decoder; only the page is kept.
-    Decode(Box<Decoding>),
+    /// A page of what the section is made into.
+    Transform(Box<Transform>),
 }
 
-#[derive(Debug)]
-struct Decoding {
-    decoder: Decoder,
-    page: DecodedPage,
-    out: Vec<u8>,
-}
-
-/// The page of a decoded part.
+/// Sections that wait for their turn, and where the next pages go on.
 #[derive(Debug, Default)]
-struct DecodedPage {
-    page: BytesMut,
-    /// Decoded bytes so far.
-    total: u64,
+pub struct Sections {
+    pub turn: VecDeque<Box<SectionJob>>,
+    pub checkpoints: Checkpoints,
 }
+
+/// Bytes transformed between two looks at the budget, and those for one unit of it (100 ns).
+const SLICE_BYTES: usize = 32 * 1024;
+const BYTES_PER_UNIT: usize = 64;
 
 /// Bytes of a blob read at once.
 const BLOB_READ_BYTES: u64 = 256 * 1024;
@@ -118,8 +114,36 @@ impl Core {
         response: Response,
     ) {
         let asker = job.asker;
-        match job.on_read(response) {
+        let next = job.on_read(cx, &mut self.sections.checkpoints, response);
+        self.on_next_section(cx, asker, next);
+    }
+
+    /// The next turn of those that yielded.
+    pub fn resume_sections(&mut self, cx: &mut Cx<'_, Effect>) {
+        for _ in 0..self.sections.turn.len() {
+            if cx.budget().left() == 0 {
+                return cx.yield_now();
+            }
+            if let Some(job) = self.sections.turn.pop_front() {
+                let asker = job.asker;
+                let next = job.go_on(cx, &mut self.sections.checkpoints);
+                self.on_next_section(cx, asker, next);
+            }
+        }
+    }
+
+    fn on_next_section(
+        &mut self,
+        cx: &mut Cx<'_, Effect>,
+        asker: Asker,
+        next: Result<Next, TaskRefusal>,
+    ) {
+        match next {
             Ok(Next::Done(read)) => answer(cx, asker, Ok(UserDone::Section(read))),
+            Ok(Next::Pause(job)) => {
+                self.sections.turn.push_back(job);
+                cx.yield_now();
+            }
             Ok(Next::Gone) => fail(cx, asker, UserError::Expunged),
             Ok(Next::Parts(job)) => {
                 let key = keys::apart(job.email, 1);
@@ -140,6 +164,8 @@ enum Next {
     /// The body is gone.
     Gone,
     Parts(Box<SectionJob>),
+    /// The budget is spent.
+    Pause(Box<SectionJob>),
     Blob {
         job: Box<SectionJob>,
         blob: BlobId,
@@ -149,21 +175,27 @@ enum Next {
 }
 
 impl SectionJob {
-    fn on_read(mut self: Box<Self>, response: Response) -> Result<Next, TaskRefusal> {
-        match std::mem::replace(&mut self.step, Step::Record) {
+    fn on_read(
+        mut self: Box<Self>,
+        cx: &mut Cx<'_, Effect>,
+        checkpoints: &mut Checkpoints,
+        response: Response,
+    ) -> Result<Next, TaskRefusal> {
+        match &mut self.step {
             Step::Record => {
                 let Some(value) = got(response)?.into_iter().next().flatten() else {
                     return Ok(Next::Gone);
                 };
                 let record = BodyRecord::decode(&value)?;
-                self.with_record(record)
+                self.with_record(cx, checkpoints, record)
             }
-            Step::Parts { mut record } => {
-                record.parts =
-                    Some(got(response)?.into_iter().next().flatten().unwrap_or_default());
-                self.with_record(*record)
+            Step::Parts { record } => {
+                let parts = got(response)?.into_iter().next().flatten().unwrap_or_default();
+                let mut record = (**record).clone();
+                record.parts = Some(parts);
+                self.with_record(cx, checkpoints, record)
             }
-            Step::Pieces(mut pieces) => {
+            Step::Pieces(pieces) => {
                 let bytes = match response {
                     Response::BlobRead(bytes) => bytes,
                     Response::Absent => return Ok(Next::Gone),
@@ -174,15 +206,18 @@ impl SectionJob {
                     | Response::Scanned { .. }
                     | Response::Collected { .. } => return Err(TaskRefusal::Unavailable),
                 };
-                if !pieces.take(&bytes, (self.offset, self.len)) {
-                    return Ok(Next::Done(SectionRead::UnknownEncoding));
-                }
-                self.go_on(pieces)
+                pieces.left.push_front(Piece::Bytes(bytes));
+                self.go_on(cx, checkpoints)
             }
         }
     }
 
-    fn with_record(mut self: Box<Self>, record: BodyRecord) -> Result<Next, TaskRefusal> {
+    fn with_record(
+        mut self: Box<Self>,
+        cx: &mut Cx<'_, Effect>,
+        checkpoints: &mut Checkpoints,
+        record: BodyRecord,
+    ) -> Result<Next, TaskRefusal> {
         let layout = Layout {
             prefix_len: record.prefix.len() as u64,
             body_len: record.len() - record.prefix.len() as u64,
@@ -203,11 +238,12 @@ impl SectionJob {
             Resolved::UnknownEncoding => return Ok(Next::Done(SectionRead::UnknownEncoding)),
             Resolved::Bytes(range) => self.page(range),
             Resolved::FilterHeader { range, names, keep } => {
-                (Make::Filter { bytes: BytesMut::new(), names, keep }, range)
+                let filter = HeaderFilter::new(&names, keep);
+                self.transform(Through::Filter(filter), range, checkpoints)
             }
-            Resolved::Decode { range, encoding } => match decoding(encoding) {
-                Some(make) => (make, range),
-                None => return Ok(Next::Done(SectionRead::UnknownEncoding)),
+            Resolved::Decode { range, encoding } => match Decoder::new(encoding) {
+                Ok(decoder) => self.transform(Through::Decoder(decoder), range, checkpoints),
+                Err(_) => return Ok(Next::Done(SectionRead::UnknownEncoding)),
             },
         };
         let left = record.range(range.start, range.end.saturating_sub(range.start));
@@ -216,7 +252,27 @@ impl SectionJob {
             let read = SectionRead::Page { bytes: bytes.clone(), total: *total };
             return Ok(Next::Done(read));
         }
-        self.go_on(Pieces { make, left: left.into() })
+        let left = left.into();
+        self.step = Step::Pieces(Pieces { make, left });
+        self.go_on(cx, checkpoints)
+    }
+
+    /// What is left of the section to be transformed, from where the page before left off.
+    fn transform(
+        &self,
+        through: Through,
+        section: Range<u64>,
+        checkpoints: &mut Checkpoints,
+    ) -> (Make, Range<u64>) {
+        let transform = Transform::new(through, (self.offset, self.len))
+            .resumed(checkpoints.take(&self.checkpoint_key()));
+        let from = section.start.saturating_add(transform.source_at()).min(section.end);
+        (Make::Transform(Box::new(transform)), from..section.end)
+    }
+
+    fn checkpoint_key(&self) -> CheckpointKey {
+        let (session, email) = (self.asker.session, self.email);
+        CheckpointKey { session, email, section: self.section.clone() }
     }
 
     /// The range of the page asked for within a section.
@@ -227,28 +283,50 @@ impl SectionJob {
         (Make::Page { bytes: BytesMut::new(), total }, from..to)
     }
 
-    fn go_on(mut self: Box<Self>, mut pieces: Pieces) -> Result<Next, TaskRefusal> {
-        loop {
+    fn go_on(
+        mut self: Box<Self>,
+        cx: &mut Cx<'_, Effect>,
+        checkpoints: &mut Checkpoints,
+    ) -> Result<Next, TaskRefusal> {
+        let Step::Pieces(pieces) = &mut self.step else {
+            return Err(TaskRefusal::Unavailable);
+        };
+        while !pieces.is_done() {
             match pieces.left.pop_front() {
-                None => return Ok(Next::Done(pieces.finish((self.offset, self.len)))),
-                Some(Piece::Bytes(bytes)) => {
-                    if !pieces.take(&bytes, (self.offset, self.len)) {
-                        return Ok(Next::Done(SectionRead::UnknownEncoding));
+                None => break,
+                Some(Piece::Bytes(bytes)) => match pieces.take(bytes) {
+                    Taken::AsItIs => {}
+                    Taken::Transformed { units } => {
+                        if !cx.budget().spend(units) {
+                            return Ok(Next::Pause(self));
+                        }
                     }
-                }
+                    Taken::Broken => return Ok(Next::Done(SectionRead::UnknownEncoding)),
+                },
                 Some(Piece::Blob { blob, offset, len }) => {
                     let now = len.min(BLOB_READ_BYTES);
                     if len > now {
-                        pieces.left.push_front(Piece::Blob {
-                            blob,
-                            offset: offset.saturating_add(now),
-                            len: len - now,
-                        });
+                        let offset = offset.saturating_add(now);
+                        pieces.left.push_front(Piece::Blob { blob, offset, len: len - now });
                     }
-                    self.step = Step::Pieces(pieces);
                     return Ok(Next::Blob { job: self, blob, offset, len: now });
                 }
             }
+        }
+        Ok(Next::Done(self.finish(checkpoints)))
+    }
+
+    fn finish(mut self, checkpoints: &mut Checkpoints) -> SectionRead {
+        match std::mem::replace(&mut self.step, Step::Record) {
+            Step::Pieces(Pieces { make: Make::Page { bytes, total }, left: _ }) => {
+                SectionRead::Page { bytes: bytes.freeze(), total }
+            }
+            Step::Pieces(Pieces { make: Make::Transform(transform), left: _ }) => {
+                let (read, checkpoint) = transform.finish(self.checkpoint_key());
+                checkpoints.put(checkpoint, self.offset.saturating_add(self.len));
+                read
+            }
+            Step::Record | Step::Parts { .. } => SectionRead::NoSuchPart,
         }
     }
 }
@@ -270,64 +348,46 @@ fn resolve_message(record: &BodyRecord, total: u64, text: &SectionText) -> Resol
     }
 }
 
-fn decoding(encoding: Encoding) -> Option<Make> {
-    let decoder = Decoder::new(encoding).ok()?;
-    Some(Make::Decode(Box::new(Decoding {
-        decoder,
-        page: DecodedPage::default(),
-        out: Vec::new(),
-    })))
+/// What became of a piece.
+enum Taken {
+    AsItIs,
+    /// At the cost of so much budget.
+    Transformed {
+        units: u64,
+    },
+    Broken,
 }
 
 impl Pieces {
-    /// Takes the next bytes; false when they can't be decoded.
-    fn take(&mut self, read: &[u8], (offset, len): (u64, u64)) -> bool {
+    /// Whether nothing more need be read.
+    fn is_done(&self) -> bool {
+        match &self.make {
+            Make::Page { .. } => false,
+            Make::Transform(transform) => transform.is_done(),
+        }
+    }
+
+    /// Takes the next bytes, or a slice of them.
+    fn take(&mut self, mut read: Bytes) -> Taken {
         match &mut self.make {
-            Make::Page { bytes, .. } | Make::Filter { bytes, .. } => {
-                bytes.extend_from_slice(read);
-                true
+            Make::Page { bytes, .. } => {
+                if bytes.is_empty() {
+                    *bytes = read.into();
+                } else {
+                    bytes.extend_from_slice(&read);
+                }
+                Taken::AsItIs
             }
-            Make::Decode(decoding) => {
-                let mut out = std::mem::take(&mut decoding.out);
-                let decoded = decoding.decoder.push(read, &mut out).is_ok();
-                decoding.page.keep(&out, (offset, len));
-                out.clear();
-                decoding.out = out;
-                decoded
-            }
-        }
-    }
-
-    fn finish(self, (offset, len): (u64, u64)) -> SectionRead {
-        match self.make {
-            Make::Page { bytes, total } => SectionRead::Page { bytes: bytes.freeze(), total },
-            Make::Filter { bytes, names, keep } => {
-                let filtered = filter_header(&bytes, &names, keep);
-                let total = filtered.len() as u64;
-                let clamp = |at: u64| usize::try_from(at.min(total)).unwrap_or(filtered.len());
-                let bytes = filtered.slice(clamp(offset)..clamp(offset.saturating_add(len)));
-                SectionRead::Page { bytes, total }
-            }
-            Make::Decode(decoding) => {
-                let Decoding { decoder, mut page, mut out } = *decoding;
-                decoder.finish(&mut out);
-                page.keep(&out, (offset, len));
-                SectionRead::Page { bytes: page.page.freeze(), total: page.total }
+            Make::Transform(transform) => {
+                let slice = read.split_to(read.len().min(SLICE_BYTES));
+                if !read.is_empty() {
+                    self.left.push_front(Piece::Bytes(read));
+                }
+                if !transform.push(&slice) {
+                    return Taken::Broken;
+                }
+                Taken::Transformed { units: (slice.len() / BYTES_PER_UNIT) as u64 }
             }
         }
-    }
-}
-
-impl DecodedPage {
-    fn keep(&mut self, decoded: &[u8], (offset, len): (u64, u64)) {
-        let end = self.total.saturating_add(decoded.len() as u64);
-        let from = offset.max(self.total);
-        let to = offset.saturating_add(len).min(end);
-        if from < to {
-            let at =
-                |position: u64| usize::try_from(position - self.total).unwrap_or(decoded.len());
-            self.page.extend_from_slice(&decoded[at(from)..at(to)]);
-        }
-        self.total = end;
     }
 }

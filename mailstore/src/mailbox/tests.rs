@@ -3,6 +3,8 @@
 mod basics;
 mod golden;
 mod model;
+mod partial;
+mod sections;
 mod together;
 mod volume;
 mod world;

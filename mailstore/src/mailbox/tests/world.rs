@@ -154,6 +154,8 @@ pub struct World {
     pub timers: BTreeMap<TimerKey, Mono>,
     pub now: u64,
     pub erased: bool,
+    /// What the directory tells each new machine; `None`: nothing so far.
+    pub account: Option<AccountFacts>,
     pub resumed: usize,
     next_token: u64,
     lives: u64,
@@ -183,6 +185,7 @@ impl World {
             timers: BTreeMap::new(),
             now: 1_000_000,
             erased: false,
+            account: None,
             resumed: 0,
             next_token: 0,
             lives: 1,
@@ -197,6 +200,7 @@ impl World {
     }
 
     pub fn tell_account(&mut self, facts: AccountFacts) {
+        self.account = Some(facts.clone());
         self.step(Input::AccountIs(facts));
     }
 
@@ -305,6 +309,9 @@ impl World {
         self.table.faults.clear();
         self.host = Host::new(self.lives, 1);
         self.mailbox = Mailbox::new(USER, Arc::clone(&self.limits));
+        if let Some(facts) = self.account.clone() {
+            self.step(Input::AccountIs(facts));
+        }
     }
 
     pub fn inbox(&mut self, from: SessionId) -> FolderOpened {
