@@ -105,7 +105,7 @@ fn a_chunk_that_cannot_be_written_refuses_the_message() {
     // The same when the last chunk fails, behind the end of the content.
     let mut stand = in_data();
     stand.hold = Hold::Everything;
-    stand.send(format!("A: b\r\n\r\n{}\r\n.\r\n", "x".repeat(60_000)));
+    stand.send(format!("A: b\r\n\r\n{}\r\n.\r\n", "x".repeat(250_000)));
     stand.release_with(Completion::Refused(TaskRefusal::Unavailable));
     assert!(stand.output().starts_with("451 4.3.0 "));
 }

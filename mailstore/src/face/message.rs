@@ -8,14 +8,18 @@ use std::sync::Arc;
 /// The bytes of a message as accepted. They never change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Body {
-    /// Up to [`INLINE_BYTES_MAX`]: travels and commits with the metadata.
+    /// Travels and commits with the metadata. Up to [`INLINE_BYTES_MAX`]; for one mailbox up to [`LONE_BYTES_MAX`].
     Inline(Bytes),
     /// Chunks that were written, durably, before the message is handed over. The blob's expiry is renewed by whoever refers.
     Blob { blob: BlobId, len: u64 },
 }
 
-/// Largest body kept inline, in bytes: one round, one fsync. Design section 5.
+/// Largest body kept in one record, in bytes: one round, one fsync. Design section 5.
 pub const INLINE_BYTES_MAX: usize = 48 * 1024;
+
+/// Largest body that travels and commits with the metadata of its only mailbox, in bytes: kept in pieces, still in one round
+/// with one fsync, and gone with the message. Only longer ones, and those of several mailboxes, are worth a blob. ADR 6.
+pub const LONE_BYTES_MAX: usize = 240 * 1024;
 
 /// How long a blob lives after it was renewed last. Whoever refers to it renews it before the metadata commits, and every
 /// sweep renews what is referred to; sweeps come several times as often. Short, because deleted mail takes space as long.

@@ -5,7 +5,7 @@ use super::core::Core;
 use super::folder::Folder;
 use super::format::{
     BodyRecord, ColumnRecord, Extent, LARGE_BYTES, LogEntry, Meta, Remembered, Rows,
-    VALUE_BYTES_MAX, encode_blob_reference, encode_search, keys,
+    VALUE_BYTES_MAX, encode_blob_reference, encode_search, keys, pieces_of,
 };
 use super::load::scan_request;
 use super::machine::Effect;
@@ -13,8 +13,9 @@ use super::memory::{MemoryState, Recall, recipient_hash};
 use super::reading::Reading;
 use super::{BlobLife, Waiting, answer, fail};
 use crate::face::{
-    Body, Columns, Deliver, EmailId, FolderId, FolderName, InternalDate, LogEvent, ModSeq, Promise,
-    SystemFlags, TaskRefusal, ThreadId, Uid, UserDone, UserError, UserTask,
+    Body, Columns, Deliver, EmailId, FolderId, FolderName, INLINE_BYTES_MAX, InternalDate,
+    LONE_BYTES_MAX, LogEvent, ModSeq, Promise, SystemFlags, TaskRefusal, ThreadId, Uid, UserDone,
+    UserError, UserTask,
 };
 use bytes::Bytes;
 use dds::{Op, Request};
@@ -292,8 +293,8 @@ pub fn put_message(
         .sum::<usize>()
         + 16;
     let inline = match &arriving.body {
-        Body::Inline(bytes) => bytes.len(),
-        Body::Blob { .. } => 0,
+        Body::Inline(bytes) if bytes.len() <= INLINE_BYTES_MAX => bytes.len(),
+        Body::Inline(_) | Body::Blob { .. } => 0,
     };
     let fixed = inline + arriving.prefix.len() + 64;
     if texts + 16 > VALUE_BYTES_MAX
@@ -307,7 +308,13 @@ pub fn put_message(
     let search_apart = large && texts + search_bytes + 16 > VALUE_BYTES_MAX;
     let parts_apart = large && fixed + columns.parts.len() > VALUE_BYTES_MAX;
     let extent = match &arriving.body {
-        Body::Inline(bytes) => Extent::Inline(bytes.clone()),
+        Body::Inline(bytes) if bytes.len() <= INLINE_BYTES_MAX => Extent::Inline(bytes.clone()),
+        Body::Inline(bytes) if bytes.len() <= LONE_BYTES_MAX => {
+            let piece = |(piece, value)| Op::Put { key: keys::body_piece(email, piece), value };
+            ops.extend(pieces_of(bytes).map(piece));
+            Extent::Pieces { len: bytes.len() as u64 }
+        }
+        Body::Inline(_) => return Err(UserError::Limit("the message is too long for one batch")),
         Body::Blob { blob, len } => {
             let key = keys::blob_reference(email);
             ops.push(Op::Put { key, value: encode_blob_reference(*blob) });

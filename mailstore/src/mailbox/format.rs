@@ -25,6 +25,7 @@
 //! | `40` hour delivery recipient | delivery memory | delivery |
 //! | `41` email | the blob it refers to: what a sweep renews | arrival |
 //! | `80` email | body: header length, trace prefix, part table, extents, inline bytes | arrival |
+//! | `81` email piece | a piece of a body that is too long for the record, and too short for a blob | arrival |
 //!
 //! **Replay needs no manifest.** A row carries the MODSEQ of its last change, so that replaying a log entry on a row that has
 //! it already does nothing; UIDs are never used again, so that an arrival or an expunge does nothing the second time. Hence
@@ -44,7 +45,7 @@ mod log;
 mod rows;
 mod user;
 
-pub use body::{BodyRecord, Extent, Piece};
+pub use body::{BodyRecord, Extent, PIECE_BYTES, PIECES_MAX, Piece, pieces_of};
 pub use codec::{Damaged, Reader, Writer};
 pub use columns::{
     BLOCK_MESSAGES, Block, BlockEntry, BlockKind, ColumnRecord, decode_search, encode_search,

@@ -64,7 +64,9 @@ const BLOB_READ_BYTES: u64 = 256 * 1024;
 
 /// A message whose body record is read.
 struct Opened<'a> {
+    email: EmailId,
     record: BodyRecord,
+    route: &'a RouteKey,
     reader: &'a mut dyn BodyReader,
 }
 
@@ -90,7 +92,7 @@ impl MatchJob {
                     reader.value(&self.route, &key)?.unwrap_or_default()
                 }
             };
-            let mut opened = Opened { record, reader };
+            let mut opened = Opened { email: body.email, record, route: &self.route, reader };
             let found = match &matcher {
                 Some(matcher) => opened.search(matcher, &parts)?,
                 None => Vec::new(),
@@ -178,6 +180,14 @@ impl Opened<'_> {
             match piece {
                 Piece::Bytes(bytes) => {
                     if !take(&bytes) {
+                        return Ok(());
+                    }
+                }
+                Piece::Kept { piece, offset, len } => {
+                    let key = keys::body_piece(self.email, piece);
+                    let value = self.reader.value(self.route, &key)?.unwrap_or_default();
+                    let bytes = value.get(offset..offset + len).ok_or(TaskRefusal::Damaged)?;
+                    if !take(bytes) {
                         return Ok(());
                     }
                 }

@@ -6,8 +6,8 @@
 use super::change::House;
 use super::core::{Core, Exclusive};
 use super::format::{
-    Block, BlockKind, CondemnedEmail, LARGE_BYTES, PendingBodies, PendingSet, Reader, Rows,
-    VALUE_BYTES_FILL, Writer, decode_rows, keys,
+    Block, BlockKind, CondemnedEmail, LARGE_BYTES, PIECES_MAX, PendingBodies, PendingSet, Reader,
+    Rows, VALUE_BYTES_FILL, Writer, decode_rows, keys,
 };
 use super::house::{Hold, Work};
 use super::load::{scan_request, scanned};
@@ -122,6 +122,9 @@ impl Core {
                 ops.push(Op::Delete { key: keys::blob_reference(email) });
                 ops.push(Op::Delete { key: keys::apart(email, 0) });
                 ops.push(Op::Delete { key: keys::apart(email, 1) });
+                // Whichever there are of them.
+                let pieces = (0..PIECES_MAX).map(|piece| keys::body_piece(email, piece));
+                ops.extend(pieces.map(|key| Op::Delete { key }));
             }
             if Block::number_of(email) < self.packed {
                 *gone.entry(Block::number_of(email)).or_default() |= 1 << Block::low_of(email);

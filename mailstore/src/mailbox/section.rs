@@ -15,7 +15,7 @@ use crate::face::{
 };
 use crate::mime::{Decoder, HeaderFilter, Keep, Layout, PartTable, Resolved};
 use bytes::{Bytes, BytesMut};
-use dds::{BlobId, Request, Response};
+use dds::{BlobId, Request, Response, SortKey, Version};
 use fsm::Cx;
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -149,6 +149,7 @@ impl Core {
                 let key = keys::apart(job.email, 1);
                 self.get(cx, vec![key], Reading::Section(job));
             }
+            Ok(Next::Kept { job, keys }) => self.get(cx, keys, Reading::Section(job)),
             Ok(Next::Blob { job, blob, offset, len }) => {
                 let request = Request::ReadBlob { blob, offset, len };
                 self.read(cx, request, Reading::Section(job));
@@ -166,6 +167,11 @@ enum Next {
     Parts(Box<SectionJob>),
     /// The budget is spent.
     Pause(Box<SectionJob>),
+    /// Records of a body in pieces.
+    Kept {
+        job: Box<SectionJob>,
+        keys: Vec<SortKey>,
+    },
     Blob {
         job: Box<SectionJob>,
         blob: BlobId,
@@ -196,17 +202,20 @@ impl SectionJob {
                 self.with_record(cx, checkpoints, record)
             }
             Step::Pieces(pieces) => {
-                let bytes = match response {
-                    Response::BlobRead(bytes) => bytes,
+                match response {
+                    Response::BlobRead(bytes) => pieces.left.push_front(Piece::Bytes(bytes)),
+                    Response::Got(values) => {
+                        if !pieces.fill(values)? {
+                            return Ok(Next::Gone);
+                        }
+                    }
                     Response::Absent => return Ok(Next::Gone),
                     Response::Refused(refusal) => return Err(refusal_of(&refusal)),
                     Response::Claimed(_)
                     | Response::Wrote(_)
-                    | Response::Got(_)
                     | Response::Scanned { .. }
                     | Response::Collected { .. } => return Err(TaskRefusal::Unavailable),
-                };
-                pieces.left.push_front(Piece::Bytes(bytes));
+                }
                 self.go_on(cx, checkpoints)
             }
         }
@@ -303,6 +312,11 @@ impl SectionJob {
                     }
                     Taken::Broken => return Ok(Next::Done(SectionRead::UnknownEncoding)),
                 },
+                Some(kept @ Piece::Kept { .. }) => {
+                    pieces.left.push_front(kept);
+                    let keys = pieces.keys_kept(self.email);
+                    return Ok(Next::Kept { job: self, keys });
+                }
                 Some(Piece::Blob { blob, offset, len }) => {
                     let now = len.min(BLOB_READ_BYTES);
                     if len > now {
@@ -365,6 +379,28 @@ impl Pieces {
             Make::Page { .. } => false,
             Make::Transform(transform) => transform.is_done(),
         }
+    }
+
+    /// The records that hold the next bytes.
+    fn keys_kept(&self, email: EmailId) -> Vec<SortKey> {
+        let kept = self.left.iter().map_while(|piece| match piece {
+            Piece::Kept { piece, .. } => Some(keys::body_piece(email, *piece)),
+            Piece::Bytes(_) | Piece::Blob { .. } => None,
+        });
+        kept.collect()
+    }
+
+    /// The records of [`Self::keys_kept`]; false when one is gone.
+    fn fill(&mut self, values: Vec<Option<(Bytes, Version)>>) -> Result<bool, TaskRefusal> {
+        for (slot, value) in self.left.iter_mut().zip(values) {
+            let Piece::Kept { offset, len, .. } = *slot else { break };
+            let Some((value, _)) = value else { return Ok(false) };
+            if offset + len > value.len() {
+                return Err(TaskRefusal::Damaged);
+            }
+            *slot = Piece::Bytes(value.slice(offset..offset + len));
+        }
+        Ok(true)
     }
 
     /// Takes the next bytes, or a slice of them.

@@ -80,8 +80,13 @@ pub fn decode_user(image: &Image, user: u64) -> Result<DecodedUser, Unreadable> 
     }
     for (key, value) in of_kind(route, 0x80) {
         let email = u64_in(key, 1);
-        let text = text(image, value, &mut decoded.blobs)?;
+        let text = text(image, (route, email), value, &mut decoded.blobs)?;
         decoded.texts.insert(email, text);
+    }
+    for (key, _) in of_kind(route, 0x81) {
+        if !decoded.texts.contains_key(&u64_in(key, 1)) {
+            return Err(Unreadable(format!("a piece of a body that is gone: {key:?}")));
+        }
     }
     Ok(decoded)
 }
@@ -308,9 +313,21 @@ fn condemned(value: &Bytes, out: &mut BTreeSet<u64>) -> Result<(), Unreadable> {
     cursor.end()
 }
 
+/// The records of a body that is kept in pieces of 61,440 bytes, if they have the length they should.
+fn pieces(route: &Route, email: u64, len: u64) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    for piece in 0..len.div_ceil(61_440) {
+        let number = u16::try_from(piece).ok()?.to_be_bytes();
+        let key = [&[0x81][..], &email.to_be_bytes(), &number].concat();
+        bytes.extend_from_slice(route.get(&key[..])?);
+    }
+    (bytes.len() as u64 == len).then_some(bytes)
+}
+
 /// Prefix and extents in one piece; the blobs named are added to `blobs`.
 fn text(
     image: &Image,
+    (route, email): (&Route, u64),
     value: &Bytes,
     blobs: &mut BTreeSet<u128>,
 ) -> Result<Option<Vec<u8>>, Unreadable> {
@@ -319,24 +336,34 @@ fn text(
     let prefix_len = cursor.length()?;
     let table_len = cursor.length()?.saturating_sub(1);
     let count = cursor.number()?;
+    enum Extent {
+        Inline(u64),
+        Blob(u128, u64, u64),
+        Pieces(u64),
+    }
     let mut extents = Vec::new();
     for _ in 0..count {
         extents.push(match cursor.byte()? {
-            0 => (None, 0, cursor.number()?),
-            1 => (Some(cursor.wide()?), cursor.number()?, cursor.number()?),
+            0 => Extent::Inline(cursor.number()?),
+            1 => Extent::Blob(cursor.wide()?, cursor.number()?, cursor.number()?),
+            2 => Extent::Pieces(cursor.number()?),
             _ => return cursor.fail("extent"),
         });
     }
     cursor.take(table_len)?;
     let mut text = cursor.take(prefix_len)?.to_vec();
     let mut whole = true;
-    for (blob, offset, len) in extents {
-        match blob {
-            None => {
+    for extent in extents {
+        match extent {
+            Extent::Inline(len) => {
                 let len = usize::try_from(len).or_else(|_| cursor.fail("extent"))?;
                 text.extend_from_slice(cursor.take(len)?);
             }
-            Some(blob) => {
+            Extent::Pieces(len) => match pieces(route, email, len) {
+                Some(bytes) => text.extend_from_slice(&bytes),
+                None => whole = false,
+            },
+            Extent::Blob(blob, offset, len) => {
                 blobs.insert(blob);
                 match image.blob_range(blob, offset, len) {
                     Some(bytes) => text.extend_from_slice(&bytes),

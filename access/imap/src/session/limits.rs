@@ -41,7 +41,7 @@ pub struct Limits {
     /// Messages of one MULTIAPPEND. Our choice: all of them wait, invisible, for the last.
     pub append_messages_max: u32,
     /// Bytes of a body kept in memory and handed over with its metadata:
-    /// [`mailstore::face::INLINE_BYTES_MAX`] at most.
+    /// [`mailstore::face::LONE_BYTES_MAX`] at most.
     pub inline_bytes_max: usize,
     /// Bytes of a chunk: always [`dds::CHUNK_BYTES`].
     pub chunk_bytes: usize,
@@ -72,7 +72,7 @@ impl Default for Limits {
             section_page_bytes_max: mailstore::face::SECTION_PAGE_BYTES_MAX,
             append_bytes_max: 50 * 1024 * 1024,
             append_messages_max: 10_000,
-            inline_bytes_max: mailstore::face::INLINE_BYTES_MAX,
+            inline_bytes_max: mailstore::face::LONE_BYTES_MAX,
             chunk_bytes: dds::CHUNK_BYTES,
             chunks_in_flight_max: 4,
             blob_life: Duration::from_secs(24 * 60 * 60),

@@ -7,7 +7,9 @@ use super::Fault;
 use bytes::Bytes;
 use dds::{BlobId, CHUNK_BYTES};
 use fsm::{Cx, Duration, Token};
-use mailstore::face::{BlobTask, Body, INLINE_BYTES_MAX, Lane, SessionEffect, Task};
+use mailstore::face::{
+    BlobTask, Body, INLINE_BYTES_MAX, LONE_BYTES_MAX, Lane, SessionEffect, Task,
+};
 
 /// The bytes of one message.
 #[derive(Debug)]
@@ -15,6 +17,7 @@ pub struct BodySink {
     kept: Kept,
     bytes: u64,
     bytes_max: u64,
+    inline_max: usize,
     chunk_life: Duration,
 }
 
@@ -33,6 +36,13 @@ struct Chunked {
     under_way: Vec<Token>,
 }
 
+/// Whom a body is for: what one mailbox alone refers to may go with its metadata, though it is long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Readers {
+    One,
+    Several,
+}
+
 /// What the completion of a chunk means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sunk {
@@ -45,9 +55,14 @@ pub enum Sunk {
 impl BodySink {
     /// An empty body. `announced` octets are made room for, as far as they are kept inline.
     #[must_use]
-    pub fn new(announced: u64, bytes_max: u64, chunk_life: Duration) -> Self {
-        let room = usize::try_from(announced).unwrap_or(usize::MAX).min(INLINE_BYTES_MAX);
-        Self { kept: Kept::Inline(Vec::with_capacity(room)), bytes: 0, bytes_max, chunk_life }
+    pub fn new(announced: u64, readers: Readers, bytes_max: u64, chunk_life: Duration) -> Self {
+        let inline_max = match readers {
+            Readers::One => LONE_BYTES_MAX,
+            Readers::Several => INLINE_BYTES_MAX,
+        };
+        let room = usize::try_from(announced).unwrap_or(usize::MAX).min(inline_max);
+        let kept = Kept::Inline(Vec::with_capacity(room));
+        Self { kept, bytes: 0, bytes_max, inline_max, chunk_life }
     }
 
     /// Octets so far.
@@ -75,7 +90,7 @@ impl BodySink {
             return Err(Fault::TooBig);
         }
         match &mut self.kept {
-            Kept::Inline(kept) if kept.len() + text.len() <= INLINE_BYTES_MAX => {
+            Kept::Inline(kept) if kept.len() + text.len() <= self.inline_max => {
                 kept.extend_from_slice(text);
             }
             Kept::Inline(kept) => {

@@ -1,6 +1,7 @@
 //! The body record of a message: a list of extents behind the trace prefix, with what is needed to read a part of it.
 
 use super::{Damaged, Reader, Writer};
+use crate::face::LONE_BYTES_MAX;
 use bytes::Bytes;
 use dds::BlobId;
 
@@ -9,6 +10,8 @@ use dds::BlobId;
 pub enum Extent {
     /// In the body record itself.
     Inline(Bytes),
+    /// In records of its own, [`PIECE_BYTES`] each: piece 0 and on.
+    Pieces { len: u64 },
     /// `offset..offset + len` of a blob.
     Blob { blob: BlobId, offset: u64, len: u64 },
 }
@@ -32,17 +35,44 @@ pub struct BodyRecord {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Piece {
     Bytes(Bytes),
-    Blob { blob: BlobId, offset: u64, len: u64 },
+    /// `offset..offset + len` of the record [`super::keys::body_piece`].
+    Kept {
+        piece: u16,
+        offset: usize,
+        len: usize,
+    },
+    Blob {
+        blob: BlobId,
+        offset: u64,
+        len: u64,
+    },
 }
 
 /// An extent before its bytes are cut.
 enum Shape {
     Inline { len: u32 },
+    Pieces { len: u64 },
     Blob { blob: BlobId, offset: u64, len: u64 },
 }
 
 const INLINE: u8 = 0;
 const BLOB: u8 = 1;
+const PIECES: u8 = 2;
+
+/// Bytes of a piece, the last one left out. Part of the format.
+pub const PIECE_BYTES: usize = 60 * 1024;
+
+/// Pieces of the longest body that is kept in pieces.
+pub const PIECES_MAX: u16 = 4;
+
+const LONE: u64 = LONE_BYTES_MAX as u64;
+const _: () = assert!(LONE_BYTES_MAX == PIECE_BYTES * PIECES_MAX as usize);
+
+/// The pieces of a body, in order.
+pub fn pieces_of(body: &Bytes) -> impl Iterator<Item = (u16, Bytes)> + '_ {
+    let cut = (0..body.len()).step_by(PIECE_BYTES);
+    (0..).zip(cut.map(|at| body.slice(at..body.len().min(at + PIECE_BYTES))))
+}
 
 impl BodyRecord {
     /// The value of a message: one extent. `parts` of `None` stand apart.
@@ -55,7 +85,7 @@ impl BodyRecord {
     ) -> Bytes {
         let inline = match extent {
             Extent::Inline(bytes) => bytes.as_ref(),
-            Extent::Blob { .. } => &[],
+            Extent::Pieces { .. } | Extent::Blob { .. } => &[],
         };
         let tables = parts.map_or(0, <[u8]>::len);
         let mut writer = Writer::new(inline.len() + prefix.len() + tables + 48);
@@ -68,6 +98,10 @@ impl BodyRecord {
             Extent::Inline(bytes) => {
                 writer.byte(INLINE);
                 writer.number(bytes.len() as u64);
+            }
+            Extent::Pieces { len } => {
+                writer.byte(PIECES);
+                writer.number(*len);
             }
             Extent::Blob { blob, offset, len } => {
                 writer.byte(BLOB);
@@ -95,6 +129,10 @@ impl BodyRecord {
             // A shape takes at least two bytes, so that the loop ends with the value.
             shapes.push(match reader.byte()? {
                 INLINE => Shape::Inline { len: reader.number32()? },
+                PIECES => match reader.number()? {
+                    len @ ..=LONE => Shape::Pieces { len },
+                    _ => return Err(reader.damaged()),
+                },
                 BLOB => Shape::Blob {
                     blob: BlobId(reader.wide()?),
                     offset: reader.number()?,
@@ -120,6 +158,7 @@ impl BodyRecord {
                     }
                     extents.push(Extent::Inline(value.slice_ref(reader.raw(len)?)));
                 }
+                Shape::Pieces { len } => extents.push(Extent::Pieces { len }),
                 Shape::Blob { blob, offset, len } => {
                     extents.push(Extent::Blob { blob, offset, len });
                 }
@@ -134,10 +173,7 @@ impl BodyRecord {
     /// Bytes of the message, trace prefix included: RFC822.SIZE.
     #[must_use]
     pub fn len(&self) -> u64 {
-        let extents = self.extents.iter().map(|extent| match extent {
-            Extent::Inline(bytes) => bytes.len() as u64,
-            Extent::Blob { len, .. } => *len,
-        });
+        let extents = self.extents.iter().map(Extent::len);
         extents.fold(self.prefix.len() as u64, u64::saturating_add)
     }
 
@@ -149,7 +185,7 @@ impl BodyRecord {
     /// The blobs it refers to.
     pub fn blobs(&self) -> impl Iterator<Item = BlobId> + '_ {
         self.extents.iter().filter_map(|extent| match extent {
-            Extent::Inline(_) => None,
+            Extent::Inline(_) | Extent::Pieces { .. } => None,
             Extent::Blob { blob, .. } => Some(*blob),
         })
     }
@@ -171,24 +207,48 @@ impl BodyRecord {
             pieces.push(Piece::Bytes(slice(&self.prefix, offset, at)));
         }
         for extent in &self.extents {
-            let extent_len = match extent {
-                Extent::Inline(bytes) => bytes.len() as u64,
-                Extent::Blob { len, .. } => *len,
-            };
+            let extent_len = extent.len();
             let (from, to) = (offset.max(at), end.min(at.saturating_add(extent_len)));
             if from < to {
-                pieces.push(match extent {
-                    Extent::Inline(bytes) => Piece::Bytes(slice(bytes, from - at, to - at)),
-                    Extent::Blob { blob, offset, len: _ } => Piece::Blob {
-                        blob: *blob,
-                        offset: offset.saturating_add(from - at),
-                        len: to - from,
-                    },
-                });
+                extent.cut(from - at, to - at, &mut pieces);
             }
             at = at.saturating_add(extent_len);
         }
         pieces
+    }
+}
+
+impl Extent {
+    fn len(&self) -> u64 {
+        match self {
+            Self::Inline(bytes) => bytes.len() as u64,
+            Self::Pieces { len } | Self::Blob { len, .. } => *len,
+        }
+    }
+
+    /// Adds where its bytes `from..to` lie.
+    fn cut(&self, from: u64, to: u64, pieces: &mut Vec<Piece>) {
+        match self {
+            Self::Inline(bytes) => pieces.push(Piece::Bytes(slice(bytes, from, to))),
+            Self::Pieces { .. } => cut_pieces(from, to, pieces),
+            Self::Blob { blob, offset, len: _ } => pieces.push(Piece::Blob {
+                blob: *blob,
+                offset: offset.saturating_add(from),
+                len: to - from,
+            }),
+        }
+    }
+}
+
+/// Bytes `from..to` of pieces.
+fn cut_pieces(from: u64, to: u64, pieces: &mut Vec<Piece>) {
+    let clamp = |at: u64| usize::try_from(at).unwrap_or(LONE_BYTES_MAX).min(LONE_BYTES_MAX);
+    let (mut at, to) = (clamp(from), clamp(to));
+    while at < to {
+        let (piece, offset) = (at / PIECE_BYTES, at % PIECE_BYTES);
+        let len = (PIECE_BYTES - offset).min(to - at);
+        pieces.push(Piece::Kept { piece: u16::try_from(piece).unwrap_or(PIECES_MAX), offset, len });
+        at += len;
     }
 }
 

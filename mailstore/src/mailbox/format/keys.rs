@@ -28,6 +28,7 @@ const BLOCK: u8 = 0x32;
 const MEMORY: u8 = 0x40;
 const BLOB: u8 = 0x41;
 const BODY: u8 = 0x80;
+const BODY_PIECE: u8 = 0x81;
 
 /// A range of keys, the end left out.
 pub type KeyRange = (SortKey, SortKey);
@@ -236,6 +237,15 @@ pub fn blob_references() -> KeyRange {
 #[must_use]
 pub fn body(email: EmailId) -> SortKey {
     key(BODY, |key| key.put_u64(email.0))
+}
+
+/// A piece of a body that is kept in pieces.
+#[must_use]
+pub fn body_piece(email: EmailId, piece: u16) -> SortKey {
+    key(BODY_PIECE, |key| {
+        key.put_u64(email.0);
+        key.put_u16(piece);
+    })
 }
 
 /// Everything the user has but bodies, and the bodies.

@@ -98,6 +98,32 @@ fn a_message_reads_as_it_was_delivered_also_after_a_restart() {
 }
 
 #[test]
+fn a_long_body_of_one_mailbox_is_one_write_in_pieces_and_goes_with_the_message() {
+    let mut world = World::new();
+    world.deliver(1);
+    let bytes: bytes::Bytes = [&message(2)[..], &vec![b'y'; 90_000]].concat().into();
+    let deliver =
+        Deliver { body: Body::Inline(bytes.clone()), columns: columns(&bytes), ..delivery(2) };
+    let token = world.ask(ANN, UserTask::Deliver(deliver));
+    assert_eq!(world.requests.len(), 1);
+    assert!(matches!(world.requests[0].1, Request::Write(..)));
+    world.settle();
+    assert!(world.answers[&token].is_ok());
+    world.crash(0);
+    let folder = world.inbox(ANN).folder;
+    let whole = world.section(ANN, (folder, 2), Section::WHOLE);
+    assert_eq!(whole, [b"Return-Path: <>\r\n".as_slice(), &bytes].concat());
+    let text = Section { part: vec![], text: SectionText::Text };
+    assert_eq!(world.section(ANN, (folder, 2), text).len(), 90_000 + "This is body 2.\r\n".len());
+    world.store(ANN, folder, ("2", FlagChange::Add, DELETED));
+    world.done(ANN, UserTask::Expunge { folder, uids: None });
+    world.crash(0);
+    world.done(ANN, UserTask::Quota);
+    let bodies = world.table.entries.keys().filter(|key| key.is_body()).count();
+    assert_eq!(bodies, 1, "the pieces are gone, too");
+}
+
+#[test]
 fn a_blob_is_renewed_before_metadata_refers_to_it_and_read_in_ranges() {
     let mut world = World::new();
     world.deliver(1);

@@ -64,6 +64,8 @@ fn golden_records() {
         hex(&BodyRecord::encode(5, b"P\r\n", Some(b"T"), &extent)),
         "0105030201010100000000000000000000000000000000ac0254500d0a"
     );
+    let extent = Extent::Pieces { len: 61_441 };
+    assert_eq!(hex(&BodyRecord::encode(5, b"P\r\n", None, &extent)), "01050300010281e003500d0a");
     let extent = Extent::Inline(Bytes::from_static(b"hi"));
     assert_eq!(hex(&BodyRecord::encode(2, b"P\r\n", None, &extent)), "01020300010002500d0a6869");
 }
@@ -117,11 +119,39 @@ proptest! {
             .into_iter()
             .flat_map(|piece| match piece {
                 Piece::Bytes(bytes) => bytes.to_vec(),
-                Piece::Blob { .. } => panic!("inline"),
+                Piece::Kept { .. } | Piece::Blob { .. } => panic!("inline"),
             })
             .collect();
         let clamp = |at: u64| (at as usize).min(whole.len());
         prop_assert_eq!(&read[..], &whole[clamp(offset)..clamp(offset + len)]);
+    }
+}
+
+#[test]
+fn a_body_in_pieces_reads_in_any_cut() {
+    let body: Bytes = (0..150_000_u32).map(|at| (at % 251) as u8).collect();
+    let kept: Vec<Bytes> = pieces_of(&body).map(|(_, piece)| piece).collect();
+    assert_eq!(kept.iter().map(Bytes::len).collect::<Vec<_>>(), [PIECE_BYTES, PIECE_BYTES, 27_120]);
+    let extent = Extent::Pieces { len: body.len() as u64 };
+    let record = BodyRecord::decode(&BodyRecord::encode(3, b"P\r\n", Some(b"table"), &extent))
+        .expect("just written");
+    let whole = [b"P\r\n", body.as_ref()].concat();
+    for (offset, len) in
+        [(0, 1 << 20), (2, 2), (61_442, 2), (61_443, 61_440), (150_002, 9), (150_003, 9)]
+    {
+        let read: Vec<u8> = record
+            .range(offset, len)
+            .into_iter()
+            .flat_map(|piece| match piece {
+                Piece::Bytes(bytes) => bytes,
+                Piece::Kept { piece, offset, len } => {
+                    kept[usize::from(piece)].slice(offset..offset + len)
+                }
+                Piece::Blob { .. } => panic!("in pieces"),
+            })
+            .collect();
+        let clamp = |at: u64| (at as usize).min(whole.len());
+        assert_eq!(read, whole[clamp(offset)..clamp(offset + len)], "{offset} {len}");
     }
 }
 
