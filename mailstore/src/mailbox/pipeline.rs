@@ -17,6 +17,10 @@ struct Flight {
     token: Token,
     batch: Batch,
     state: FlightState,
+    /// An earlier try had no definite answer: it may have applied.
+    unsure: bool,
+    /// Sent again because its turn had come.
+    in_turn: bool,
     change: Change,
 }
 
@@ -99,14 +103,17 @@ impl Pipeline {
         let batch = Batch { route: self.route.clone(), writer, preconditions: Vec::new(), ops };
         let token = cx.fresh_token();
         cx.emit(Effect::Dds { token, request: Request::Write(batch.clone()) });
-        self.flights.push_back(Flight { token, batch, state: FlightState::UnderWay, change });
+        let state = FlightState::UnderWay;
+        let flight = Flight { token, batch, state, unsure: false, in_turn: false, change };
+        self.flights.push_back(flight);
     }
 
     /// Notes the outcome of a batch; false when the token is none of ours. `Some` pause: arm the timer and call
     /// [`Pipeline::ask_again`] when it fires.
     pub fn on_outcome(&mut self, token: Token, outcome: Outcome) -> Option<bool> {
         let flight = self.flights.iter_mut().find(|flight| flight.token == token)?;
-        let unknown = outcome == Outcome::Unknown;
+        let unknown = !flight.is_settled_by(&outcome);
+        flight.unsure |= unknown;
         flight.state = if unknown { FlightState::Unknown } else { FlightState::Settled(outcome) };
         if unknown && self.mode == Mode::Open {
             self.mode = Mode::Settling { pauses: 0 };
@@ -154,9 +161,11 @@ impl Pipeline {
             Outcome::Committed { .. } => self.pop().map(Settled::Committed),
             // Another master, or an answer that leaves open whether it applied: the store knows, so load again.
             Outcome::Refused(Refusal::Fenced { .. } | Refusal::Forgotten) => Some(self.lose()),
-            // The batch before it was settled late: this one is in turn now.
+            Outcome::Refused(Refusal::Corrupt { .. }) if front.unsure => Some(self.lose()),
+            // A batch before it was settled late: this one is in turn now.
             Outcome::Refused(Refusal::SequenceGap { expected }) if !rolling => {
-                if *expected == seq {
+                if *expected < seq && !front.in_turn {
+                    front.in_turn = true;
                     front.send_again(cx);
                     return None;
                 }
@@ -209,6 +218,16 @@ impl Pipeline {
 impl Flight {
     fn seq(&self) -> Seq {
         self.batch.writer.map_or(Seq(0), |writer| writer.seq)
+    }
+
+    /// Whether an answer tells what became of the batch.
+    fn is_settled_by(&self, outcome: &Outcome) -> bool {
+        match outcome {
+            Outcome::Unknown => false,
+            // Said at the door, these tell nothing of an earlier try whose outcome was lost.
+            Outcome::Refused(Refusal::Overloaded | Refusal::Unavailable) => !self.unsure,
+            Outcome::Committed { .. } | Outcome::Refused(_) => true,
+        }
     }
 
     fn send_again(&mut self, cx: &mut Cx<'_, Effect>) {

@@ -28,7 +28,7 @@ fn act() -> impl Strategy<Value = Act> {
         1 => Just(Act::Expunge),
         1 => (1_u8..20).prop_map(Act::Move),
         6 => (1_u8..6).prop_map(Act::Serve),
-        1 => (0_u8..3).prop_map(Act::Fault),
+        1 => (0_u8..4).prop_map(Act::Fault),
     ]
 }
 
@@ -74,7 +74,8 @@ fn check(acts: Vec<Act>, crash: Option<u8>) {
                 continue;
             }
             Act::Fault(fault) => {
-                let all = [Fault::AppliedUnknown, Fault::LostUnknown, Fault::NoSpace];
+                let all =
+                    [Fault::AppliedUnknown, Fault::LostUnknown, Fault::NoSpace, Fault::Unavailable];
                 world.table.faults.push_back(Some(all[usize::from(fault)]));
                 continue;
             }
@@ -144,6 +145,41 @@ fn check(acts: Vec<Act>, crash: Option<u8>) {
         }
         assert!(numbers.values().all(|count| *count == 1), "delivered twice");
     }
+}
+
+fn uid_told(world: &mut World, token: Token) -> u32 {
+    match world.answers.remove(&token) {
+        Some(Ok(UserDone::Delivered { uid, .. })) => uid.0,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_refusal_at_the_door_does_not_settle_an_unknown_outcome() {
+    let mut world = World::new();
+    let inbox = world.inbox(ANN).folder;
+    world.table.faults =
+        [Fault::AppliedUnknown, Fault::Unavailable, Fault::Unavailable].map(Some).into();
+    for number in [1, 2] {
+        let token = world.ask(ANN, UserTask::Deliver(delivery(number)));
+        world.settle();
+        assert_eq!(uid_told(&mut world, token), u32::try_from(number).expect("small"));
+    }
+    world.crash(0);
+    assert_eq!(world.inbox(ANN).folder, inbox);
+    assert_eq!(world.rows(ANN, inbox, Want::default()).len(), 2);
+}
+
+#[test]
+fn batches_behind_a_lost_one_are_sent_again_in_turn() {
+    let mut world = World::new();
+    world.inbox(ANN);
+    world.table.faults.push_back(Some(Fault::LostUnknown));
+    let asked = [1, 2, 3].map(|number| world.ask(ANN, UserTask::Deliver(delivery(number))));
+    world.settle();
+    assert_eq!(asked.map(|token| uid_told(&mut world, token)), [1, 2, 3]);
+    let lost = world.notices.iter().any(|(_, notice)| *notice == Notice::MasterChanged);
+    assert!(!lost, "nothing had to be loaded again");
 }
 
 proptest! {

@@ -17,6 +17,8 @@ pub enum Fault {
     AppliedUnknown,
     LostUnknown,
     NoSpace,
+    /// Refused at the door: nobody has looked at the batch.
+    Unavailable,
 }
 
 /// A hash table in memory.
@@ -86,6 +88,9 @@ impl Table {
             return Outcome::Refused(Refusal::Fenced { current: self.writer.0 });
         }
         let fault = self.faults.pop_front().flatten();
+        if fault == Some(Fault::Unavailable) {
+            return Outcome::Refused(Refusal::Unavailable);
+        }
         let next = Seq(self.writer.1.0 + 1);
         if writer.seq > next {
             return Outcome::Refused(Refusal::SequenceGap { expected: next });
@@ -96,7 +101,7 @@ impl Table {
             match fault {
                 Some(Fault::NoSpace) => return Outcome::Refused(Refusal::NoSpace),
                 Some(Fault::LostUnknown) => return Outcome::Unknown,
-                Some(Fault::AppliedUnknown) | None => {}
+                Some(Fault::AppliedUnknown | Fault::Unavailable) | None => {}
             }
             self.writer.1 = next;
             for op in batch.ops {
