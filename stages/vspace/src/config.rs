@@ -16,6 +16,9 @@ pub struct ShardConfig {
     /// How many worker groups the node has.
     pub groups: u8,
     pub map: DpMap,
+    /// How many groups further than the mailbox of a user the partition of the user's data lives. 0 on a real node, so that a
+    /// delivery never changes thread; elsewhere every request of a mailbox travels.
+    pub partition_group_offset: u8,
     /// Version of every replica group: on a single node they never change.
     pub group_version: GroupVersion,
     /// Seed of all random streams: drawn at start, or given by a simulation.
@@ -46,6 +49,7 @@ impl ShardConfig {
             group,
             groups,
             map,
+            partition_group_offset: 0,
             group_version: GroupVersion(1),
             seed: 0,
             step_budget: 2000,

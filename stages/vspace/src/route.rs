@@ -341,13 +341,17 @@ impl Shard {
         self.out.push(Outward::Neighbour { group, message });
     }
 
-    /// The group that holds a user's mailbox, because it holds the partition of the user's data.
+    /// The group that holds a user's mailbox: on a real node the one that holds the partition of the user's data.
     pub(crate) fn group_of_user(&self, user: UserId) -> GroupId {
-        self.group_of_partition(self.config.map.partition_of(&mailbox::route(user).0))
+        self.group_at(self.config.map.partition_of(&mailbox::route(user).0).0)
     }
 
     pub(crate) fn group_of_partition(&self, partition: dds::PartitionId) -> GroupId {
-        let group = partition.0 % u16::from(self.config.groups.max(1));
+        self.group_at(partition.0 + u16::from(self.config.partition_group_offset))
+    }
+
+    fn group_at(&self, place: u16) -> GroupId {
+        let group = place % u16::from(self.config.groups.max(1));
         GroupId(u8::try_from(group).expect("below the number of groups"))
     }
 
