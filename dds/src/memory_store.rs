@@ -69,8 +69,11 @@ impl MemoryStore {
         for group in unsynced.iter().take(survivors) {
             apply(&mut inner.durable, group);
         }
-        inner.applied = inner.durable.clone();
-        inner.bytes = weigh(&inner.applied);
+        if lost > 0 {
+            for group in unsynced.iter().rev() {
+                inner.revert(group);
+            }
+        }
         inner.stopped = false;
         inner.faults = Faults::default();
         lost
@@ -202,6 +205,33 @@ impl Inner {
             self.bytes = (self.bytes + after).saturating_sub(before);
             self.unsynced.push(group.clone());
         }
+    }
+
+    /// What `group` names is as it is durable.
+    fn revert(&mut self, group: &Group) {
+        let before = weigh_touched(&self.applied, group);
+        for op in &group.ops {
+            match op {
+                StoreOp::Put { column, key, .. } | StoreOp::Delete { column, key } => {
+                    let entry = (*column, key.clone());
+                    match self.durable.get(&entry).cloned() {
+                        Some(value) => self.applied.insert(entry, value),
+                        None => self.applied.remove(&entry),
+                    };
+                }
+                StoreOp::DeleteRange { column, from, to } => {
+                    let Some(range) = range(*column, from, to) else { continue };
+                    let keys = self.applied.range(range.clone()).map(|(key, _)| key.clone());
+                    for key in keys.collect::<Vec<_>>() {
+                        self.applied.remove(&key);
+                    }
+                    let kept = self.durable.range(range);
+                    self.applied.extend(kept.map(|(key, value)| (key.clone(), value.clone())));
+                }
+            }
+        }
+        let after = weigh_touched(&self.applied, group);
+        self.bytes = (self.bytes + after).saturating_sub(before);
     }
 }
 

@@ -13,6 +13,8 @@ use mailstore::face::Protocol;
 use std::collections::{BTreeMap, BTreeSet};
 
 const FOLDERS: [&str; 3] = ["INBOX", "Trash", "Archive"];
+/// Messages above which a client tidies up.
+const MUCH_MAIL: usize = 100;
 const WORDS: [&str; 5] = ["\\Seen", "\\Flagged", "\\Answered", "$Work", "$Later"];
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -232,8 +234,13 @@ impl ImapClient {
         self.say(cx, Doing::Other, Running::SilentByUid(silent), &command);
     }
 
+    /// With much mail, as much of it as a client knows.
     fn mark_deleted(&mut self, cx: &mut ClientCx<'_>) {
-        let set = self.some_known(cx);
+        let set = if self.model.messages.len() > MUCH_MAIL {
+            self.known_uids().take(MUCH_MAIL / 2).collect()
+        } else {
+            self.some_known(cx)
+        };
         self.each_id(&set, |id| cx.ledger.may_delete(id, self.user));
         self.on_set(cx, "UID STORE", &set, "+FLAGS (\\Deleted)");
     }
@@ -285,19 +292,19 @@ impl ImapClient {
 
     /// Up to three messages of the selected folder whose number is known.
     fn some_known(&self, cx: &mut ClientCx<'_>) -> Vec<u32> {
-        let validity = self.model.uid_validity.unwrap_or(0);
-        let uids: Vec<u32> = self
-            .model
-            .messages
-            .iter()
-            .filter_map(|message| message.uid)
-            .filter(|uid| self.known.contains_key(&(validity, *uid)))
-            .collect();
+        let uids: Vec<u32> = self.known_uids().collect();
         let mut chosen = BTreeSet::new();
         for _ in 0..uids.len().min(1 + pick(cx, 3)) {
             chosen.insert(uids[pick(cx, uids.len())]);
         }
         chosen.into_iter().collect()
+    }
+
+    /// Messages of the selected folder whose number is known.
+    fn known_uids(&self) -> impl Iterator<Item = u32> + '_ {
+        let validity = self.model.uid_validity.unwrap_or(0);
+        let uids = self.model.messages.iter().filter_map(|message| message.uid);
+        uids.filter(move |uid| self.known.contains_key(&(validity, *uid)))
     }
 
     /// Checks the texts that came, and remembers their numbers.
@@ -413,7 +420,9 @@ impl Client for ImapClient {
             Failure::new("told_one_story", format!("user {}: {}", self.user, wrong.0))
         };
         let heard = self.model.receive(bytes).map_err(wrong)?;
-        self.harvest(cx)?;
+        if heard.iter().any(|heard| matches!(heard, Heard::Tagged { .. })) {
+            self.harvest(cx)?;
+        }
         if !self.heard_any {
             self.heard_any = true;
             cx.think_about(1);

@@ -1,6 +1,6 @@
 //! A client of POP3: it lists, reads and sometimes deletes.
 
-use super::text::take_line;
+use super::text::split_line;
 use super::{Client, ClientCx};
 use crate::failure::Failure;
 use crate::ledger::UserNumber;
@@ -199,10 +199,14 @@ impl Client for Pop3Client {
     }
 
     fn heard(&mut self, cx: &mut ClientCx<'_>, bytes: &[u8]) -> Result<(), Failure> {
-        self.input.extend_from_slice(bytes);
-        while let Some(line) = take_line(&mut self.input) {
-            self.on_line(cx, &line)?;
+        let mut input = std::mem::take(&mut self.input);
+        input.extend_from_slice(bytes);
+        let mut rest = &input[..];
+        while let Some((line, behind)) = split_line(rest) {
+            self.on_line(cx, line)?;
+            rest = behind;
         }
+        self.input = rest.to_vec();
         Ok(())
     }
 

@@ -3,11 +3,12 @@
 //! States of a connection: greeting, greeted, one transaction after the other. What each reply
 //! answers is kept in a queue, so that pipelining is nothing special.
 
-use super::text::{dotted, message, take_line};
+use super::text::{dotted, message, split_line};
 use super::{Client, ClientCx};
 use crate::failure::Failure;
 use crate::ledger::UserNumber;
 use bytes::Bytes;
+use fsm::Rng;
 use mailstore::face::Protocol;
 use std::collections::VecDeque;
 
@@ -91,7 +92,7 @@ impl Deliverer {
         let count = if cx.rng.chance(1, 4) { 2 + cx.rng.below(4) } else { 1 };
         let mut users = Vec::new();
         for _ in 0..count {
-            let user = u32::try_from(cx.rng.below(u64::from(self.users))).unwrap_or(0);
+            let user = some_user(cx.rng, self.users);
             if !users.contains(&user) {
                 users.push(user);
             }
@@ -248,6 +249,12 @@ impl Deliverer {
     }
 }
 
+/// The last user's mail is never deleted, so little comes.
+fn some_user(rng: &mut Rng, users: u32) -> UserNumber {
+    let spared = users - u32::from(users > 1 && rng.chance(7, 8));
+    u32::try_from(rng.below(u64::from(spared))).unwrap_or(0)
+}
+
 impl Client for Deliverer {
     fn protocol(&self) -> Protocol {
         match self.kind {
@@ -273,15 +280,19 @@ impl Client for Deliverer {
     }
 
     fn heard(&mut self, cx: &mut ClientCx<'_>, bytes: &[u8]) -> Result<(), Failure> {
-        self.input.extend_from_slice(bytes);
-        while let Some(line) = take_line(&mut self.input) {
-            let text = String::from_utf8_lossy(&line).into_owned();
+        let mut input = std::mem::take(&mut self.input);
+        input.extend_from_slice(bytes);
+        let mut rest = &input[..];
+        while let Some((line, behind)) = split_line(rest) {
+            rest = behind;
+            let text = String::from_utf8_lossy(line);
             if text.as_bytes().get(3) == Some(&b'-') {
                 continue;
             }
             let code = text.get(..3).and_then(|code| code.parse().ok()).unwrap_or(0);
             self.on_reply(cx, code, &text)?;
         }
+        self.input = rest.to_vec();
         Ok(())
     }
 

@@ -41,14 +41,12 @@ pub fn dotted(text: &[u8]) -> Vec<u8> {
     out
 }
 
-/// Takes the first whole line, without its CRLF.
-pub fn take_line(buffer: &mut Vec<u8>) -> Option<Vec<u8>> {
-    let end = memchr::memchr(b'\n', buffer)?;
-    let mut line: Vec<u8> = buffer.drain(..=end).collect();
-    while line.last().is_some_and(|&byte| byte == b'\n' || byte == b'\r') {
-        line.pop();
-    }
-    Some(line)
+/// The first whole line, without its CRLF, and what stands behind it.
+#[must_use]
+pub fn split_line(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let end = memchr::memchr(b'\n', bytes)?;
+    let line = &bytes[..end];
+    Some((line.strip_suffix(b"\r").unwrap_or(line), &bytes[end + 1..]))
 }
 
 #[cfg(test)]

@@ -122,15 +122,19 @@ impl ClientModel {
     /// The first thing that a client would be misled by.
     pub fn receive(&mut self, bytes: &[u8]) -> Checked<Vec<Heard>> {
         self.buffer.extend_from_slice(bytes);
-        let mut heard = Vec::new();
-        while let Some(len) = wire::response_len(&self.buffer)? {
-            let response: Vec<u8> = self.buffer.drain(..len).collect();
-            let shown = response.escape_ascii().to_string();
-            match self.on_response(&response) {
+        let buffer = std::mem::take(&mut self.buffer);
+        let (mut heard, mut rest) = (Vec::new(), &buffer[..]);
+        while let Some(len) = wire::response_len(rest)? {
+            let (response, behind) = rest.split_at(len);
+            match self.on_response(response) {
                 Ok(said) => heard.extend(said),
-                Err(Wrong(what)) => return wrong(format!("{what}, in: {shown}")),
+                Err(Wrong(what)) => {
+                    return wrong(format!("{what}, in: {}", response.escape_ascii()));
+                }
             }
+            rest = behind;
         }
+        self.buffer = rest.to_vec();
         Ok(heard)
     }
 
