@@ -1,9 +1,60 @@
 //! What a run has hit: faults and inputs by kind. A fault that never happened proves nothing.
 
 use std::collections::BTreeMap;
+use vspace::INPUT_KINDS;
+
+/// Every kind of fault that a run may meet.
+pub const FAULT_KINDS: [&str; 46] = [
+    "IMAP client vanishes",
+    "POP3 client vanishes",
+    "another master claims a mailbox",
+    "answer of the table is lost",
+    "completion of a read comes twice",
+    "completion of a write comes late",
+    "completion of a write comes twice",
+    "crash between two effects",
+    "crash loses what was not synced",
+    "crash of the table",
+    "crash while an outcome is unknown",
+    "crash: killed",
+    "crash: power loss",
+    "deliverer vanishes before the message",
+    "deliverer vanishes within or behind the message",
+    "disk is full",
+    "disk stalls",
+    "hash pool has no room",
+    "node is down for long",
+    "node is told that space runs low",
+    "node says that it stops",
+    "operator ends sessions",
+    "outcome stays unknown when asked again",
+    "outcome unknown, applied: chunk",
+    "outcome unknown, applied: claim",
+    "outcome unknown, applied: delivery",
+    "outcome unknown, applied: directory",
+    "outcome unknown, applied: mailbox",
+    "outcome unknown, applied: renewal",
+    "outcome unknown, applied: sweep",
+    "outcome unknown, lost: chunk",
+    "outcome unknown, lost: claim",
+    "outcome unknown, lost: delivery",
+    "outcome unknown, lost: directory",
+    "outcome unknown, lost: mailbox",
+    "outcome unknown, lost: renewal",
+    "outcome unknown, lost: sweep",
+    "partition is not served for a moment",
+    "read fails",
+    "read goes to the disk",
+    "read is not answered",
+    "stored value is cut short",
+    "stored value rots",
+    "sync fails",
+    "unknown outcome asked again",
+    "write fails",
+];
 
 /// Counts by kind.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Coverage {
     pub faults: BTreeMap<&'static str, u64>,
     pub inputs: BTreeMap<&'static str, u64>,
@@ -11,9 +62,21 @@ pub struct Coverage {
     pub actions: BTreeMap<&'static str, u64>,
 }
 
+/// Nothing was hit yet, of everything that can be.
+impl Default for Coverage {
+    fn default() -> Self {
+        Self {
+            faults: FAULT_KINDS.into_iter().map(|kind| (kind, 0)).collect(),
+            inputs: INPUT_KINDS.into_iter().map(|kind| (kind, 0)).collect(),
+            actions: BTreeMap::new(),
+        }
+    }
+}
+
 impl Coverage {
     pub fn fault(&mut self, kind: &'static str) {
-        *self.faults.entry(kind).or_default() += 1;
+        let count = self.faults.get_mut(kind);
+        *count.unwrap_or_else(|| panic!("a fault that is not listed: {kind}")) += 1;
     }
 
     pub fn action(&mut self, kind: &'static str) {
@@ -38,6 +101,13 @@ impl Coverage {
         }
     }
 
+    /// Faults and inputs that were never hit.
+    #[must_use]
+    pub fn never(&self) -> Vec<&'static str> {
+        let all = self.faults.iter().chain(&self.inputs);
+        all.filter(|(_, count)| **count == 0).map(|(&kind, _)| kind).collect()
+    }
+
     /// One line per kind, by name.
     #[must_use]
     pub fn report(&self) -> String {
@@ -48,9 +118,28 @@ impl Coverage {
             out.push_str(&format!("{title}:\n"));
             for (kind, count) in map {
                 let mark = if *count == 0 { "   <- never" } else { "" };
-                out.push_str(&format!("  {kind:<44} {count:>10}{mark}\n"));
+                out.push_str(&format!("  {kind:<46} {count:>10}{mark}\n"));
             }
         }
         out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_never_hit_is_named() {
+        let (mut all, mut one) = (Coverage::default(), Coverage::default());
+        for kind in FAULT_KINDS.into_iter().skip(1) {
+            one.fault(kind);
+        }
+        for kind in INPUT_KINDS.into_iter().skip(1) {
+            one.input(kind, 2);
+        }
+        all.add(&one);
+        assert_eq!(all.never(), [FAULT_KINDS[0], INPUT_KINDS[0]]);
+        assert_eq!(all.report().matches("<- never").count(), 2);
     }
 }

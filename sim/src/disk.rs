@@ -93,17 +93,10 @@ impl Disk {
         if mutation == Some(Mutation::SkipRenewal) {
             groups.iter_mut().for_each(skip_renewal);
         }
-        let mut results = self.chains.commit(&self.store, &groups, durability);
+        let results = self.chains.commit(&self.store, &groups, durability);
         if !self.rotten.is_empty() {
             let applied = groups.iter().zip(&results).filter(|(_, result)| result.is_ok());
             applied.for_each(|(group, _)| forget_rot(&mut self.rotten, group));
-        }
-        if mutation == Some(Mutation::AssignEarly) && rng.chance(1, 50) {
-            // Nothing stands behind the last group, so that the partition can go on as after any
-            // refusal.
-            if let Some(last) = results.last_mut() {
-                *last = Err(StoreError::Io("taken for refused".into()));
-            }
         }
         heads
             .into_iter()

@@ -68,6 +68,7 @@ pub fn secret_in(phc: &str) -> Option<&str> {
 fn config(scenario: &Scenario, group: GroupId, seed: u64) -> ShardConfig {
     let mut config = ShardConfig::new(MAP, group, scenario.groups);
     config.seed = seed;
+    config.partition_group_offset = scenario.partition_group_offset;
     // Long searches give way: with several groups, after a fraction of what a real node grants.
     config.step_budget = if scenario.groups > 1 { 30 } else { 2_000 };
     config.mailbox_bytes_max = 512 * 1024;
@@ -79,6 +80,8 @@ fn config(scenario: &Scenario, group: GroupId, seed: u64) -> ShardConfig {
         vanished_entries_max: 20,
         batch_rows_max: 8,
         idle_after: Duration::from_secs(2),
+        // Beyond every retry of a run; what is older is forgotten.
+        delivery_memory: Duration::from_secs(3_600),
         ..mailstore::mailbox::Limits::default()
     };
     let mut delivery = mailstore::delivery::Limits::default();

@@ -28,6 +28,8 @@ pub struct FaultRates {
     pub cut_ms: u64,
     /// An operator ends sessions, or the node says that it stops.
     pub kick_ms: u64,
+    /// Another master claims a mailbox, and does nothing with it.
+    pub rival_ms: u64,
     /// A completion comes late.
     pub late: u64,
     /// A completion comes twice.
@@ -42,6 +44,10 @@ pub struct FaultRates {
     pub vanish: u64,
     /// The hash pool has no room.
     pub hash_busy: u64,
+    /// A request to a partition in another worker group, or its answer, gets lost.
+    pub unknown: u64,
+    /// A partition in another worker group is not served when a request comes.
+    pub unavailable: u64,
 }
 
 /// Who does what how often.
@@ -69,6 +75,8 @@ pub struct Scenario {
     pub about: &'static str,
     /// Worker groups of the node.
     pub groups: u8,
+    /// How many groups further than its mailboxes a partition lives.
+    pub partition_group_offset: u8,
     pub load: Load,
     pub faults: FaultRates,
 }
@@ -93,6 +101,7 @@ const FAULTS: FaultRates = FaultRates {
     rot_ms: 0,
     cut_ms: 0,
     kick_ms: 20_000,
+    rival_ms: 10_000,
     late: 500,
     twice: 300,
     miss: 500,
@@ -100,6 +109,8 @@ const FAULTS: FaultRates = FaultRates {
     write_error: 5,
     vanish: 100,
     hash_busy: 300,
+    unknown: 0,
+    unavailable: 0,
 };
 
 const NO_FAULTS: FaultRates = FaultRates {
@@ -110,6 +121,7 @@ const NO_FAULTS: FaultRates = FaultRates {
     rot_ms: 0,
     cut_ms: 0,
     kick_ms: 0,
+    rival_ms: 0,
     late: 0,
     twice: 0,
     miss: 0,
@@ -117,15 +129,18 @@ const NO_FAULTS: FaultRates = FaultRates {
     write_error: 0,
     vanish: 0,
     hash_busy: 0,
+    unknown: 0,
+    unavailable: 0,
 };
 
 impl Scenario {
     /// All named scenarios that run a whole node.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self {
             name: "steady",
             about: "20 deliveries a second, 10 sessions, faults on",
             groups: 1,
+            partition_group_offset: 0,
             load: Load {
                 users: 10,
                 deliveries: 20,
@@ -143,6 +158,7 @@ impl Scenario {
             name: "calm",
             about: "no faults at all: what every other scenario is compared with",
             groups: 1,
+            partition_group_offset: 0,
             load: LOAD,
             faults: NO_FAULTS,
         },
@@ -150,6 +166,7 @@ impl Scenario {
             name: "storm",
             about: "crashes every second, two worker groups",
             groups: 2,
+            partition_group_offset: 0,
             load: LOAD,
             faults: FaultRates { crash_ms: 1_000, ..FAULTS },
         },
@@ -157,6 +174,7 @@ impl Scenario {
             name: "blobs",
             about: "large messages, short lives, sweeps, deletions",
             groups: 2,
+            partition_group_offset: 0,
             load: Load { large: 4_000, deliveries: 15, short_lives: true, ..LOAD },
             faults: FaultRates { crash_ms: 15_000, ..FAULTS },
         },
@@ -164,6 +182,7 @@ impl Scenario {
             name: "full",
             about: "a disk that is full half of the time",
             groups: 1,
+            partition_group_offset: 0,
             load: LOAD,
             faults: FaultRates { full_ms: 2_000, write_error: 200, ..FAULTS },
         },
@@ -171,8 +190,19 @@ impl Scenario {
             name: "damage",
             about: "stored values rot or are cut short: reported, never served wrong",
             groups: 1,
+            partition_group_offset: 0,
             load: LOAD,
             faults: FaultRates { rot_ms: 3_000, cut_ms: 3_000, ..FAULTS },
+        },
+        Self {
+            name: "apart",
+            about: "masters away from their partitions: outcomes unknown to every kind of writer",
+            groups: 3,
+            // With these groups the routes of the directory and of the queue are not in group 0,
+            // where their masters live.
+            partition_group_offset: 2,
+            load: Load { large: 500, short_lives: true, ..LOAD },
+            faults: FaultRates { crash_ms: 6_000, unknown: 300, unavailable: 50, ..FAULTS },
         },
     ];
 
@@ -189,10 +219,9 @@ pub enum Mutation {
     DropSync,
     /// A write is acknowledged when it is queued.
     AcknowledgeEarly,
-    /// At a restart the outcome of each writer's last batch is forgotten. Only the table alone
-    /// knows it.
+    /// Outcomes are not remembered: a batch that applied and is asked again applies again.
     ForgetWindow,
-    /// A batch that applied is taken for refused, so that its UID is assigned again.
+    /// An unknown outcome is taken for a refusal: its UIDs and number are assigned again.
     AssignEarly,
     /// Blobs are not renewed.
     SkipRenewal,

@@ -373,7 +373,7 @@ impl Table {
                 self.coverage.action("read");
             }
             (doing @ (Doing::Numbered { .. } | Doing::Blind { .. }), Response::Wrote(outcome)) => {
-                self.on_wrote(index, doing, outcome)?;
+                self.on_wrote(index, doing, outcome);
             }
             (Doing::Rest | Doing::Claim | Doing::Read { .. }, _)
             | (Doing::Numbered { .. } | Doing::Blind { .. }, _) => {}
@@ -381,17 +381,12 @@ impl Table {
         Ok(())
     }
 
-    fn on_wrote(
-        &mut self,
-        index: usize,
-        doing: Doing,
-        outcome: dds::Outcome,
-    ) -> Result<(), Failure> {
+    fn on_wrote(&mut self, index: usize, doing: Doing, outcome: dds::Outcome) {
         let now = self.schedule.now();
         let client = &mut self.clients[index];
         let (key, value) = match &doing {
             Doing::Numbered { key, value, .. } | Doing::Blind { key, value } => (*key, *value),
-            Doing::Rest | Doing::Claim | Doing::Read { .. } => return Ok(()),
+            Doing::Rest | Doing::Claim | Doing::Read { .. } => return,
         };
         let history = self.histories.entry((client.route, key)).or_default();
         match (doing, outcome) {
@@ -404,22 +399,19 @@ impl Table {
                 history.write_ends(value, now);
                 self.coverage.action("blind write");
             }
-            // Fenced: an earlier try may have applied, no later one will.
-            (Doing::Numbered { .. }, dds::Outcome::Refused(Refusal::Fenced { .. })) => {
+            // Another epoch, or a place that was lost: an earlier try may have applied, no later one
+            // will.
+            (
+                Doing::Numbered { .. },
+                dds::Outcome::Refused(Refusal::Fenced { .. } | Refusal::SequenceGap { .. }),
+            ) => {
                 client.epoch = None;
                 self.coverage.action("fenced");
-            }
-            (Doing::Numbered { .. }, dds::Outcome::Refused(Refusal::SequenceGap { expected }))
-                if expected.0 < client.seq =>
-            {
-                let what = format!("batch {} was committed, and is expected again", expected.0);
-                return Err(Failure::new("linearizable", what));
             }
             (again @ Doing::Numbered { .. }, _) => client.doing = again,
             (Doing::Blind { .. }, dds::Outcome::Refused(_)) => history.write_refused(value),
             (Doing::Blind { .. } | Doing::Rest | Doing::Claim | Doing::Read { .. }, _) => {}
         }
-        Ok(())
     }
 }
 

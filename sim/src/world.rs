@@ -6,6 +6,7 @@
 
 mod clients;
 mod faults;
+mod link;
 mod machines;
 mod phases;
 
@@ -19,6 +20,7 @@ use crate::options::Options;
 use crate::schedule::Schedule;
 use faults::Fault;
 use fsm::{Digest, Mono, Rng, Token, Wall};
+use link::Unsettled;
 use mailstore::face::{Completion, UserId};
 use std::collections::BTreeMap;
 use vspace::{GroupId, Inward, SessionId};
@@ -125,6 +127,8 @@ pub struct World {
     steps_before: u64,
     /// What operators were answered.
     answers: BTreeMap<Token, Completion>,
+    /// Writes of unknown outcome.
+    unsettled: Unsettled,
     /// Users whose stored data were damaged on purpose: they are owed no more than the truth.
     harmed: crate::invariants::Harm,
 }
@@ -149,6 +153,7 @@ impl World {
             wall_skew_ms: 0,
             steps_before: 0,
             answers: BTreeMap::new(),
+            unsettled: Unsettled::default(),
             harmed: crate::invariants::Harm::default(),
         }
     }

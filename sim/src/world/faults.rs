@@ -13,6 +13,9 @@ use vspace::{GroupId, INPUT_KINDS, Inward, Shard, Space};
 /// Up to so many messages every crash is judged; with more of them, fewer crashes are.
 const LOOKS_MESSAGES: u64 = 300;
 
+/// Longest time that a node is down, by the wall clock.
+const AWAY_MS_MAX: u64 = 20 * 60 * 1_000;
+
 /// Something that goes wrong now and then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
@@ -24,12 +27,13 @@ pub enum Fault {
     Rot,
     Cut,
     Kick,
+    Rival,
     /// No fault: an operator changes accounts that no client uses.
     Administer,
 }
 
 impl Fault {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Crash,
         Self::SyncError,
         Self::WriteError,
@@ -38,6 +42,7 @@ impl Fault {
         Self::Rot,
         Self::Cut,
         Self::Kick,
+        Self::Rival,
         Self::Administer,
     ];
 }
@@ -55,6 +60,7 @@ impl World {
             Fault::Rot => rates.rot_ms,
             Fault::Cut => rates.cut_ms,
             Fault::Kick => rates.kick_ms,
+            Fault::Rival => rates.rival_ms,
             Fault::Administer => 3_000,
         }
     }
@@ -106,6 +112,7 @@ impl World {
                 }
             }
             Fault::Kick => self.kick(node)?,
+            Fault::Rival => self.rival(node),
             Fault::Administer => self.administer(node)?,
         }
         Ok(())
@@ -154,6 +161,15 @@ impl World {
         self.run_group(node, group)
     }
 
+    /// Another master claims a mailbox: the one of this node is fenced at its next write.
+    fn rival(&mut self, node: usize) {
+        let at = usize::try_from(self.rng.below(self.users.len() as u64)).unwrap_or(0);
+        let Some(&user) = self.users.get(at) else { return };
+        self.coverage.fault("another master claims a mailbox");
+        let life = self.life(node);
+        self.claim_for_nobody(life, mailstore::mailbox::route(user));
+    }
+
     /// An operator adds, fills, changes or removes an account; whether it succeeds is the
     /// operator's business.
     fn administer(&mut self, node: usize) -> Result<(), Failure> {
@@ -191,6 +207,10 @@ impl World {
         dead.incarnation += 1;
         let lost = dead.disk.end(&mut self.rng, end);
         dead.disk.store.set_bytes_max(None);
+        if !self.unsettled.is_empty() {
+            self.coverage.fault("crash while an outcome is unknown");
+            self.unsettled.clear();
+        }
         if lost > 0 {
             self.coverage.fault("crash loses what was not synced");
         }
@@ -200,7 +220,12 @@ impl World {
         if self.rng.below(self.ledger.next_id() + 1) < LOOKS_MESSAGES {
             self.judge(invariants::Moment::Crashed)?;
         }
-        self.wall_skew_ms += i64::try_from(self.rng.below(2_000)).unwrap_or(0);
+        let mut away_ms = self.rng.below(2_000);
+        if self.rng.chance(1, 4) {
+            self.coverage.fault("node is down for long");
+            away_ms = self.rng.below(AWAY_MS_MAX);
+        }
+        self.wall_skew_ms += i64::try_from(away_ms).unwrap_or(0);
         let nanos = 2_000_000 + self.rng.below(300_000_000);
         self.schedule.after(nanos, Event::Restart { node });
         Ok(())

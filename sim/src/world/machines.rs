@@ -1,5 +1,6 @@
 //! The worker groups of a node: what reaches them, and what they ask of the world.
 
+use super::link::HOP_NANOS;
 use super::{Event, Life, Phase, World};
 use crate::disk::Job;
 use crate::failure::Failure;
@@ -11,9 +12,6 @@ use fsm::Duration;
 use mailstore::directory::HashVerdict;
 use mailstore::face::SessionInput;
 use vspace::{ConnectionOrder, GroupId, Inward, Outward, SessionId, Ticket};
-
-/// One way of a message between two threads of a node, in nanoseconds.
-const HOP_NANOS: u64 = 5_000;
 
 impl World {
     pub(super) fn accept(&mut self, node: usize, group: GroupId, inward: Inward) {
@@ -117,10 +115,7 @@ impl World {
                 self.coverage.action("sessions kicked");
                 self.trace.word(count);
             }
-            Outward::Neighbour { group: to, message } => {
-                self.coverage.action("message between groups");
-                self.arrive(life, to, HOP_NANOS, Inward::Neighbour(message));
-            }
+            Outward::Neighbour { group: to, message } => self.carry(life, to, message),
             Outward::Ready => self.coverage.action("directory ready"),
         }
         false
