@@ -82,12 +82,15 @@ pub struct SessionReport {
     pub ip: IpAddr,
     /// Once logged in.
     pub account: Option<String>,
-    /// As in `TLSv1.3`; `None`: plaintext.
+    /// Version and cipher suite; `None`: plaintext.
     pub tls: Option<String>,
     pub connected_seconds: u64,
+    /// Since the client last sent something.
     pub idle_seconds: u64,
     pub bytes_in: u64,
     pub bytes_out: u64,
+    /// In words of the protocol, as in `selected INBOX, IDLE`.
+    pub activity: String,
 }
 
 fn protocol_name<S: serde::Serializer>(protocol: &Protocol, to: S) -> Result<S::Ok, S::Error> {
@@ -108,6 +111,7 @@ pub struct StatusReport {
     pub sync: bool,
     pub listeners: Vec<ListenerReport>,
     pub stages: Vec<StageReport>,
+    pub admission: Vec<AdmissionReport>,
     pub store: StoreReport,
     pub partitions: PartitionsReport,
     pub sessions: u64,
@@ -144,7 +148,7 @@ pub struct ListenerReport {
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct StageReport {
     pub name: String,
-    /// Entries that wait now, and how many may.
+    /// Entries that wait now, and how many may; 0: what was admitted bounds them.
     pub depth: u64,
     pub depth_max: u64,
     pub wait: Latency,
@@ -156,6 +160,22 @@ pub struct StageReport {
     /// Messages that changed thread to get here.
     pub hops: u64,
     pub refusals: u64,
+}
+
+/// What a worker lets in.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct AdmissionReport {
+    /// The stage.
+    pub name: String,
+    /// Bytes of work under way, and how many may be.
+    pub taken_bytes: u64,
+    pub allowed_bytes: u64,
+    /// Tasks that wait now, and how many may.
+    pub waiting: u64,
+    pub waiting_max: u64,
+    /// Tasks that had to wait, or were refused, since the start.
+    pub held: u64,
+    pub refused: u64,
 }
 
 /// A distribution of times.

@@ -197,16 +197,21 @@ pub struct Session {
     pub ip: ::prost::alloc::string::String,
     #[prost(string, optional, tag = "4")]
     pub account: ::core::option::Option<::prost::alloc::string::String>,
+    /// Version and cipher suite; absent: plaintext.
     #[prost(string, optional, tag = "5")]
     pub tls: ::core::option::Option<::prost::alloc::string::String>,
     #[prost(uint64, tag = "6")]
     pub connected_seconds: u64,
+    /// Since the client last sent something.
     #[prost(uint64, tag = "7")]
     pub idle_seconds: u64,
     #[prost(uint64, tag = "8")]
     pub bytes_in: u64,
     #[prost(uint64, tag = "9")]
     pub bytes_out: u64,
+    /// In words of the protocol: "selected INBOX, IDLE".
+    #[prost(string, tag = "10")]
+    pub activity: ::prost::alloc::string::String,
 }
 #[derive(serde::Serialize)]
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -386,6 +391,30 @@ pub struct StatusReply {
     pub accounts: u64,
     #[prost(uint64, tag = "16")]
     pub deliveries_pending: u64,
+    #[prost(message, repeated, tag = "17")]
+    pub admission: ::prost::alloc::vec::Vec<Admission>,
+}
+/// What a worker lets in.
+#[derive(serde::Serialize)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Admission {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Bytes of work under way, and how many may be.
+    #[prost(uint64, tag = "2")]
+    pub taken_bytes: u64,
+    #[prost(uint64, tag = "3")]
+    pub allowed_bytes: u64,
+    /// Tasks that wait now, and how many may.
+    #[prost(uint64, tag = "4")]
+    pub waiting: u64,
+    #[prost(uint64, tag = "5")]
+    pub waiting_max: u64,
+    /// Tasks that had to wait, or were refused, since the start.
+    #[prost(uint64, tag = "6")]
+    pub held: u64,
+    #[prost(uint64, tag = "7")]
+    pub refused: u64,
 }
 #[derive(serde::Serialize)]
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -2,8 +2,8 @@
 
 use super::api;
 use crate::control::{
-    CheckReport, Latency, NodeState, SessionReport, SpaceState, StageReport, StatusReport,
-    StoreReport,
+    AdmissionReport, CheckReport, Latency, NodeState, SessionReport, SpaceState, StageReport,
+    StatusReport, StoreReport,
 };
 
 pub fn status(report: StatusReport) -> api::StatusReply {
@@ -31,6 +31,7 @@ pub fn status(report: StatusReport) -> api::StatusReply {
         sync: report.sync,
         listeners: report.listeners.into_iter().map(listener).collect(),
         stages: report.stages.into_iter().map(stage).collect(),
+        admission: report.admission.into_iter().map(admission).collect(),
         store: Some(store(report.store)),
         partitions: Some(api::Partitions {
             count: partitions.count,
@@ -70,6 +71,18 @@ fn stage(it: StageReport) -> api::Stage {
     }
 }
 
+fn admission(it: AdmissionReport) -> api::Admission {
+    api::Admission {
+        name: it.name,
+        taken_bytes: it.taken_bytes,
+        allowed_bytes: it.allowed_bytes,
+        waiting: it.waiting,
+        waiting_max: it.waiting_max,
+        held: it.held,
+        refused: it.refused,
+    }
+}
+
 fn store(it: StoreReport) -> api::Store {
     let space = match it.space {
         SpaceState::Ample => "ample",
@@ -104,6 +117,7 @@ pub fn session(it: SessionReport) -> api::Session {
         idle_seconds: it.idle_seconds,
         bytes_in: it.bytes_in,
         bytes_out: it.bytes_out,
+        activity: it.activity,
     }
 }
 

@@ -113,10 +113,7 @@ async fn metrics_page(server: AdminServer) -> Response {
         return (StatusCode::NOT_FOUND, "metrics.enabled is false\n").into_response();
     }
     match server.control.status().await {
-        Ok(mut status) => {
-            if !status.stages.iter().any(|stage| stage.name == "hash") {
-                status.stages.push(server.hashes.report());
-            }
+        Ok(status) => {
             let content_type = [(header::CONTENT_TYPE, "text/plain; version=0.0.4")];
             (content_type, crate::metrics::render(&status, &COUNTERS)).into_response()
         }

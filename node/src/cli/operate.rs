@@ -30,15 +30,26 @@ async fn list(cli: &Cli) -> anyhow::Result<ExitCode> {
             it.protocol.clone(),
             it.ip.clone(),
             it.account.clone().unwrap_or_else(|| "-".to_owned()),
-            it.tls.clone().unwrap_or_else(|| "-".to_owned()),
+            it.tls.clone().unwrap_or_else(|| "plain".to_owned()),
+            it.activity.clone(),
             duration(it.connected_seconds),
             duration(it.idle_seconds),
             output::size(it.bytes_in),
             output::size(it.bytes_out),
         ]
     };
-    let header =
-        ["SESSION", "PROTOCOL", "FROM", "ACCOUNT", "TLS", "CONNECTED", "IDLE", "IN", "OUT"];
+    let header = [
+        "SESSION",
+        "PROTOCOL",
+        "FROM",
+        "ACCOUNT",
+        "TLS",
+        "STATE",
+        "CONNECTED",
+        "IDLE",
+        "IN",
+        "OUT",
+    ];
     output::table(&header, &sessions.iter().map(row).collect::<Vec<_>>())?;
     Ok(ExitCode::SUCCESS)
 }
@@ -149,7 +160,22 @@ fn show_status(status: &api::StatusReply) -> anyhow::Result<()> {
         "HOPS",
         "REFUSED",
     ];
-    Ok(output::table(&header, &status.stages.iter().map(stage).collect::<Vec<_>>())?)
+    output::table(&header, &status.stages.iter().map(stage).collect::<Vec<_>>())?;
+    output::text("\n")?;
+    let header = ["ADMISSION", "UNDER WAY", "ALLOWED", "WAITING", "MAX", "HELD", "REFUSED"];
+    Ok(output::table(&header, &status.admission.iter().map(admission).collect::<Vec<_>>())?)
+}
+
+fn admission(it: &api::Admission) -> Vec<String> {
+    vec![
+        it.name.clone(),
+        output::size(it.taken_bytes),
+        output::size(it.allowed_bytes),
+        it.waiting.to_string(),
+        it.waiting_max.to_string(),
+        it.held.to_string(),
+        it.refused.to_string(),
+    ]
 }
 
 fn stage(it: &api::Stage) -> Vec<String> {
@@ -161,7 +187,8 @@ fn stage(it: &api::Stage) -> Vec<String> {
     vec![
         it.name.clone(),
         it.depth.to_string(),
-        it.depth_max.to_string(),
+        // Lanes of completions have no bound of their own.
+        if it.depth_max == 0 { "-".to_owned() } else { it.depth_max.to_string() },
         quantiles(it.wait),
         quantiles(it.service),
         it.processed.to_string(),

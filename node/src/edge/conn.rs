@@ -10,6 +10,7 @@ use super::hub::Hub;
 use super::stream::Stream;
 use bytes::{Buf, Bytes};
 use mailstore::face::{Peer, SessionId, SessionInput, TlsInfo};
+use rustls::CipherSuite;
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::future::Future;
@@ -219,8 +220,7 @@ impl Conn {
         };
         let cipher = connection
             .negotiated_cipher_suite()
-            .and_then(|suite| suite.suite().as_str())
-            .unwrap_or("unknown");
+            .map_or("unknown", |suite| iana_name(suite.suite()));
         let tls = TlsInfo { version, cipher };
         match self.opening.take() {
             Some(mut peer) => {
@@ -276,6 +276,16 @@ impl Conn {
         self.input_pending = true;
         hub.push(self.session, SessionInput::Received(bytes));
         Poll::Pending
+    }
+}
+
+/// The name of a cipher suite as registered; those of TLS 1.3 have another in rustls.
+fn iana_name(suite: CipherSuite) -> &'static str {
+    match suite {
+        CipherSuite::TLS13_AES_128_GCM_SHA256 => "TLS_AES_128_GCM_SHA256",
+        CipherSuite::TLS13_AES_256_GCM_SHA384 => "TLS_AES_256_GCM_SHA384",
+        CipherSuite::TLS13_CHACHA20_POLY1305_SHA256 => "TLS_CHACHA20_POLY1305_SHA256",
+        other => other.as_str().unwrap_or("unknown"),
     }
 }
 

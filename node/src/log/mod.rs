@@ -21,6 +21,12 @@ pub fn install(writer: Arc<LogWriter>) {
     let _ = WRITER.set(writer);
 }
 
+/// The log's line in `status`, once there is a log.
+#[must_use]
+pub fn report() -> Option<crate::control::StageReport> {
+    WRITER.get().map(|writer| writer.report())
+}
+
 /// Counts an event and reports it to the log of the process, if there is one.
 pub fn write_event(event: LogEvent) {
     crate::metrics::COUNTERS.count(&event);

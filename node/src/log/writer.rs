@@ -2,6 +2,7 @@
 
 use super::line::{Line, Value, level_of, line_of};
 use crate::config::{Log, LogFormat, LogLevel};
+use crate::control::StageReport;
 use crate::metrics::COUNTERS;
 use mailstore::face::LogEvent;
 use std::fs::{File, OpenOptions};
@@ -35,11 +36,21 @@ struct Queue {
     format: LogFormat,
     waiting: Vec<(i64, Entry)>,
     dropped: u64,
+    stats: Stats,
     /// A new place to write to.
     reopened: Option<Sink>,
     busy: bool,
     hurry: bool,
     stopped: bool,
+}
+
+/// Since the start.
+#[derive(Default)]
+struct Stats {
+    taken: u64,
+    batches: u64,
+    wakes: u64,
+    dropped: u64,
 }
 
 enum Entry {
@@ -83,6 +94,7 @@ impl LogWriter {
                 format: config.format,
                 waiting: Vec::new(),
                 dropped: 0,
+                stats: Stats::default(),
                 reopened: None,
                 busy: false,
                 hurry: false,
@@ -130,6 +142,23 @@ impl LogWriter {
         }
     }
 
+    /// Its line in `status`. Lines that were refused are lost.
+    #[must_use]
+    pub fn report(&self) -> StageReport {
+        let queue = self.shared.lock();
+        StageReport {
+            name: "log".to_owned(),
+            depth: queue.waiting.len() as u64,
+            depth_max: WAITING_MAX as u64,
+            processed: queue.stats.taken,
+            batches: queue.stats.batches,
+            wakes: queue.stats.wakes,
+            hops: queue.stats.taken,
+            refusals: queue.stats.dropped,
+            ..StageReport::default()
+        }
+    }
+
     fn push(&self, level: LogLevel, entry: Entry) {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let unix_ms = i64::try_from(now.as_millis()).unwrap_or(i64::MAX);
@@ -139,6 +168,7 @@ impl LogWriter {
         }
         if queue.waiting.len() >= WAITING_MAX {
             queue.dropped += 1;
+            queue.stats.dropped += 1;
             COUNTERS.log_dropped.add(1);
             return;
         }
@@ -214,6 +244,7 @@ impl Shared {
                 return None;
             }
             queue = self.filled.wait(queue).unwrap_or_else(PoisonError::into_inner);
+            queue.stats.wakes += 1;
         }
         if !queue.hurry {
             // Woken early only by a flush: pushes to a list that is not empty wake nobody.
@@ -223,6 +254,8 @@ impl Shared {
         queue.busy = true;
         let entries = std::mem::take(&mut queue.waiting);
         let dropped = std::mem::take(&mut queue.dropped);
+        queue.stats.taken += entries.len() as u64;
+        queue.stats.batches += 1;
         Some((entries, queue.format, dropped, queue.reopened.take()))
     }
 }

@@ -9,7 +9,7 @@ mod histogram;
 pub use counters::{AUTH_RESULTS, COUNTERS, Counters, PROTOCOLS, auth_result};
 pub use histogram::Histogram;
 
-use crate::control::{Latency, NodeState, SpaceState, StageReport, StatusReport};
+use crate::control::{AdmissionReport, Latency, NodeState, SpaceState, StageReport, StatusReport};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
@@ -75,6 +75,16 @@ const FAMILIES: &[(&str, Kind, &str)] = &[
     ("hikyaku_stage_wakes_total", Kind::Counter, "Times a parked thread was woken by stage"),
     ("hikyaku_stage_hops_total", Kind::Counter, "Messages that changed thread by stage"),
     ("hikyaku_stage_refusals_total", Kind::Counter, "Entries refused by stage"),
+    ("hikyaku_admission_taken_bytes", Kind::Gauge, "Bytes of work under way by stage"),
+    (
+        "hikyaku_admission_allowed_bytes",
+        Kind::Gauge,
+        "Bytes of work that may be under way by stage",
+    ),
+    ("hikyaku_admission_waiting", Kind::Gauge, "Tasks that wait to be let in by stage"),
+    ("hikyaku_admission_waiting_max", Kind::Gauge, "Tasks that may wait to be let in by stage"),
+    ("hikyaku_admission_held_total", Kind::Counter, "Tasks that had to wait to be let in by stage"),
+    ("hikyaku_admission_refused_total", Kind::Counter, "Tasks not let in by stage"),
     ("hikyaku_store_groups_total", Kind::Counter, "Groups of changes committed"),
     ("hikyaku_store_batches_total", Kind::Counter, "Write batches that carried them"),
     ("hikyaku_store_syncs_total", Kind::Counter, "Syncs of the log of the store"),
@@ -163,6 +173,9 @@ pub fn render(status: &StatusReport, counters: &Counters) -> String {
     for stage in &status.stages {
         stage_samples(&mut page, stage);
     }
+    for admission in &status.admission {
+        admission_samples(&mut page, admission);
+    }
     store(&mut page, status);
     process(&mut page);
     page.finish()
@@ -238,6 +251,16 @@ fn stage_samples(page: &mut Page, stage: &StageReport) {
     page.count("hikyaku_stage_refusals_total", &labels, stage.refusals);
 }
 
+fn admission_samples(page: &mut Page, admission: &AdmissionReport) {
+    let labels = [("stage", admission.name.as_str())];
+    page.count("hikyaku_admission_taken_bytes", &labels, admission.taken_bytes);
+    page.count("hikyaku_admission_allowed_bytes", &labels, admission.allowed_bytes);
+    page.count("hikyaku_admission_waiting", &labels, admission.waiting);
+    page.count("hikyaku_admission_waiting_max", &labels, admission.waiting_max);
+    page.count("hikyaku_admission_held_total", &labels, admission.held);
+    page.count("hikyaku_admission_refused_total", &labels, admission.refused);
+}
+
 fn store(page: &mut Page, status: &StatusReport) {
     let store = &status.store;
     let space = match store.space {
@@ -299,6 +322,7 @@ mod tests {
             state: NodeState::Ready,
             listeners: vec![listener("127.0.0.1:143"), listener("[::1]:143")],
             stages: vec![stage],
+            admission: vec![AdmissionReport { name: "worker-0".to_owned(), ..Default::default() }],
             ..StatusReport::default()
         }
     }

@@ -4,9 +4,9 @@ use super::bridge::Bridge;
 use super::running::Stages;
 use crate::config::Config;
 use crate::control::{
-    BackupReport, CheckReport, Control, ControlError, Kick, Latency, ListenerReport, Location,
-    NodeState, PartitionsReport, Progress, Reply, SessionReport, SpaceState, StageReport,
-    StatusReport, StoreReport,
+    AdmissionReport, BackupReport, CheckReport, Control, ControlError, Kick, Latency,
+    ListenerReport, Location, NodeState, PartitionsReport, Progress, Reply, SessionReport,
+    SpaceState, StageReport, StatusReport, StoreReport,
 };
 use dds::DpMap;
 use dds_rocksdb::RocksStore;
@@ -75,11 +75,12 @@ impl NodeControl {
                     protocol: line.protocol,
                     ip: line.ip,
                     account: line.address.map(|address| address.to_string()),
-                    tls: None,
+                    tls: line.tls.map(|tls| format!("{} {}", tls.version, tls.cipher)),
                     connected_seconds: line.age.as_secs(),
-                    idle_seconds: 0,
-                    bytes_in: 0,
-                    bytes_out: 0,
+                    idle_seconds: line.idle.as_secs(),
+                    bytes_in: line.bytes_in,
+                    bytes_out: line.bytes_out,
+                    activity: line.activity,
                 });
             }
         }
@@ -94,6 +95,7 @@ impl NodeControl {
             .map(|(name, stats)| stage_report(&stats.snapshot(name)))
             .collect();
         reports.extend(self.bridge.pool().map(|pool| pool.report()));
+        reports.extend(crate::log::report());
         reports
     }
 
@@ -126,6 +128,7 @@ impl NodeControl {
             sessions: listeners.iter().map(|listener| listener.connections).sum(),
             listeners,
             stages: self.stage_reports(),
+            admission: held.iter().enumerate().map(admission_report).collect(),
             store: self.store_report(),
             partitions: PartitionsReport {
                 count: u64::from(self.map.partitions),
@@ -137,6 +140,18 @@ impl NodeControl {
             accounts: sum(|held| held.accounts),
             deliveries_pending: sum(|held| held.deliveries),
         }
+    }
+}
+
+fn admission_report((group, held): (usize, &vspace::Population)) -> AdmissionReport {
+    AdmissionReport {
+        name: format!("worker-{group}"),
+        taken_bytes: held.credits_taken,
+        allowed_bytes: held.credits_allowed,
+        waiting: held.waiting as u64,
+        waiting_max: held.waiting_max as u64,
+        held: held.held,
+        refused: held.refused,
     }
 }
 

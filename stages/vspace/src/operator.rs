@@ -36,7 +36,12 @@ impl Shard {
                 protocol: slot.protocol,
                 ip: slot.ip,
                 address: slot.address.clone(),
+                tls: slot.tls.clone(),
                 age: now.since(slot.opened),
+                idle: now.since(slot.heard),
+                bytes_in: slot.bytes_in,
+                bytes_out: slot.bytes_out,
+                activity: slot.machine.activity(),
             })
             .collect();
         lines.sort_by_key(|line| line.session);

@@ -60,9 +60,11 @@ impl Shard {
             self.stats.sessions_opened += 1;
         }
         let was_bytes = matches!(input, SessionInput::Received(_));
+        slot.on_input(self.now.0, &input);
         let mut stepped = std::mem::take(&mut self.buffers.session);
         let machine = (&mut slot.machine, &mut slot.host);
         let yielded = self.step_machine(MachineId::Session(id), machine, &mut stepped, input);
+        slot.on_effects(&stepped.effects);
         self.sessions.insert(id, slot);
         for effect in stepped.effects.drain(..) {
             self.on_session_effect(id, effect);

@@ -1,7 +1,7 @@
 //! A session of any protocol, and what the worker group keeps beside it.
 
 use fsm::{Cx, Digest, Host, Machine, Mono, Token};
-use mailstore::face::{Peer, Protocol, SessionEffect, SessionInput, UserId};
+use mailstore::face::{Peer, Protocol, SessionEffect, SessionInput, TlsInfo, UserId};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -58,6 +58,16 @@ impl Session {
             Protocol::Http => panic!("no listener of this node makes an HTTP session machine"),
         }
     }
+
+    /// What it does now, in words of its protocol: for `session list`.
+    #[must_use]
+    pub fn activity(&self) -> String {
+        match self {
+            Self::Smtp(session) => session.activity().to_owned(),
+            Self::Pop3(session) => session.activity().to_owned(),
+            Self::Imap(session) => session.activity(),
+        }
+    }
 }
 
 /// A session and what its worker group knows of it.
@@ -68,6 +78,13 @@ pub struct SessionSlot {
     pub protocol: Protocol,
     pub ip: IpAddr,
     pub opened: Mono,
+    /// When the client last sent something.
+    pub heard: Mono,
+    /// `None`: plaintext.
+    pub tls: Option<TlsInfo>,
+    /// What the client sent and was sent, TLS taken off.
+    pub bytes_in: u64,
+    pub bytes_out: u64,
     /// Who logged in.
     pub address: Option<Arc<str>>,
     /// Whose master keeps something for this session: told when it ends.
@@ -84,9 +101,41 @@ impl SessionSlot {
             protocol: peer.protocol,
             ip: peer.ip,
             opened,
+            heard: opened,
+            tls: peer.tls.clone(),
+            bytes_in: 0,
+            bytes_out: 0,
             address: None,
             user: None,
             credits: Vec::new(),
+        }
+    }
+
+    /// Notes what `session list` tells of an input.
+    pub fn on_input(&mut self, now: Mono, input: &SessionInput) {
+        match input {
+            SessionInput::Received(bytes) => {
+                self.heard = now;
+                self.bytes_in += bytes.len() as u64;
+            }
+            SessionInput::TlsStarted(tls) => self.tls = Some(tls.clone()),
+            SessionInput::Opened(_)
+            | SessionInput::Drained
+            | SessionInput::Completed { .. }
+            | SessionInput::Notified(_)
+            | SessionInput::TimerFired(_)
+            | SessionInput::Resumed
+            | SessionInput::PeerClosed
+            | SessionInput::ShuttingDown => {}
+        }
+    }
+
+    /// Notes what `session list` tells of the effects of a step.
+    pub fn on_effects(&mut self, effects: &[SessionEffect]) {
+        for effect in effects {
+            if let SessionEffect::Send(bytes) = effect {
+                self.bytes_out += bytes.len() as u64;
+            }
         }
     }
 }
@@ -98,6 +147,12 @@ pub struct SessionLine {
     pub protocol: Protocol,
     pub ip: IpAddr,
     pub address: Option<Arc<str>>,
+    pub tls: Option<TlsInfo>,
     /// How long it has been connected.
     pub age: fsm::Duration,
+    /// How long the client has been silent.
+    pub idle: fsm::Duration,
+    pub bytes_in: u64,
+    pub bytes_out: u64,
+    pub activity: String,
 }

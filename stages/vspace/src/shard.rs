@@ -346,6 +346,9 @@ impl Shard {
             credits_taken: self.admission.taken(),
             credits_allowed: self.admission.allowed(),
             waiting: self.waiting.len(),
+            waiting_max: self.admission.limits().waiting_max,
+            held: self.stats.held,
+            refused: self.stats.refused,
         }
     }
 }

@@ -41,8 +41,12 @@ pub struct Population {
     /// Bytes under way, and how many may be.
     pub credits_taken: u64,
     pub credits_allowed: u64,
-    /// Tasks that wait for credits.
+    /// Tasks that wait for credits, and how many may.
     pub waiting: usize,
+    pub waiting_max: usize,
+    /// Tasks that had to wait for credits, or were refused, since the start.
+    pub held: u64,
+    pub refused: u64,
 }
 
 impl Default for ShardStats {

@@ -117,6 +117,20 @@ impl Conversation {
         }
     }
 
+    pub fn activity(&self) -> String {
+        let state = match &self.shared.login {
+            Login::NotAuthenticated => "not authenticated".to_owned(),
+            Login::Authenticated { account: _ } => "authenticated".to_owned(),
+            Login::Selected { account: _, view } => format!("selected {}", view.name),
+        };
+        match &self.work {
+            Work::Ready => state,
+            Work::Busy { tag: _, job: Job::Idle(_) } => state + ", IDLE",
+            Work::Busy { .. } => state + ", busy",
+            Work::Leaving { .. } | Work::Closed => "closed".to_owned(),
+        }
+    }
+
     pub fn step(&mut self, cx: &mut Cx<'_, SessionEffect>, input: SessionInput) {
         match input {
             // Only the first input is `Opened`; a second one changes nothing.

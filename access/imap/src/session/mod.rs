@@ -61,6 +61,16 @@ impl Session {
     pub fn new(limits: Arc<Limits>) -> Self {
         Self(Stage::Unopened(limits))
     }
+
+    /// What it does now, for operators: the state of RFC 9051 section 3, the folder, the command under way.
+    #[must_use]
+    pub fn activity(&self) -> String {
+        match &self.0 {
+            Stage::Unopened(_) => "connecting".to_owned(),
+            Stage::Open(conversation) => conversation.activity(),
+            Stage::Closed => "closed".to_owned(),
+        }
+    }
 }
 
 impl Machine for Session {

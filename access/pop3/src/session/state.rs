@@ -49,6 +49,21 @@ pub enum State {
 }
 
 impl State {
+    /// What the session does now, for operators: the states of RFC 1939 section 3.
+    pub fn activity(&self) -> &'static str {
+        match self {
+            Self::Start | Self::Named(_) => "authorization",
+            Self::Authenticating(_) | Self::Verifying { .. } | Self::Opening { .. } => {
+                "authenticating"
+            }
+            Self::Transaction(_) => "transaction",
+            Self::Transferring { .. } | Self::Listing { .. } => "transaction, sending",
+            Self::Updating { .. } => "update",
+            Self::StartingTls => "starting TLS",
+            Self::Closed => "closed",
+        }
+    }
+
     /// The maildrop whose lock this session holds, or may be about to.
     #[must_use]
     pub fn locked_by(&self) -> Option<&Account> {

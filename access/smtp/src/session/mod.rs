@@ -33,6 +33,16 @@ impl Session {
     pub fn new(limits: Arc<Limits>) -> Self {
         Self(Stage::Unopened(limits))
     }
+
+    /// What it does now, for operators.
+    #[must_use]
+    pub fn activity(&self) -> &'static str {
+        match &self.0 {
+            Stage::Unopened(_) => "connecting",
+            Stage::Open(conversation) => conversation.state.activity(),
+            Stage::Closed => "closed",
+        }
+    }
 }
 
 impl Machine for Session {

@@ -45,6 +45,19 @@ pub enum State {
 }
 
 impl State {
+    /// What the session does now, for operators.
+    pub fn activity(&self) -> &'static str {
+        match self {
+            Self::Ready => "ready",
+            Self::Authenticating(_) | Self::Verifying { .. } => "authenticating",
+            Self::CheckingSender { .. } | Self::Envelope(_) => "envelope",
+            Self::Content(_) | Self::BetweenChunks(_) | Self::Skipping { .. } => "receiving",
+            Self::Settling(_) | Self::Delivering(_) => "delivering",
+            Self::StartingTls => "starting TLS",
+            Self::Closed => "closed",
+        }
+    }
+
     pub fn digest(&self, digest: &mut Digest) {
         match self {
             Self::Ready => digest.word(1),
