@@ -50,6 +50,9 @@ pub trait Control: Send + Sync + 'static {
     /// Verifies the checksums of the store by reading all of it. Not yet: references, indexes against logs.
     fn check(&self, progress: Progress) -> Reply<'_, CheckReport>;
 
+    /// The largest message that is taken.
+    fn message_bytes_max(&self) -> u64;
+
     /// Whether clients are served: `/readyz`.
     fn is_ready(&self) -> bool;
 }

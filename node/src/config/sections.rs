@@ -243,7 +243,7 @@ impl Auth {
     }
 }
 
-/// `[limits]`: read at the start; not yet reloaded on SIGHUP.
+/// `[limits]`: reloaded on SIGHUP.
 #[derive(Clone, Debug, Serialize)]
 pub struct Limits {
     /// Largest message: SIZE, APPENDLIMIT. `protocols.md`.
@@ -482,15 +482,15 @@ pub struct Stages {
     pub workers: Option<u32>,
     /// Threads that read from the disk.
     pub readers: u32,
-    /// Threads of the sockets; without it half the cores, at least one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub edges: Option<u32>,
     /// Messages a worker drains before it runs local work.
     pub batch: u32,
     /// Groups of changes that one sync may carry. 1: no group commit, for measurements.
     pub groups_per_sync: u32,
-    /// Entries of one queue of tasks.
+    /// Tasks of one worker that may wait for credit; more are refused.
     pub queue: u32,
+    /// Bytes of work that one worker lets in, whatever the delay of the queues is. For measurements.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fixed_credit: Option<Size>,
 }
 
 impl Default for Stages {
@@ -498,10 +498,10 @@ impl Default for Stages {
         Self {
             workers: None,
             readers: 2,
-            edges: None,
             batch: 256,
             groups_per_sync: 4096,
             queue: 8192,
+            fixed_credit: None,
         }
     }
 }
@@ -509,16 +509,16 @@ impl Default for Stages {
 impl Stages {
     pub(super) fn read(mut section: Section, findings: &mut Findings) -> Self {
         let mut it = Self::default();
-        let (mut workers, mut edges) = (0, 0);
+        let (mut workers, mut fixed_credit) = (0, Size(0));
         section.count("workers", &mut workers, findings);
         section.count("readers", &mut it.readers, findings);
-        section.count("edges", &mut edges, findings);
         section.count("batch", &mut it.batch, findings);
         section.count("groups_per_sync", &mut it.groups_per_sync, findings);
         section.count("queue", &mut it.queue, findings);
+        section.size("fixed_credit", &mut fixed_credit, findings);
         it.workers = (workers > 0).then_some(workers);
-        it.edges = (edges > 0).then_some(edges);
-        for (key, count) in [("workers", workers), ("readers", it.readers), ("edges", edges)] {
+        it.fixed_credit = (fixed_credit.0 > 0).then_some(fixed_credit);
+        for (key, count) in [("workers", workers), ("readers", it.readers)] {
             if count > 256 {
                 findings.error(&section.key(key), "must be at most 256");
             }

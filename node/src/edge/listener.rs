@@ -46,8 +46,8 @@ pub struct Doorkeeper {
     pub hostname: Arc<str>,
     pub plaintext_on_loopback: bool,
     pub lmtp_from: Vec<Network>,
-    pub connections_max: u64,
-    pub connections_per_ip_max: u64,
+    connections_max: AtomicU64,
+    connections_per_ip_max: AtomicU64,
     open: Mutex<(u64, HashMap<IpAddr, u64>)>,
 }
 
@@ -57,18 +57,24 @@ impl Doorkeeper {
             hostname,
             plaintext_on_loopback: config.auth.allow_plaintext_on_loopback,
             lmtp_from: config.listen.lmtp_from.clone(),
-            connections_max: u64::from(config.limits.connections),
-            connections_per_ip_max: u64::from(config.limits.connections_per_ip),
+            connections_max: u64::from(config.limits.connections).into(),
+            connections_per_ip_max: u64::from(config.limits.connections_per_ip).into(),
             open: Mutex::default(),
         }
+    }
+
+    /// Other limits, for connections from now on.
+    pub fn set_limits(&self, limits: &crate::config::Limits) {
+        self.connections_max.store(limits.connections.into(), Relaxed);
+        self.connections_per_ip_max.store(limits.connections_per_ip.into(), Relaxed);
     }
 
     /// Counts a connection; false when there are too many. Loopback is not limited by address.
     fn enter(&self, ip: IpAddr) -> bool {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let of_ip = open.1.get(&ip).copied().unwrap_or(0);
-        let crowded = !ip.is_loopback() && of_ip >= self.connections_per_ip_max;
-        if crowded || open.0 >= self.connections_max {
+        let crowded = !ip.is_loopback() && of_ip >= self.connections_per_ip_max.load(Relaxed);
+        if crowded || open.0 >= self.connections_max.load(Relaxed) {
             return false;
         }
         open.0 += 1;

@@ -2,7 +2,7 @@
 
 use super::bridge::Bridge;
 use super::running::Stages;
-use crate::config::Config;
+use crate::config::{Config, Limits};
 use crate::control::{
     AdmissionReport, BackupReport, CheckReport, Control, ControlError, Kick, Latency,
     ListenerReport, Location, NodeState, PartitionsReport, Progress, Reply, SessionReport,
@@ -13,8 +13,8 @@ use dds_rocksdb::RocksStore;
 use mailstore::face::{Completion, SessionId, Task, UserId};
 use stages::{HistogramSnapshot, StageSnapshot};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 use vspace::{Inward, operator_id};
 
@@ -29,6 +29,8 @@ pub struct NodeControl {
     pub started: Instant,
     pub stages: Stages,
     pub state: AtomicU8,
+    /// Those in force: SIGHUP changes them.
+    limits: Mutex<Limits>,
     operators: AtomicU64,
 }
 
@@ -45,6 +47,7 @@ impl NodeControl {
         stages: Stages,
     ) -> Self {
         Self {
+            limits: Mutex::new(config.limits.clone()),
             bridge,
             store,
             map,
@@ -56,6 +59,15 @@ impl NodeControl {
             state: AtomicU8::new(0),
             operators: AtomicU64::new(0),
         }
+    }
+
+    /// The limits in force.
+    pub fn limits(&self) -> Limits {
+        self.limits.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub fn set_limits(&self, limits: Limits) {
+        *self.limits.lock().unwrap_or_else(PoisonError::into_inner) = limits;
     }
 
     fn state(&self) -> NodeState {
@@ -247,6 +259,10 @@ impl Control for NodeControl {
 
     fn check(&self, progress: Progress) -> Reply<'_, CheckReport> {
         Box::pin(async move { self.check_store(progress).await })
+    }
+
+    fn message_bytes_max(&self) -> u64 {
+        self.limits().message_size.0
     }
 
     fn is_ready(&self) -> bool {

@@ -1,14 +1,36 @@
 //! From the configuration to the limits of the machines.
 
-use crate::config::Config;
+use crate::config::{Config, Limits};
 use std::sync::Arc;
-use vspace::{AdmissionLimits, SessionLimits, ShardConfig};
+use vspace::{AdmissionLimits, LiveLimits, SessionLimits, ShardConfig};
 
-/// Puts what is configured into the limits of a shard.
-pub fn apply(config: &Config, shard: &mut ShardConfig) {
-    let limits = &config.limits;
-    shard.imap_logins_max = limits.imap_connections_per_user as usize;
-    shard.sessions = SessionLimits {
+/// Puts what is configured into the limits of a shard, one of `groups`.
+pub fn apply(config: &Config, groups: usize, shard: &mut ShardConfig) {
+    shard.set_limits(live(config, groups));
+    shard.directory.limits = Arc::new(mailstore::directory::Limits {
+        verified_life: config.auth.cache_time.0,
+        verified_max: config.auth.cache_entries as usize,
+        ..mailstore::directory::Limits::default()
+    });
+}
+
+/// What may change while the node runs, for one of `groups` shards.
+pub fn live(config: &Config, groups: usize) -> LiveLimits {
+    LiveLimits {
+        sessions: sessions(&config.limits),
+        imap_logins_max: config.limits.imap_connections_per_user as usize,
+        admission: AdmissionLimits {
+            delay_target: config.limits.queue_delay.0,
+            bytes_max: config.limits.credit.0 / groups.max(1) as u64,
+            waiting_max: config.stages.queue as usize,
+            fixed_bytes: config.stages.fixed_credit.map(|size| size.0),
+            ..AdmissionLimits::default()
+        },
+    }
+}
+
+fn sessions(limits: &Limits) -> SessionLimits {
+    SessionLimits {
         smtp: Arc::new(smtp::Limits {
             message_bytes_max: limits.message_size.0,
             recipients_max: limits.recipients as usize,
@@ -27,15 +49,5 @@ pub fn apply(config: &Config, shard: &mut ShardConfig) {
             login_time: limits.login_time.0,
             ..imap::Limits::default()
         }),
-    };
-    shard.admission = AdmissionLimits {
-        delay_target: limits.queue_delay.0,
-        bytes_max: limits.credit.0,
-        ..AdmissionLimits::default()
-    };
-    shard.directory.limits = Arc::new(mailstore::directory::Limits {
-        verified_life: config.auth.cache_time.0,
-        verified_max: config.auth.cache_entries as usize,
-        ..mailstore::directory::Limits::default()
-    });
+    }
 }

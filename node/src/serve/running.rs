@@ -3,6 +3,7 @@
 use super::ServeOptions;
 use super::bridge::Bridge;
 use super::control::{DRAINING, NodeControl, READY};
+use super::reload::Reloader;
 use super::{identity, matching};
 use crate::config::{Config, LogLevel, NodeEntry};
 use crate::edge::{Arrival, Bound, Doorkeeper, Entrance};
@@ -88,11 +89,17 @@ pub async fn serve(options: ServeOptions) -> anyhow::Result<()> {
     crate::systemd::notify("READY=1");
 
     tokio::spawn(watch_space(Arc::clone(&store), Arc::clone(&bridge)));
-    signals.until_told(options.config_path.as_deref(), &tls, &log).await;
+    let reloader = Reloader {
+        path: options.config_path,
+        tls,
+        log: Arc::clone(&log),
+        control: Arc::clone(&control),
+    };
+    signals.until_told(&reloader).await;
     control.state.store(DRAINING, Relaxed);
     crate::systemd::notify("STOPPING=1");
     drop(stop_admin);
-    stop(threads, &bridge, config.limits.drain_time.0).await;
+    stop(threads, &bridge, control.limits().drain_time.0).await;
     // It answered its last call; a panic has been printed.
     let _ended = admin.task.await;
     if let Err(error) = store.flush() {
@@ -363,7 +370,7 @@ fn shard_config(
     shard.directory.tag_key = tag_key;
     shard.directory.dummy_phc = dummy_phc;
     shard.mailbox_bytes_max = config.store.index_cache.bytes();
-    super::limits::apply(config, &mut shard);
+    super::limits::apply(config, usize::from(groups), &mut shard);
     Ok(shard)
 }
 
@@ -427,12 +434,12 @@ impl Signals {
     }
 
     /// Waits for SIGTERM or SIGINT; reloads on SIGHUP.
-    async fn until_told(mut self, config_path: Option<&Path>, tls: &TlsContext, log: &LogWriter) {
+    async fn until_told(mut self, reloader: &Reloader) {
         loop {
             tokio::select! {
                 _signal = self.terminate.recv() => return,
                 _signal = self.interrupt.recv() => return,
-                _signal = self.hang_up.recv() => super::reload::reload(config_path, tls, log),
+                _signal = self.hang_up.recv() => reloader.reload(),
             }
         }
     }

@@ -25,7 +25,7 @@ pub struct AdmissionLimits {
     pub waiting_max: usize,
     /// How long a task may wait for credits before it is refused.
     pub wait_max: Duration,
-    /// `Some(bytes)`: a fixed number of credits, for the ablation of `make bench`.
+    /// `Some(bytes)`: a fixed number of credits, whatever the delay; for the ablation of `make bench`.
     pub fixed_bytes: Option<u64>,
 }
 
@@ -40,6 +40,13 @@ impl Default for AdmissionLimits {
             wait_max: Duration::from_secs(5),
             fixed_bytes: None,
         }
+    }
+}
+
+impl AdmissionLimits {
+    /// The number of credits nearest to `bytes` that the limits allow.
+    fn within(&self, bytes: u64) -> u64 {
+        bytes.min(self.bytes_max).max(self.bytes_min)
     }
 }
 
@@ -61,6 +68,12 @@ impl Admission {
     pub fn new(limits: AdmissionLimits) -> Self {
         let allowed = limits.fixed_bytes.unwrap_or(limits.bytes_min.max(limits.bytes_max / 8));
         Self { limits, allowed, taken: 0, interval_began: Mono(0), delay_min: None }
+    }
+
+    /// Other limits, from now on.
+    pub fn set_limits(&mut self, limits: AdmissionLimits) {
+        self.allowed = limits.fixed_bytes.unwrap_or_else(|| limits.within(self.allowed));
+        self.limits = limits;
     }
 
     /// Takes credits for a task of `bytes`; false when it has to wait.
@@ -107,7 +120,7 @@ impl Admission {
             // Not used up: nothing was learnt about more.
             self.allowed
         };
-        self.allowed = self.allowed.clamp(self.limits.bytes_min, self.limits.bytes_max);
+        self.allowed = self.limits.within(self.allowed);
     }
 
     /// Bytes under way.
@@ -156,6 +169,21 @@ mod tests {
         let admission = run(Duration::from_millis(4), 400);
         let mib = admission.allowed() / 1_048_576;
         assert!((3..=7).contains(&mib), "20 ms at 4 ms a MiB is 5 MiB, not {mib}");
+    }
+
+    #[test]
+    fn other_limits_hold_at_once() {
+        let mut admission = run(Duration::from_micros(100), 200);
+        let bytes_max = 1_048_576;
+        admission.set_limits(AdmissionLimits { bytes_max, ..AdmissionLimits::default() });
+        assert_eq!(admission.allowed(), bytes_max);
+        // Less than one full batch keeps no disk busy.
+        admission.set_limits(AdmissionLimits { bytes_max: 1, ..AdmissionLimits::default() });
+        assert_eq!(admission.allowed(), admission.limits().bytes_min);
+        let fixed_bytes = Some(5_000_000);
+        admission.set_limits(AdmissionLimits { fixed_bytes, ..AdmissionLimits::default() });
+        admission.observe(Mono(u64::MAX), Duration::from_secs(9));
+        assert_eq!(admission.allowed(), 5_000_000);
     }
 
     #[test]

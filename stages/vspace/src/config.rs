@@ -40,7 +40,26 @@ pub struct ShardConfig {
     pub sweep: Arc<sweep::Limits>,
 }
 
+/// Limits that may change while the node runs.
+#[derive(Clone, Debug)]
+pub struct LiveLimits {
+    /// For sessions from now on.
+    pub sessions: SessionLimits,
+    /// For log-ins from now on.
+    pub imap_logins_max: usize,
+    /// At once.
+    pub admission: AdmissionLimits,
+}
+
 impl ShardConfig {
+    /// Puts other limits in place.
+    pub fn set_limits(&mut self, limits: LiveLimits) {
+        let LiveLimits { sessions, imap_logins_max, admission } = limits;
+        self.sessions = sessions;
+        self.imap_logins_max = imap_logins_max;
+        self.admission = admission;
+    }
+
     /// Defaults for group `group` of `groups` on node 0.
     #[must_use]
     pub fn new(map: DpMap, group: GroupId, groups: u8) -> Self {

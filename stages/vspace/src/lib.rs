@@ -23,7 +23,7 @@ mod timers;
 mod work;
 
 pub use admission::{Admission, AdmissionLimits};
-pub use config::ShardConfig;
+pub use config::{LiveLimits, ShardConfig};
 pub use inputs::INPUT_KINDS;
 pub use mailstore::face::{Completion, LogEvent, SessionId, TaskRefusal};
 pub use mailstore::mailbox::{MatchHits, MatchJob};

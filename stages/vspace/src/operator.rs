@@ -17,12 +17,7 @@ impl Shard {
 
     pub(crate) fn on_operator_gone(&mut self, session: SessionId) {
         for user in self.operators.remove(&session).unwrap_or_default() {
-            let group = self.group_of_user(user);
-            if group == self.config.group {
-                self.on_session_gone(session, user);
-            } else {
-                self.tell(group, Neighbour::SessionGone { session, user });
-            }
+            self.tell_home(user, Neighbour::SessionGone { session, user });
         }
     }
 

@@ -7,8 +7,8 @@ use crate::shard::{Shard, Work};
 use crate::work::{ConnectionOrder, Neighbour, Outward, Space};
 use fsm::{Mono, Token};
 use mailstore::face::{
-    BlobDone, BlobTask, Completion, DirectoryDone, Lane, Notice, Protocol, SessionEffect,
-    SessionId, SessionInput, Task, TaskRefusal, UserDone, UserId, UserTask,
+    BlobDone, BlobTask, Completion, DirectoryDone, Lane, Notice, SessionEffect, SessionId,
+    SessionInput, Task, TaskRefusal, UserDone, UserId, UserTask,
 };
 use mailstore::{delivery, directory, mailbox};
 use std::sync::Arc;
@@ -94,26 +94,37 @@ impl Shard {
 
     fn on_identified(&mut self, id: SessionId, address: Arc<str>) {
         let Some(slot) = self.sessions.get_mut(&id) else { return };
-        slot.address = Some(Arc::clone(&address));
-        if slot.protocol != Protocol::Imap {
-            return;
-        }
-        let logins = self.imap_logins.entry(address).or_default();
-        *logins += 1;
-        // protocols.md: 50 IMAP connections a user, then BYE [LIMIT].
-        if *logins > self.config.imap_logins_max {
-            let notice = Notice::Kicked { reason: "[LIMIT] too many connections of this account" };
-            self.push(Rank::Completion, Work::Session(id, SessionInput::Notified(notice)));
+        slot.address = Some(address);
+        if let Some(user) = slot.imap_user() {
+            self.tell_home(user, Neighbour::ImapLoggedIn { session: id, user });
         }
     }
 
-    fn forget_login(&mut self, slot: &crate::session::SessionSlot) {
-        if let (Protocol::Imap, Some(address)) = (slot.protocol, &slot.address)
-            && let Some(logins) = self.imap_logins.get_mut(address)
-        {
+    /// Tells the group of a user's mailbox, which may be this one.
+    pub(crate) fn tell_home(&mut self, user: UserId, message: Neighbour) {
+        let group = self.group_of_user(user);
+        if group == self.config.group {
+            self.on_neighbour(message);
+        } else {
+            self.tell(group, message);
+        }
+    }
+
+    fn on_imap_logged_in(&mut self, session: SessionId, user: UserId) {
+        let logins = self.imap_logins.entry(user).or_default();
+        *logins += 1;
+        // protocols.md: 50 IMAP connections a user, then BYE [LIMIT].
+        if *logins > self.config.imap_logins_max {
+            let reason = "[LIMIT] too many connections of this account";
+            self.notify(session, Notice::Kicked { reason });
+        }
+    }
+
+    fn on_imap_logged_out(&mut self, user: UserId) {
+        if let Some(logins) = self.imap_logins.get_mut(&user) {
             *logins -= 1;
             if *logins == 0 {
-                self.imap_logins.remove(address);
+                self.imap_logins.remove(&user);
             }
         }
     }
@@ -121,17 +132,14 @@ impl Shard {
     fn end_session(&mut self, id: SessionId) {
         self.order(id, ConnectionOrder::Close);
         let Some(slot) = self.sessions.remove(&id) else { return };
-        self.forget_login(&slot);
+        if let Some(user) = slot.imap_user() {
+            self.tell_home(user, Neighbour::ImapLoggedOut { user });
+        }
         for (_, bytes) in &slot.credits {
             self.admission.give_back(*bytes);
         }
         if let Some(user) = slot.user {
-            let group = self.group_of_user(user);
-            if group == self.config.group {
-                self.on_session_gone(id, user);
-            } else {
-                self.tell(group, Neighbour::SessionGone { session: id, user });
-            }
+            self.tell_home(user, Neighbour::SessionGone { session: id, user });
         }
     }
 
@@ -363,6 +371,8 @@ impl Shard {
             Neighbour::Answered { to, token, completion } => self.answer(to, token, completion),
             Neighbour::Notified { session, notice } => self.notify(session, notice),
             Neighbour::SessionGone { session, user } => self.on_session_gone(session, user),
+            Neighbour::ImapLoggedIn { session, user } => self.on_imap_logged_in(session, user),
+            Neighbour::ImapLoggedOut { user } => self.on_imap_logged_out(user),
             Neighbour::AskedAccount { user, group } => {
                 let input = directory::Input::AskedAccount { user };
                 // The answer finds its group by the user.

@@ -111,6 +111,14 @@ impl SessionSlot {
         }
     }
 
+    /// The user of an IMAP session that has logged in.
+    pub fn imap_user(&self) -> Option<UserId> {
+        match (self.protocol, &self.address) {
+            (Protocol::Imap, Some(_)) => self.user,
+            _ => None,
+        }
+    }
+
     /// Notes what `session list` tells of an input.
     pub fn on_input(&mut self, now: Mono, input: &SessionInput) {
         match input {

@@ -78,8 +78,8 @@ pub struct Shard {
     pub(crate) queue: Queue<Work>,
     pub(crate) timers: Timers<MachineId>,
     pub(crate) sessions: Map<SessionId, Box<SessionSlot>>,
-    /// IMAP sessions logged in, by account.
-    pub(crate) imap_logins: Map<Arc<str>, usize>,
+    /// IMAP sessions logged in, in all groups, by the users whose mailboxes live here.
+    pub(crate) imap_logins: Map<UserId, usize>,
     pub(crate) mailboxes: Map<UserId, Box<MailboxSlot>>,
     pub(crate) mailboxes_idle: BTreeSet<(Mono, UserId)>,
     pub(crate) mailbox_bytes: usize,
@@ -214,6 +214,10 @@ impl Shard {
             Inward::KickSessions { token, sessions } => self.on_kick_sessions(token, &sessions),
             Inward::Neighbour(message) => self.on_neighbour(message),
             Inward::SpaceIs(space) => self.on_space(space),
+            Inward::LimitsAre(limits) => {
+                self.admission.set_limits(limits.admission.clone());
+                self.config.set_limits(*limits);
+            }
             Inward::ShutDown => self.on_shut_down(),
             Inward::Stop => {}
         }

@@ -1,5 +1,6 @@
 //! What travels: between the world and a worker group, and between the machines of a group.
 
+use crate::LiveLimits;
 use crate::names::GroupId;
 use crate::session::SessionLine;
 use bytes::Bytes;
@@ -80,6 +81,8 @@ pub enum Inward {
     Neighbour(Neighbour),
     /// How much room the store has: when it is short, nothing is accepted that could not be kept.
     SpaceIs(Space),
+    /// The operator has set other limits.
+    LimitsAre(Box<LiveLimits>),
     /// The node stops: sessions end politely.
     ShutDown,
     /// The group's thread ends once nothing is queued. For the executor; machines don't see it.
@@ -115,6 +118,14 @@ pub enum Neighbour {
     },
     SessionGone {
         session: SessionId,
+        user: UserId,
+    },
+    /// An IMAP session logged in, or such a one ended: the group of the mailbox counts them, over all groups.
+    ImapLoggedIn {
+        session: SessionId,
+        user: UserId,
+    },
+    ImapLoggedOut {
         user: UserId,
     },
     AskedAccount {
