@@ -4,7 +4,10 @@
 //! bytes is skipped when the folder held n such messages before the import began. Nothing is kept for this: the folder itself is
 //! asked, first by size, then by the hash of those few that have the size.
 //!
-//! Invariants: a message is never in memory as a whole, unless it is kept inline; bare CR and LF become CRLF (`protocols.md`:
+//! Messages are read one after the other; while they become durable, the next ones are read already. Outcomes are told in the
+//! order of the messages.
+//!
+//! Invariants: a message is never in memory as a whole, unless it is kept inline; at most [`APPENDS_MAX`] wait for the disk; bare CR and LF become CRLF (`protocols.md`:
 //! refusing would lose the mail); NUL is refused.
 
 use super::api::import_reply::Outcome;
@@ -24,18 +27,29 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio_stream::{Stream, StreamExt};
 use tonic::Status;
 
 /// How long chunks live that nobody refers to yet. Our choice: far longer than the longest message takes.
 const CHUNK_LIFE: Duration = Duration::from_secs(3600);
 
+/// Appends under way. Our choice: a full batch for the disk, at most 64 inline bodies in memory.
+const APPENDS_MAX: usize = 64;
+
 type Hash = [u8; 32];
+
+/// The outcome of a message, which may still be on its way.
+enum Pending {
+    Known(Outcome),
+    Append(JoinHandle<Result<Outcome, Status>>),
+}
 
 /// The import of one stream.
 struct Import {
-    session: OwnSession,
+    session: Arc<OwnSession>,
     user: UserId,
+    message_bytes_max: u64,
     folders: BTreeMap<FolderName, Folder>,
 }
 
@@ -71,9 +85,10 @@ struct LineEnds {
     after_cr: bool,
 }
 
-/// Serves one import stream to its end.
+/// Serves one import stream to its end. No message may be larger than `message_bytes_max`.
 pub async fn run(
     session: OwnSession,
+    message_bytes_max: u64,
     mut requests: impl Stream<Item = Result<ImportRequest, Status>> + Unpin + Send,
     to: &mpsc::Sender<Result<ImportReply, Status>>,
 ) -> Result<(), Status> {
@@ -81,12 +96,38 @@ pub async fn run(
         return Err(Status::invalid_argument("an import begins with the account"));
     };
     let user = session.account(&open.account).await?;
-    let mut import = Import { session, user, folders: BTreeMap::new() };
-    while let Some(step) = next(&mut requests).await? {
-        let Step::Message(header) = step else {
-            return Err(Status::invalid_argument("bytes without a message"));
+    let session = Arc::new(session);
+    let mut import = Import { session, user, message_bytes_max, folders: BTreeMap::new() };
+    let (pending, outcomes) = mpsc::channel(APPENDS_MAX);
+    let read = async move {
+        while let Some(step) = next(&mut requests).await? {
+            let Step::Message(header) = step else {
+                return Err(Status::invalid_argument("bytes without a message"));
+            };
+            let outcome = import.message(header, &mut requests).await?;
+            if pending.send(outcome).await.is_err() {
+                return Ok(());
+            }
+        }
+        Ok(())
+    };
+    // Whatever ended the reading: what was appended before is told first.
+    let (read, told) = tokio::join!(read, tell(outcomes, to));
+    told.and(read)
+}
+
+/// Tells outcomes in order, each when it is known. Ends early when the client has gone.
+async fn tell(
+    mut outcomes: mpsc::Receiver<Pending>,
+    to: &mpsc::Sender<Result<ImportReply, Status>>,
+) -> Result<(), Status> {
+    while let Some(pending) = outcomes.recv().await {
+        let outcome = match pending {
+            Pending::Known(outcome) => outcome,
+            Pending::Append(append) => {
+                append.await.map_err(|error| Status::internal(error.to_string()))??
+            }
         };
-        let outcome = import.message(header, &mut requests).await?;
         if to.send(Ok(ImportReply { outcome: Some(outcome) })).await.is_err() {
             return Ok(());
         }
@@ -111,9 +152,12 @@ impl Import {
         &mut self,
         header: MessageHeader,
         requests: &mut (impl Stream<Item = Result<ImportRequest, Status>> + Unpin + Send),
-    ) -> Result<Outcome, Status> {
+    ) -> Result<Pending, Status> {
         let announced = header.bytes;
-        let mut arriving = Arriving::begin(header);
+        let mut arriving = match self.oversize(announced) {
+            Some(reason) => Err(reason),
+            None => Arriving::begin(header),
+        };
         let mut received = 0;
         while received < announced {
             let Some(Step::Data(data)) = next(requests).await? else {
@@ -126,20 +170,30 @@ impl Import {
         }
         let mut arriving = match arriving {
             Ok(arriving) => arriving,
-            Err(reason) => return Ok(Outcome::Refused(reason)),
+            Err(reason) => return Ok(Pending::Known(Outcome::Refused(reason))),
         };
         if received != announced {
             return Err(Status::invalid_argument("a message is longer than announced"));
         }
         arriving.finish(&self.session).await?;
-        if arriving.has_nul {
+        let nul = arriving.has_nul.then(|| "the message has a NUL byte".to_owned());
+        // Line ends may have grown.
+        if let Some(reason) = nul.or_else(|| self.oversize(arriving.kept.len())) {
             arriving.drop_blob(&self.session).await?;
-            return Ok(Outcome::Refused("the message has a NUL byte".to_owned()));
+            return Ok(Pending::Known(Outcome::Refused(reason)));
         }
         self.store(arriving).await
     }
 
-    async fn store(&mut self, arriving: Arriving) -> Result<Outcome, Status> {
+    /// Why a message of so many bytes is too large, if it is.
+    fn oversize(&self, bytes: u64) -> Option<String> {
+        let most = self.message_bytes_max;
+        (bytes > most).then(|| {
+            format!("the message has {bytes} bytes, limits.message_size allows {most}: raise it")
+        })
+    }
+
+    async fn store(&mut self, arriving: Arriving) -> Result<Pending, Status> {
         let name = arriving.folder.clone();
         if !self.folders.contains_key(&name) {
             let folder = self.load_folder(&name).await?;
@@ -147,14 +201,14 @@ impl Import {
         }
         let hash: Hash = arriving.hash.clone().finalize().into();
         let size = arriving.kept.len();
-        let (session, user) = (&self.session, self.user);
+        let (session, user) = (Arc::clone(&self.session), self.user);
         let Some(folder) = self.folders.get_mut(&name) else { return Err(unexpected()) };
         let seen = folder.seen.entry(hash).or_default();
         *seen += 1;
         let occurrence = *seen;
-        if folder.count(session, user, size, &hash).await? >= occurrence {
-            arriving.drop_blob(session).await?;
-            return Ok(Outcome::AlreadyThere(true));
+        if folder.count(&session, user, size, &hash).await? >= occurrence {
+            arriving.drop_blob(&session).await?;
+            return Ok(Pending::Known(Outcome::AlreadyThere(true)));
         }
         let message = NewMessage {
             flags: arriving.flags,
@@ -163,16 +217,19 @@ impl Import {
             columns: Arc::new(arriving.scanner.finish()),
             body: arriving.kept.into_body(),
         };
-        match session.user(user, UserTask::Append { to: name, message }).await {
-            Ok(UserDone::Appended { uids, .. }) => {
-                Ok(Outcome::StoredUid(uids.first().map_or(0, |uid| uid.0)))
+        let append = async move {
+            match session.user(user, UserTask::Append { to: name, message }).await {
+                Ok(UserDone::Appended { uids, .. }) => {
+                    Ok(Outcome::StoredUid(uids.first().map_or(0, |uid| uid.0)))
+                }
+                Ok(_) => Err(unexpected()),
+                Err(status) if status.code() == tonic::Code::FailedPrecondition => {
+                    Ok(Outcome::Refused(status.message().to_owned()))
+                }
+                Err(status) => Err(status),
             }
-            Ok(_) => Err(unexpected()),
-            Err(status) if status.code() == tonic::Code::FailedPrecondition => {
-                Ok(Outcome::Refused(status.message().to_owned()))
-            }
-            Err(status) => Err(status),
-        }
+        };
+        Ok(Pending::Append(tokio::spawn(append)))
     }
 
     /// The folder's messages by size; the folder is made when it is not there.

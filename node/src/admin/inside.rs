@@ -59,7 +59,7 @@ pub async fn import_all(
     let (to, mut replies) = mpsc::channel(steps.len());
     let requests = steps.into_iter().map(|step| Ok(ImportRequest { step: Some(step) }));
     let session = OwnSession::open(control);
-    import::run(session, tokio_stream::iter(requests), &to)
+    import::run(session, control.message_bytes_max(), tokio_stream::iter(requests), &to)
         .await
         .map_err(|status| told(&status))?;
     drop(to);

@@ -256,8 +256,10 @@ impl Admin for Service {
     ) -> Result<Response<Self::ImportStream>, Status> {
         let (to, replies) = mpsc::channel(STREAM_REPLIES_MAX);
         let (session, requests) = (self.session(), request.into_inner());
+        let message_bytes_max = self.control.message_bytes_max();
         tokio::spawn(async move {
-            if let Err(status) = import::run(session, requests, &to).await {
+            let done = import::run(session, message_bytes_max, requests, &to).await;
+            if let Err(status) = done {
                 let _ = to.send(Err(status)).await;
             }
         });
