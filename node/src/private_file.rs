@@ -20,23 +20,34 @@ pub fn ensure_dir(path: &Path) -> io::Result<()> {
 /// With the path in the text.
 pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let write = || {
-        let unfinished = path.with_extension("new");
-        // A left-over of a crash may have another mode.
-        match fs::remove_file(&unfinished) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            Ok(()) | Err(_) => {}
-        }
-        let mut file =
-            OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&unfinished, path)?;
+        replace(path, bytes, File::sync_all)?;
         match path.parent() {
             Some(dir) if !dir.as_os_str().is_empty() => File::open(dir)?.sync_all(),
             Some(_) | None => Ok(()),
         }
     };
     write().map_err(|error| named(path, &error))
+}
+
+/// Writes a file of mode 0600 that means nothing after a crash. Readers see the old one or the new one.
+///
+/// # Errors
+/// With the path in the text.
+pub fn write_volatile(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    replace(path, bytes, |_| Ok(())).map_err(|error| named(path, &error))
+}
+
+fn replace(path: &Path, bytes: &[u8], settle: fn(&File) -> io::Result<()>) -> io::Result<()> {
+    let unfinished = path.with_extension("new");
+    // A left-over of a crash may have another mode.
+    match fs::remove_file(&unfinished) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished)?;
+    file.write_all(bytes)?;
+    settle(&file)?;
+    fs::rename(&unfinished, path)
 }
 
 /// Reads a file; `None` when there is none.
@@ -71,6 +82,8 @@ mod tests {
         for text in ["one", "two"] {
             write(&path, text.as_bytes()).expect("written");
             assert_eq!(read(&path).expect("readable").as_deref(), Some(text.as_bytes()));
+            write_volatile(&path, b"volatile").expect("written");
+            assert_eq!(read(&path).expect("readable").as_deref(), Some(&b"volatile"[..]));
         }
         let mode = |path: &Path| fs::metadata(path).expect("there").permissions().mode() & 0o777;
         assert_eq!((mode(&path), mode(&dir)), (0o600, 0o700));

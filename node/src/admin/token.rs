@@ -71,7 +71,7 @@ impl Token {
 /// # Errors
 /// The file can't be written.
 pub fn write_address(data: &Path, address: &str) -> io::Result<()> {
-    private_file::write(&data.join(ADDRESS_FILE), format!("{address}\n").as_bytes())
+    private_file::write_volatile(&data.join(ADDRESS_FILE), format!("{address}\n").as_bytes())
 }
 
 #[cfg(test)]

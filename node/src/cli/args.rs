@@ -32,7 +32,7 @@ pub struct Cli {
 pub enum Command {
     /// Run a node in the foreground
     #[command(after_help = "Example: hikyaku serve --data /var/lib/hikyaku\n\
-        Stop it with SIGTERM: it drains within 30 seconds. SIGHUP reads log and TLS again.")]
+        Stop it with SIGTERM: it drains within 30 seconds. SIGHUP reads limits, log and TLS again.")]
     Serve(ServeArgs),
     /// Check or show the configuration
     #[command(subcommand)]

@@ -88,19 +88,18 @@ pub async fn install(control: &Arc<dyn Control>, hashes: &Arc<HashPool>) -> anyh
     Ok(())
 }
 
-/// What a person needs to look at the demonstration: `imap` and `smtp` are the addresses of the listeners.
+/// What a person needs to look at the demonstration: the addresses of the listeners.
 #[must_use]
-pub fn greeting(imap: &str, smtp: &str) -> String {
+pub fn greeting(imap: &str, smtp: &str, submission: &str) -> String {
     let mut text = format!("\nA domain {DOMAIN} to try, with mail in it:\n");
     for (address, password, name) in ACCOUNTS {
         writeln!(text, "  {name:<11} {address:<16} password {password}").expect("a string");
     }
-    let (host, _) = imap.rsplit_once(':').unwrap_or((imap, ""));
     write!(
         text,
         "\nRead:  curl -u ann@demo.test:ann-demo 'imap://{imap}/INBOX;MAILINDEX=1'\n\
          Send:  swaks --server {smtp} --from bob@demo.test --to ann@demo.test\n\
-         Or add the account to a mail client: IMAP on {imap}, submission on {host} port 2587.\n\
+         Or add the account to a mail client: IMAP on {imap}, submission on {submission}.\n\
          Webmail and a console in the browser are not yet in this release.\n"
     )
     .expect("a string");

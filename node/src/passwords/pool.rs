@@ -130,14 +130,12 @@ impl HashPool {
     ) -> anyhow::Result<Self> {
         let memory_kib = u32::try_from(config.argon2_memory.0 / 1024).unwrap_or(u32::MAX);
         let cost = Argon2Cost { memory_kib, iterations: config.argon2_iterations };
-        let mut secret = [0_u8; 32];
-        getrandom::fill(&mut secret)?;
         let shared = Arc::new(Shared {
             queue: Mutex::default(),
             filled: Condvar::new(),
             queue_max: config.hash_queue.try_into().unwrap_or(usize::MAX),
             cost,
-            decoy: scheme::make(&secret, cost, &mut Vec::new())?.into(),
+            decoy: scheme::decoy(cost)?.into(),
             done: Box::new(done),
             stats: Stats::default(),
         });

@@ -185,14 +185,32 @@ pub fn make(
     getrandom::fill(&mut salt).map_err(|_| failed.clone())?;
     let params = Params::new(cost.memory_kib, cost.iterations, 1, Some(HASH_BYTES))
         .map_err(|_| failed.clone())?;
-    let output = argon2_raw(secret, &salt, params.clone(), memory).map_err(|_| failed.clone())?;
-    let salt = SaltString::encode_b64(&salt).map_err(|_| failed.clone())?;
+    let output = argon2_raw(secret, &salt, params.clone(), memory).map_err(|_| failed)?;
+    stored_form(&params, &salt, &output)
+}
+
+/// A stored form of no password at all: a random result. Judging a password by it takes as long as by any other.
+///
+/// # Errors
+/// `Malformed` when the machine gives no random numbers or the cost is impossible.
+pub fn decoy(cost: Argon2Cost) -> Result<String, SchemeError> {
+    let failed = SchemeError::Malformed("ARGON2ID");
+    let (mut salt, mut output) = ([0_u8; SALT_BYTES], [0_u8; HASH_BYTES]);
+    getrandom::fill(&mut salt).map_err(|_| failed.clone())?;
+    getrandom::fill(&mut output).map_err(|_| failed.clone())?;
+    let params = Params::new(cost.memory_kib, cost.iterations, 1, Some(HASH_BYTES));
+    stored_form(&params.map_err(|_| failed)?, &salt, &output)
+}
+
+fn stored_form(params: &Params, salt: &[u8], output: &[u8]) -> Result<String, SchemeError> {
+    let failed = SchemeError::Malformed("ARGON2ID");
+    let salt = SaltString::encode_b64(salt).map_err(|_| failed.clone())?;
     let made = PasswordHash {
         algorithm: Algorithm::Argon2id.ident(),
         version: Some(Version::V0x13.into()),
-        params: (&params).try_into().map_err(|_| failed.clone())?,
+        params: params.try_into().map_err(|_| failed.clone())?,
         salt: Some(salt.as_salt()),
-        hash: Some(Output::new(&output).map_err(|_| failed)?),
+        hash: Some(Output::new(output).map_err(|_| failed)?),
     };
     Ok(made.to_string())
 }

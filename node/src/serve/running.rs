@@ -53,8 +53,7 @@ pub async fn serve(options: ServeOptions) -> anyhow::Result<()> {
         crate::log::note(LogLevel::Error, what, Vec::new());
     }
     let hostname: Arc<str> = host_name(options.node.hostname.as_deref()).into();
-    let tls = Arc::new(TlsContext::load(&config.tls, &data, &hostname)?);
-    let store = Arc::new(open_store(&config, &data)?);
+    let (tls, store) = load_and_open(&config, &data, &hostname)?;
     let partitions = u16::try_from(config.cluster.partitions).context("too many partitions")?;
     let map = identity::load_or_create(&*store, partitions)?;
 
@@ -120,7 +119,7 @@ async fn show_demo(control: &Arc<NodeControl>, bridge: &Arc<Bridge>) -> anyhow::
         let found = listeners.clone().find(|state| state.config.service.name() == name);
         found.map_or_else(|| "(not served)".to_owned(), |state| state.address.to_string())
     };
-    println!("{}", crate::demo::greeting(&of("imap"), &of("smtp")));
+    println!("{}", crate::demo::greeting(&of("imap"), &of("smtp"), &of("submission")));
     Ok(())
 }
 
@@ -193,6 +192,21 @@ fn open_store(config: &Config, data: &Path) -> anyhow::Result<RocksStore> {
     store.space.critical_bytes = config.store.space_exhausted.0;
     store.space.ballast_bytes = config.store.ballast.0;
     RocksStore::open(&store).context("the store can't be opened")
+}
+
+/// The certificates and the store, both at once: one takes CPU, the other waits for the disk.
+fn load_and_open(
+    config: &Config,
+    data: &Path,
+    hostname: &str,
+) -> anyhow::Result<(Arc<TlsContext>, Arc<RocksStore>)> {
+    std::thread::scope(|scope| {
+        let tls = scope.spawn(|| TlsContext::load(&config.tls, data, hostname));
+        let store = open_store(config, data)?;
+        let tls =
+            tls.join().map_err(|_| anyhow::anyhow!("loading the certificates panicked"))??;
+        Ok((Arc::new(tls), Arc::new(store)))
+    })
 }
 
 fn bind_all(config: &Config) -> anyhow::Result<Vec<Bound>> {
