@@ -18,9 +18,9 @@ pub struct Argon2Cost {
 }
 
 impl Default for Argon2Cost {
-    /// RFC 9106 section 4 allows less memory for more passes; 19 MiB and two passes is the OWASP form of it.
+    /// RFC 9106 section 4 allows less memory for more passes; 7 MiB and five passes is a form of it that OWASP names.
     fn default() -> Self {
-        Self { memory_kib: 19 * 1024, iterations: 2 }
+        Self { memory_kib: 7 * 1024, iterations: 5 }
     }
 }
 
@@ -151,12 +151,16 @@ impl<'a> StoredHash<'a> {
     }
 }
 
-/// Whether a stored form should be replaced at the next log-in: it is foreign, or made at another cost.
+/// Whether a stored form should be replaced at the next log-in: it is foreign, or cheaper to try than ours, in memory or in
+/// blocks filled over all passes.
 #[must_use]
 pub fn needs_upgrade(stored: &str, cost: Argon2Cost) -> bool {
     match StoredHash::parse(stored) {
         Ok(StoredHash::Argon2id(hash)) => argon2_params(hash).map_or(true, |params| {
-            params.m_cost() < cost.memory_kib || params.t_cost() < cost.iterations
+            let blocks = |memory_kib, passes| u64::from(memory_kib) * u64::from(passes);
+            params.m_cost() < cost.memory_kib
+                || blocks(params.m_cost(), params.t_cost())
+                    < blocks(cost.memory_kib, cost.iterations)
         }),
         Ok(
             StoredHash::Bcrypt(_)
@@ -349,6 +353,11 @@ mod tests {
         assert!(judge(&one, "secret") && judge(&two, "secret") && !judge(&one, "secret "));
         assert!(!needs_upgrade(&one, CHEAP));
         assert!(needs_upgrade(&one, Argon2Cost { iterations: 2, ..CHEAP }));
+        // Fewer passes over more memory are no less, more passes over less memory are.
+        let wide =
+            make(b"pw", Argon2Cost { memory_kib: 256, iterations: 1 }, &mut memory).expect("made");
+        assert!(!needs_upgrade(&wide, Argon2Cost { memory_kib: 64, iterations: 4 }));
+        assert!(needs_upgrade(&wide, Argon2Cost { memory_kib: 512, iterations: 1 }));
     }
 
     #[test]
