@@ -130,7 +130,8 @@ pub enum UserDone {
 /// What STORE did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stored {
-    /// MODSEQ of every message in `changed`.
+    /// Every message in `changed` got its MODSEQ at this one or, in large orders, earlier ones that nobody else was given
+    /// for a change of flags meanwhile.
     pub mod_seq: ModSeq,
     /// Messages whose flags are different now.
     pub changed: UidSet,

@@ -2,11 +2,15 @@
 //!
 //! Staged messages are durable and belong to no folder. Their rows stand in memory with the set; when its session or its
 //! master ends before the set is shown, the set is dropped, after a restart from the rows in the store.
+//!
+//! The messages of a set gather until there are enough for a batch, or the set is to be shown: so many cost few batches.
 
 use super::change::{ArrivalSource, Asker, Change, Staging};
 use super::core::Core;
 use super::deliver::{Arriving, new_meta, now, put_message};
-use super::format::{KeywordTable, PendingBodies, PendingSet, Rows, Writer, encode_rows, keys};
+use super::format::{
+    KeywordTable, Meta, PendingBodies, PendingSet, Rows, Writer, encode_rows, keys,
+};
 use super::machine::Effect;
 use super::show::{Parked, ShowFrom, ShowPlan};
 use super::{BlobLife, Waiting, answer, fail};
@@ -17,6 +21,7 @@ use crate::face::{
 use bytes::Bytes;
 use dds::Op;
 use fsm::Cx;
+use std::collections::VecDeque;
 
 /// A set of appended messages that nobody sees yet.
 #[derive(Debug)]
@@ -29,9 +34,29 @@ pub struct Pending {
     /// Keywords by row, resolved when the set is shown.
     pub keywords: Vec<Vec<Keyword>>,
     pub bytes: u64,
-    /// Batches that have not settled.
-    pub under_way: usize,
+    /// The batches that have not settled.
+    pub under_way: VecDeque<StagedBatch>,
+    /// What goes with the next batch.
+    pub gathered: Gathered,
     pub state: PendingState,
+}
+
+/// A batch of staged messages, seen from its set.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct StagedBatch {
+    first_email: u64,
+    bytes: usize,
+}
+
+/// Staged messages that have not been sent to the store.
+#[derive(Debug, Default)]
+pub struct Gathered {
+    ops: Vec<Op>,
+    /// The last so many rows of the set.
+    rows: usize,
+    batch: StagedBatch,
+    /// Who waits until the messages are durable.
+    askers: Vec<Asker>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +68,20 @@ pub enum PendingState {
     Dropped,
 }
 
+impl Gathered {
+    /// Ends: whoever waits.
+    #[must_use]
+    pub fn into_askers(self) -> Vec<Asker> {
+        self.askers
+    }
+}
+
+/// A batch of staged messages is sent at the latest when it is so large; `dds::Limits::batch_bytes_max` is 1 MiB, and a
+/// message in it has at most 200 KiB.
+const STAGED_BATCH_BYTES: usize = 512 * 1024;
+/// And when it has so many messages: their rows fit one value.
+const STAGED_BATCH_ROWS: usize = 256;
+
 /// See [`Core::mark_keywords`].
 #[derive(Clone, Copy, Debug)]
 pub struct KeywordMark {
@@ -53,6 +92,23 @@ pub struct KeywordMark {
 }
 
 impl Pending {
+    /// Bytes that are not durable yet.
+    fn ahead_bytes(&self) -> usize {
+        self.under_way.iter().map(|batch| batch.bytes).sum::<usize>() + self.gathered.batch.bytes
+    }
+
+    /// No EMAILID from here on is known to be in the store.
+    fn first_email_ahead(&self) -> Option<u64> {
+        let gathered = (self.gathered.rows > 0).then_some(self.gathered.batch);
+        self.under_way.front().copied().or(gathered).map(|batch| batch.first_email)
+    }
+
+    /// Whether a batch is to be sent now.
+    fn is_batch_due(&self) -> bool {
+        let Gathered { rows, batch, askers, .. } = &self.gathered;
+        *rows >= STAGED_BATCH_ROWS || batch.bytes >= STAGED_BATCH_BYTES || !askers.is_empty()
+    }
+
     /// What it counts in the quota.
     #[must_use]
     pub fn usage(&self) -> (u64, u64) {
@@ -187,19 +243,55 @@ impl Core {
         if let Err(error) = self.stage(cx, (pending, folder), &message, &mut ops) {
             return fail(cx, asker, error);
         }
-        let ahead_max = self.limits().staged_ahead_max;
+        let ahead_max = self.limits().staged_ahead_bytes_max;
         let Some(set) = self.pending.get_mut(&pending) else {
             return;
         };
-        set.under_way += 1;
-        // The batch that shows the set comes behind this one: no need to wait for it, unless too many are under way.
-        let asker = if set.under_way <= ahead_max {
+        set.gathered.batch.bytes += ops.iter().map(op_bytes).sum::<usize>();
+        set.gathered.ops.append(&mut ops);
+        // The batch that shows the set comes behind this one: no need to wait for it, unless too much is under way.
+        if set.ahead_bytes() <= ahead_max {
             answer(cx, asker, Ok(UserDone::Staged { pending }));
-            None
         } else {
-            Some(asker)
+            set.gathered.askers.push(asker);
+        }
+    }
+
+    /// Sends what has gathered and is due. A batch may be numbered.
+    pub fn send_gathered(&mut self, cx: &mut Cx<'_, Effect>) {
+        while self.may_write() {
+            let due = self.pending.iter().find(|(_, set)| set.is_batch_due());
+            let Some(pending) = due.map(|(pending, _)| *pending) else {
+                return;
+            };
+            self.send_staged(cx, pending);
+        }
+    }
+
+    /// Sends what has gathered of a set, if anything.
+    fn send_staged(&mut self, cx: &mut Cx<'_, Effect>, pending: PendingId) {
+        let Some(set) = self.pending.get_mut(&pending) else {
+            return;
         };
-        self.pipeline.submit(cx, ops, Change::Staged(Staging { pending, asker }));
+        let Gathered { mut ops, rows, batch, askers } = std::mem::take(&mut set.gathered);
+        if rows == 0 {
+            return;
+        }
+        set.under_way.push_back(batch);
+        let first = set.rows.metas.len() - rows;
+        let index = u32::try_from(first).unwrap_or(u32::MAX);
+        let value = staged_value(&set.rows.metas[first..]);
+        ops.push(Op::Put { key: keys::staged(pending, index), value });
+        // No header says yet that these EMAILIDs are used up.
+        ops.push(self.root_op());
+        self.pipeline.submit(cx, ops, Change::Staged(Staging { pending, askers }));
+    }
+
+    /// No EMAILID from here on need be in the store.
+    #[must_use]
+    pub fn first_email_ahead(&self) -> u64 {
+        let ahead = self.pending.values().filter_map(Pending::first_email_ahead);
+        ahead.min().unwrap_or(u64::MAX)
     }
 
     /// Why a message can't be staged, if so.
@@ -239,7 +331,8 @@ impl Core {
                 rows: Rows::default(),
                 keywords: Vec::new(),
                 bytes: 0,
-                under_way: 0,
+                under_way: VecDeque::new(),
+                gathered: Gathered::default(),
                 state: PendingState::Open,
             },
         );
@@ -256,12 +349,13 @@ impl Core {
         let arriving = arriving_of(cx, message);
         let email = self.next_email();
         put_message(ops, email, &arriving)?;
-        // No header says yet that this EMAILID is used up.
-        ops.push(self.root_op());
         let set = self.pending.get_mut(&pending).ok_or(UserError::NoSuchPending)?;
         let index = u32::try_from(set.rows.metas.len()).unwrap_or(u32::MAX);
         let meta = new_meta(Uid(index + 1), email, ModSeq(0), cx.wall(), &arriving);
-        ops.push(Op::Put { key: keys::staged(pending, index), value: staged_value(&meta) });
+        if set.gathered.rows == 0 {
+            set.gathered.batch.first_email = email.0;
+        }
+        set.gathered.rows += 1;
         set.folder = folder;
         set.rows.push(meta, 0);
         set.keywords.push(message.keywords.clone());
@@ -273,9 +367,9 @@ impl Core {
 
     pub fn staged_committed(&mut self, cx: &mut Cx<'_, Effect>, staging: &Staging) {
         if let Some(set) = self.pending.get_mut(&staging.pending) {
-            set.under_way -= 1;
+            set.under_way.pop_front();
         }
-        if let Some(asker) = staging.asker {
+        for &asker in &staging.askers {
             answer(cx, asker, Ok(UserDone::Staged { pending: staging.pending }));
         }
         self.sweep_pending(staging.pending);
@@ -283,12 +377,15 @@ impl Core {
 
     pub fn staged_refused(&mut self, cx: &mut Cx<'_, Effect>, staging: &Staging, why: TaskRefusal) {
         if let Some(set) = self.pending.get_mut(&staging.pending) {
-            set.under_way -= 1;
+            set.under_way.pop_front();
             if set.state == PendingState::Open {
                 set.state = PendingState::Broken(why);
             }
+            for asker in std::mem::take(&mut set.gathered).into_askers() {
+                answer(cx, asker, Err(why));
+            }
         }
-        if let Some(asker) = staging.asker {
+        for &asker in &staging.askers {
             answer(cx, asker, Err(why));
         }
         self.sweep_pending(staging.pending);
@@ -302,13 +399,14 @@ impl Core {
         match state {
             PendingState::Open => {}
             PendingState::Broken(refusal) => {
-                self.discard_pending(pending);
+                self.discard_pending(cx, pending);
                 return answer(cx, asker, Err(refusal));
             }
             PendingState::Dropped => return fail(cx, asker, UserError::NoSuchPending),
         }
+        self.send_staged(cx, pending);
         if let Err(error) = self.show_pending(cx, asker, pending) {
-            self.discard_pending(pending);
+            self.discard_pending(cx, pending);
             fail(cx, asker, error);
         }
     }
@@ -358,7 +456,7 @@ impl Core {
     pub fn drop_append(&mut self, cx: &mut Cx<'_, Effect>, asker: Asker, pending: PendingId) {
         match self.pending.get(&pending) {
             Some(set) if set.session == asker.session => {
-                self.discard_pending(pending);
+                self.discard_pending(cx, pending);
                 answer(cx, asker, Ok(UserDone::Done));
             }
             Some(_) | None => fail(cx, asker, UserError::NoSuchPending),
@@ -366,21 +464,24 @@ impl Core {
     }
 
     /// A session is gone: nobody can show its sets.
-    pub fn drop_pending_of(&mut self, session: SessionId) {
+    pub fn drop_pending_of(&mut self, cx: &mut Cx<'_, Effect>, session: SessionId) {
         let of_session = self.pending.iter().filter(|(_, set)| set.session == session);
         let sets: Vec<PendingId> = of_session.map(|(pending, _)| *pending).collect();
         for pending in sets {
-            self.discard_pending(pending);
+            self.discard_pending(cx, pending);
         }
     }
 
     /// The set will not be shown. One whose showing is under way is left to it.
-    fn discard_pending(&mut self, pending: PendingId) {
+    fn discard_pending(&mut self, cx: &mut Cx<'_, Effect>, pending: PendingId) {
         if self.pipeline.shows(pending) || self.parked_shows(pending) {
             return;
         }
         if let Some(set) = self.pending.get_mut(&pending) {
             set.state = PendingState::Dropped;
+            for asker in std::mem::take(&mut set.gathered).into_askers() {
+                answer(cx, asker, Err(TaskRefusal::Unavailable));
+            }
         }
         self.sweep_pending(pending);
     }
@@ -388,7 +489,7 @@ impl Core {
     fn parked_shows(&self, pending: PendingId) -> bool {
         match &self.parked {
             Some(Parked::Show(plan)) => plan.shows() == Some(pending),
-            Some(Parked::Expunge(_)) | None => false,
+            Some(Parked::Expunge(_) | Parked::Store(_)) | None => false,
         }
     }
 
@@ -397,7 +498,7 @@ impl Core {
         let settled = self
             .pending
             .get(&pending)
-            .is_some_and(|set| set.under_way == 0 && set.state == PendingState::Dropped);
+            .is_some_and(|set| set.under_way.is_empty() && set.state == PendingState::Dropped);
         if settled && let Some(set) = self.pending.remove(&pending) {
             self.usage.bytes = self.usage.bytes.saturating_sub(set.bytes);
             self.usage.messages = self.usage.messages.saturating_sub(set.rows.metas.len() as u64);
@@ -406,10 +507,18 @@ impl Core {
     }
 }
 
-fn staged_value(meta: &super::format::Meta) -> Bytes {
-    let mut writer = Writer::new(48);
-    encode_rows(&mut writer, 1, std::iter::once((meta, 0)));
+fn staged_value(metas: &[Meta]) -> Bytes {
+    let mut writer = Writer::new(16 + 40 * metas.len());
+    encode_rows(&mut writer, metas.len(), metas.iter().map(|meta| (meta, 0)));
     writer.finish()
+}
+
+fn op_bytes(op: &Op) -> usize {
+    match op {
+        Op::Put { key, value } => key.0.len() + value.len(),
+        Op::Delete { key } => key.0.len(),
+        Op::DeleteRange { from, to } => from.0.len() + to.0.len(),
+    }
 }
 
 fn arriving_of(cx: &Cx<'_, Effect>, message: &NewMessage) -> Arriving {

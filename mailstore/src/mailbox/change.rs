@@ -2,9 +2,10 @@
 
 use super::format::{CondemnedEmail, Header, Meta, Rows};
 use super::show::ShowPlan;
+use super::store::ParkedStore;
 use crate::face::{
-    Copied, DeliveryId, FlagChange, Flags, FolderId, FolderName, Keyword, ModSeq, PendingId,
-    SessionId, SpecialUse, Stored, UidSet, UidValidity,
+    Copied, DeliveryId, Flags, FolderId, FolderName, Keyword, ModSeq, PendingId, SessionId,
+    SpecialUse, UidSet, UidValidity,
 };
 use fsm::{Mono, Token};
 use std::sync::Arc;
@@ -55,27 +56,34 @@ impl Change {
         }
     }
 
-    /// Who is answered when the batch has settled.
+    /// Who is answered when the batch has settled, if it is one.
     #[must_use]
     pub fn asker(&self) -> Option<Asker> {
         match self {
-            Self::Founded => None,
+            Self::Founded | Self::Staged(_) => None,
             Self::Arrived(arrival) => match &arrival.source {
                 ArrivalSource::Delivery { asker, .. } | ArrivalSource::Append { asker } => {
                     Some(*asker)
                 }
             },
-            Self::Staged(staging) => staging.asker,
             Self::Shown(showing) => match &showing.source {
                 ShowingSource::Append { asker, .. }
                 | ShowingSource::Copy { asker, .. }
                 | ShowingSource::RenamedInbox { asker } => Some(*asker),
             },
             Self::Shelved(plan) => Some(plan.asker),
-            Self::Flagged(flagging) => Some(flagging.asker),
+            Self::Flagged(flagging) => Some(flagging.parked.asker),
             Self::Expunged(expunging) => Some(expunging.asker),
             Self::Folders(_, asker) => Some(*asker),
             Self::House(_) => None,
+        }
+    }
+
+    /// All who wait for it.
+    pub fn into_askers(self) -> Vec<Asker> {
+        match self {
+            Self::Staged(staging) => staging.askers,
+            other => other.asker().into_iter().collect(),
         }
     }
 }
@@ -109,7 +117,8 @@ pub struct MemoryKey {
 #[derive(Debug)]
 pub struct Staging {
     pub pending: PendingId,
-    pub asker: Option<Asker>,
+    /// Who waits until it is durable.
+    pub askers: Vec<Asker>,
 }
 
 /// Rows become visible.
@@ -147,12 +156,13 @@ pub struct Removal {
 
 #[derive(Debug)]
 pub struct Flagging {
-    pub folder: FolderId,
     pub header: Header,
-    pub change: FlagChange,
+    pub mod_seq: ModSeq,
     pub flags: Flags,
-    pub stored: Stored,
-    pub asker: Asker,
+    /// Messages of this slice.
+    pub uids: UidSet,
+    /// The STORE that it is a slice of.
+    pub parked: ParkedStore,
 }
 
 /// One slice of an EXPUNGE.

@@ -186,6 +186,7 @@ impl Core {
             && self.reads.is_empty()
             && self.searches.is_empty()
             && self.sections.turn.is_empty()
+            && self.parked.is_none()
             && self.maildrop.is_none()
             && self.pending.is_empty()
             && self.house_is_idle()
@@ -366,8 +367,13 @@ impl Core {
                 if !self.may_write() {
                     break;
                 }
+                if cx.budget().left() == 0 {
+                    cx.yield_now();
+                    break;
+                }
                 match self.parked.take() {
                     Some(Parked::Expunge(parked)) => self.resume_expunge(cx, parked),
+                    Some(Parked::Store(parked)) => self.resume_store(cx, *parked),
                     Some(Parked::Show(plan)) => self.go_on_show(cx, plan),
                     None => {}
                 }
@@ -392,6 +398,7 @@ impl Core {
             }
         }
         if self.lost == Lost::No {
+            self.send_gathered(cx);
             self.keep_house(cx);
         }
     }
@@ -505,6 +512,8 @@ impl Core {
         }
         askers.extend(self.memory.abandon());
         askers.extend(self.searches.abandon());
+        let sets = self.pending.values_mut();
+        askers.extend(sets.flat_map(|set| std::mem::take(&mut set.gathered).into_askers()));
         askers.extend(self.sections.turn.drain(..).map(|job| job.asker));
         askers.extend(self.parked.take().map(|parked| parked.asker()));
         for asker in askers {
@@ -536,7 +545,7 @@ impl Core {
             }
         }
         self.sections.checkpoints.forget(session);
-        self.drop_pending_of(session);
+        self.drop_pending_of(cx, session);
         self.note_use(cx);
     }
 }

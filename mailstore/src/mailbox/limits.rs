@@ -29,8 +29,8 @@ pub struct Limits {
     pub pending_rows_max: usize,
     /// Pending sets of a user that are open at once.
     pub pending_sets_max: usize,
-    /// Staged messages that may be under way unanswered for one pending set.
-    pub staged_ahead_max: usize,
+    /// Bytes of staged messages of one pending set that may be answered before they are durable.
+    pub staged_ahead_bytes_max: usize,
     /// Log entries of a folder before they are folded into segments; for large folders a sixteenth of its messages, up to
     /// `fold_entries_most`.
     pub fold_entries: u32,
@@ -61,6 +61,8 @@ pub struct Limits {
     pub match_bodies_max: usize,
     /// Quiet time after which the machine says that it may be dropped.
     pub idle_after: Duration,
+    /// Messages looked at by one slice of a STORE.
+    pub store_slice: usize,
     /// Messages of one slice of an EXPUNGE: its records fit one batch, and making it takes a few milliseconds at most.
     pub expunge_slice: usize,
 }
@@ -79,7 +81,7 @@ impl Default for Limits {
             batch_bytes_max: 768 * 1024,
             pending_rows_max: 100_000,
             pending_sets_max: 64,
-            staged_ahead_max: 32,
+            staged_ahead_bytes_max: 1024 * 1024,
             fold_entries: 256,
             fold_entries_most: 4_096,
             vanished_entries_max: 4_096,
@@ -94,6 +96,7 @@ impl Default for Limits {
             pack_lag: 256,
             match_bodies_max: 256,
             idle_after: Duration::from_secs(60),
+            store_slice: 8_192,
             expunge_slice: 8_192,
         }
     }

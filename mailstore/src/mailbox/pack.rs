@@ -29,7 +29,8 @@ impl Core {
     pub fn pack(&mut self, cx: &mut Cx<'_, Effect>) -> bool {
         let first = self.packed.saturating_mul(BLOCK_MESSAGES);
         let due = first.saturating_add(BLOCK_MESSAGES + self.limits().pack_lag);
-        if self.counters.email_next < due {
+        // Staged messages gather before they are sent: what is not in the store yet must not be taken for gone.
+        if self.counters.email_next < due || self.first_email_ahead() < first + BLOCK_MESSAGES {
             return false;
         }
         let emails = (first..first + BLOCK_MESSAGES).map(EmailId);

@@ -207,7 +207,7 @@ impl Pipeline {
     /// Ends: whoever waits for a batch.
     pub fn abandon(&mut self) -> Vec<Asker> {
         let flights = std::mem::take(&mut self.flights);
-        flights.into_iter().filter_map(|flight| flight.change.asker()).collect()
+        flights.into_iter().flat_map(|flight| flight.change.into_askers()).collect()
     }
 
     fn pop(&mut self) -> Option<Change> {

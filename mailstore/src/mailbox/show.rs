@@ -13,6 +13,7 @@ use super::format::{
     encode_rows, keys,
 };
 use super::machine::Effect;
+use super::store::ParkedStore;
 use super::{answer, fail};
 use crate::face::{
     Copied, FolderId, ModSeq, PendingId, TaskRefusal, Uid, UidSet, UidValidity, UserDone, UserError,
@@ -26,6 +27,7 @@ use std::collections::BTreeSet;
 #[derive(Debug)]
 pub enum Parked {
     Expunge(ParkedExpunge),
+    Store(Box<ParkedStore>),
     Show(Box<ShowPlan>),
 }
 
@@ -34,6 +36,7 @@ impl Parked {
     pub fn asker(&self) -> Asker {
         match self {
             Self::Expunge(parked) => parked.asker,
+            Self::Store(parked) => parked.asker,
             Self::Show(plan) => plan.asker,
         }
     }

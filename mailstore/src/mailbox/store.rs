@@ -1,14 +1,16 @@
-//! STORE: which messages change, and what they change to (RFC 9051 6.4.6, RFC 7162 3.1.3).
+//! STORE: which messages change, and what they change to (RFC 9051 6.4.6, RFC 7162 3.1.3). Large orders go slice by slice,
+//! each a batch of its own with a MODSEQ of its own.
 
 use super::change::{Asker, Change, Flagging};
 use super::core::Core;
 use super::format::{LogEntry, keys, split_uids};
 use super::index::changed;
 use super::machine::Effect;
+use super::show::Parked;
 use super::{BlobLife, Waiting, answer, fail};
 use crate::face::{
-    FlagChange, Flags, FolderId, Keyword, ModSeq, Stored, SystemFlag, SystemFlags, UidSet,
-    UserDone, UserError, UserTask,
+    FlagChange, Flags, FolderId, Keyword, ModSeq, Stored, SystemFlag, SystemFlags, TaskRefusal,
+    UidSet, UserDone, UserError, UserTask,
 };
 use dds::Op;
 use fsm::Cx;
@@ -38,15 +40,29 @@ impl StoreOrder {
     }
 }
 
-/// Which messages a STORE changes, and how the counts change with them.
+/// A STORE between two slices.
+#[derive(Debug)]
+pub struct ParkedStore {
+    pub asker: Asker,
+    /// What is left of it.
+    order: StoreOrder,
+    changed: UidSet,
+    modified: UidSet,
+}
+
+/// What a slice of a STORE changes, how the counts change with it, and what is left.
 #[derive(Debug, Default)]
 struct Judged {
     changed: UidSet,
     modified: UidSet,
+    left: UidSet,
     unseen: i64,
     deleted: i64,
     deleted_bytes: i64,
 }
+
+/// Rows judged for one unit of budget (100 ns).
+const ROWS_PER_UNIT: u64 = 8;
 
 impl Core {
     pub fn store(&mut self, cx: &mut Cx<'_, Effect>, asker: Asker, order: StoreOrder) {
@@ -57,29 +73,60 @@ impl Core {
             self.when_loaded(cx, id, waiting);
             return;
         }
+        let (changed, modified) = (UidSet::new(), UidSet::new());
+        self.store_slice(cx, ParkedStore { asker, order, changed, modified });
+    }
+
+    /// Goes on with a STORE.
+    pub fn resume_store(&mut self, cx: &mut Cx<'_, Effect>, parked: ParkedStore) {
+        self.release_exclusive();
+        self.store_slice(cx, parked);
+    }
+
+    fn store_slice(&mut self, cx: &mut Cx<'_, Effect>, mut parked: ParkedStore) {
+        let id = parked.order.folder;
         let mark = self.mark_keywords(id);
         let mut ops = Vec::with_capacity(4);
-        let bits = match self.store_bits(&order, &mut ops) {
+        let bits = match self.store_bits(&parked.order, &mut ops) {
             Ok(bits) => bits,
-            Err(error) => return fail(cx, asker, error),
+            Err(error) => return fail(cx, parked.asker, error),
         };
-        let flags = Flags { system: order.flags, keywords: bits };
-        let Some(folder) = self.folders.get(&id) else {
-            return fail(cx, asker, UserError::NoSuchFolder);
-        };
-        let judged = judge(folder, &order, flags);
-        if judged.changed.is_empty() {
-            // Nothing changes, so that no MODSEQ is spent. A keyword that nobody bears is forgotten again.
-            let stored = Stored {
-                mod_seq: folder.committed.mod_seq,
-                changed: UidSet::new(),
-                modified: judged.modified,
-                keywords: Arc::clone(&folder.keywords),
-            };
+        let flags = Flags { system: parked.order.flags, keywords: bits };
+        let slice_max = self.limits().store_slice;
+        // Nobody watches any more, and the rows were forgotten.
+        let Some(folder) = self.folders.get(&id).filter(|folder| folder.loaded().is_some()) else {
             self.forget_keywords(mark);
-            return answer(cx, asker, Ok(UserDone::Stored(stored)));
+            return answer(cx, parked.asker, Err(TaskRefusal::Unavailable));
+        };
+        let mut judged = judge(folder, &parked.order, (flags, slice_max));
+        cx.budget().spend(slice_max as u64 / ROWS_PER_UNIT);
+        parked.order.uids = std::mem::take(&mut judged.left);
+        parked.modified = parked.modified.union(&judged.modified);
+        if !judged.changed.is_empty() {
+            return self.store_now(cx, parked, (flags, judged), ops);
         }
-        self.store_now(cx, asker, (order, flags, judged), ops);
+        // Nothing changes, so that no MODSEQ is spent. A keyword that nobody bears is forgotten again.
+        self.forget_keywords(mark);
+        self.store_goes_on(cx, parked);
+    }
+
+    /// Answers, or waits for the turn of the next slice.
+    fn store_goes_on(&mut self, cx: &mut Cx<'_, Effect>, parked: ParkedStore) {
+        if !parked.order.uids.is_empty() {
+            self.hold_exclusive();
+            self.parked = Some(Parked::Store(Box::new(parked)));
+            return;
+        }
+        let Some(folder) = self.folders.get(&parked.order.folder) else {
+            return fail(cx, parked.asker, UserError::NoSuchFolder);
+        };
+        let stored = Stored {
+            mod_seq: folder.committed.mod_seq,
+            changed: parked.changed,
+            modified: parked.modified,
+            keywords: Arc::clone(&folder.keywords),
+        };
+        answer(cx, parked.asker, Ok(UserDone::Stored(stored)));
     }
 
     /// The bits of the keywords named. Removing one that the folder does not know makes no entry for it.
@@ -99,17 +146,17 @@ impl Core {
     fn store_now(
         &mut self,
         cx: &mut Cx<'_, Effect>,
-        asker: Asker,
-        (order, flags, judged): (StoreOrder, Flags, Judged),
+        parked: ParkedStore,
+        (flags, judged): (Flags, Judged),
         mut ops: Vec<Op>,
     ) {
         let mod_seq = self.next_mod_seq();
-        let id = order.folder;
+        let (id, change) = (parked.order.folder, parked.order.change);
         let Some(folder) = self.folders.get_mut(&id) else {
             return;
         };
         for (part, uids) in (0_u16..).zip(split_uids(&judged.changed)) {
-            let entry = LogEntry::Flagged { change: order.change, flags, uids };
+            let entry = LogEntry::Flagged { change, flags, uids };
             ops.push(Op::Put { key: keys::log(id, mod_seq, part), value: entry.encode() });
             folder.assigned.log_entries = folder.assigned.log_entries.saturating_add(1);
         }
@@ -123,37 +170,41 @@ impl Core {
         header.mod_seq = mod_seq;
         let header = *header;
         ops.push(Op::Put { key: keys::of_folder(keys::HEADER, id), value: header.encode() });
-        let stored = Stored {
-            mod_seq,
-            changed: judged.changed,
-            modified: judged.modified,
-            keywords: Arc::from([]),
-        };
-        let flagging = Flagging { folder: id, header, change: order.change, flags, stored, asker };
+        let flagging = Flagging { header, mod_seq, flags, uids: judged.changed, parked };
         self.hold_exclusive();
         self.pipeline.submit(cx, ops, Change::Flagged(Box::new(flagging)));
     }
 
     /// Flags changed.
     pub fn flagged(&mut self, cx: &mut Cx<'_, Effect>, flagging: Flagging) {
-        let Flagging { folder: id, header, change, flags, mut stored, asker } = flagging;
+        let Flagging { header, mod_seq, flags, uids, mut parked } = flagging;
+        let (id, change) = (parked.order.folder, parked.order.change);
         self.release_exclusive();
         if let Some(folder) = self.folders.get_mut(&id) {
             folder.commit_header(header, |recent| recent);
-            folder.show_flags(&stored.changed, (change, flags), stored.mod_seq);
-            stored.keywords = Arc::clone(&folder.keywords);
+            folder.show_flags(&uids, (change, flags), mod_seq);
         }
-        answer(cx, asker, Ok(UserDone::Stored(stored)));
+        parked.changed = parked.changed.union(&uids);
+        self.store_goes_on(cx, parked);
         self.notify_changed(cx, id);
     }
 }
 
-fn judge(folder: &super::folder::Folder, order: &StoreOrder, flags: Flags) -> Judged {
+/// Judges the next `slice_max` rows.
+fn judge(
+    folder: &super::folder::Folder,
+    order: &StoreOrder,
+    (flags, slice_max): (Flags, usize),
+) -> Judged {
     let mut judged = Judged::default();
     let Some(index) = folder.loaded() else {
         return judged;
     };
-    for (meta, rows) in index.rows_in(&order.uids) {
+    for (seen, (meta, rows)) in index.rows_in(&order.uids).enumerate() {
+        if seen >= slice_max {
+            judged.left = order.uids.difference(&UidSet::from_range(1..=meta.uid.0 - 1));
+            break;
+        }
         // RFC 7162 3.1.3: judged per message; what changed since is left alone and reported.
         if order.unchanged_since.is_some_and(|since| meta.mod_seq > since) {
             judged.modified.insert(meta.uid);

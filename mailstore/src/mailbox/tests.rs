@@ -5,6 +5,7 @@ mod golden;
 mod model;
 mod partial;
 mod sections;
+mod staging;
 mod together;
 mod volume;
 mod world;

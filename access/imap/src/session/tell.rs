@@ -70,7 +70,7 @@ pub fn put_telling(output: &mut Output, enabled: Extensions, view: &View, tellin
 pub enum Unsaid {
     /// All are told.
     Nothing,
-    /// Silent STORE: these were set to what the client knows, at this MODSEQ (RFC 9051 6.4.6).
+    /// Silent STORE: these were set to what the client knows, up to this MODSEQ (RFC 9051 6.4.6).
     Stored { uids: UidSet, mod_seq: mailstore::face::ModSeq },
     /// These were told by the command itself, at these MODSEQs.
     Told(std::collections::BTreeMap<mailstore::face::ModSeq, UidSet>),
@@ -87,7 +87,7 @@ impl Unsaid {
     fn form(&self, row: &FlagRow, enabled: Extensions) -> Form {
         match self {
             Self::Nothing => Form::Flags,
-            Self::Stored { uids, mod_seq } if row.mod_seq == *mod_seq && uids.contains(row.uid) => {
+            Self::Stored { uids, mod_seq } if row.mod_seq <= *mod_seq && uids.contains(row.uid) => {
                 // RFC 7162 3.1.3: with CONDSTORE the new MODSEQ is told even by a silent STORE.
                 if enabled.condstore { Form::ModSeqOnly } else { Form::Unsaid }
             }

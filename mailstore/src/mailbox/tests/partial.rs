@@ -113,3 +113,84 @@ fn what_waits_for_the_account_ends_with_its_session_or_its_master() {
     assert_eq!(world.answers.remove(&waits), Some(Err(TaskRefusal::Unavailable)));
     assert!(world.erased);
 }
+
+/// Nine messages in a mailbox that stores two at a time.
+fn nine() -> (World, FolderOpened) {
+    let mut world = World::with_limits(Limits { store_slice: 2, ..Limits::default() });
+    for number in 1..=9 {
+        world.deliver(number);
+    }
+    let opened = world.inbox(ANN);
+    world.settle();
+    world.notices.clear();
+    (world, opened)
+}
+
+#[test]
+fn a_store_of_several_batches_is_answered_once() {
+    let (mut world, opened) = nine();
+    let (inbox, since) = (opened.folder, opened.highest_mod_seq);
+    world.store(ANN, inbox, ("3", FlagChange::Add, DELETED));
+    world.store(ANN, inbox, ("5:8", FlagChange::Add, DELETED));
+    let token = world.ask(
+        ANN,
+        UserTask::Store {
+            folder: inbox,
+            uids: set("1:9"),
+            change: FlagChange::Add,
+            flags: DELETED,
+            keywords: vec![keyword("$Work")],
+            unchanged_since: Some(ModSeq(since.0 + 1)),
+        },
+    );
+    // Another order that depends on rows comes behind all of it.
+    let other = world.ask(BOB, UserTask::Expunge { folder: inbox, uids: Some(set("9")) });
+    world.settle();
+    let Some(Ok(UserDone::Stored(stored))) = world.answers.remove(&token) else { panic!("stored") };
+    assert_eq!((stored.changed.clone(), stored.modified), (set("1:4,9"), set("5:8")));
+    assert_eq!(&*stored.keywords, [keyword("$Work")]);
+    let Some(Ok(UserDone::Expunged { uids, .. })) = world.answers.remove(&other) else { panic!() };
+    assert_eq!(uids, set("9"));
+    let diff = world.sync(ANN, inbox, since);
+    let of = |uid: u32| diff.changed.iter().find(|row| row.uid.0 == uid).expect("changed");
+    assert!(
+        stored
+            .changed
+            .iter()
+            .filter(|uid| uid.0 < 9)
+            .all(|uid| { of(uid.0).mod_seq <= stored.mod_seq && of(uid.0).flags.keywords == 1 })
+    );
+    assert!((5..=8).all(|uid| of(uid).flags.keywords == 0));
+    // Nothing changes the second time, and no MODSEQ is spent.
+    let before = world.inbox(ANN).highest_mod_seq;
+    let again = world.store(ANN, inbox, ("1:8", FlagChange::Add, DELETED));
+    assert_eq!((again.changed, again.mod_seq), (UidSet::new(), before));
+    world.crash(0);
+    let opened = world.inbox(ANN);
+    assert_eq!((opened.highest_mod_seq, opened.unseen), (before, 8));
+    let rows = world.rows(ANN, inbox, Want::default());
+    assert_eq!(rows.iter().map(|row| row.flags.keywords).sum::<u128>(), 4);
+}
+
+#[test]
+fn a_store_that_fails_half_way_tells_what_changed() {
+    let (mut world, opened) = nine();
+    let (inbox, since) = (opened.folder, opened.highest_mod_seq);
+    world.table.faults.extend([None, None, Some(Fault::NoSpace)]);
+    let store = |uids: &str| UserTask::Store {
+        folder: inbox,
+        uids: set(uids),
+        change: FlagChange::Add,
+        flags: DELETED,
+        keywords: Vec::new(),
+        unchanged_since: None,
+    };
+    assert_eq!(world.call(ANN, store("1:9")), Err(TaskRefusal::NoSpace));
+    let first = ModSeq(since.0 + 1);
+    assert_eq!(world.notices, [(ANN, Notice::Changed { folder: inbox, mod_seq: first })]);
+    let diff = world.sync(ANN, inbox, since);
+    let changed: Vec<u32> = diff.changed.iter().map(|row| row.uid.0).collect();
+    assert_eq!(changed, [1, 2, 3, 4]);
+    let UserDone::Stored(stored) = world.done(ANN, store("1:9")) else { panic!("stored") };
+    assert_eq!(stored.changed, set("5:9"));
+}

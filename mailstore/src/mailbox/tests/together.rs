@@ -39,7 +39,7 @@ fn check(acts: Vec<Act>, crash: Option<u8>) {
         fold_entries_most: 4,
         chunk_rows_max: 4,
         batches_in_flight_max: 5,
-        staged_ahead_max: 2,
+        staged_ahead_bytes_max: 2_000,
         ..Limits::default()
     };
     let mut world = World::with_limits(limits);
