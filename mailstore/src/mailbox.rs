@@ -96,6 +96,8 @@ pub struct Mailbox {
     state: State,
     /// Tasks until `Ready`, and until the account is known.
     waiting: VecDeque<Waiting>,
+    /// Once loaded, the rows of INBOX are loaded too.
+    expected: bool,
 }
 
 #[derive(Debug)]
@@ -133,6 +135,7 @@ impl Mailbox {
             account: None,
             state: State::Dormant,
             waiting: VecDeque::new(),
+            expected: false,
         }
     }
 
@@ -257,6 +260,9 @@ impl Mailbox {
                 };
                 let mut core = Box::new(Core::new(context, *loaded));
                 core.begin(cx);
+                if std::mem::take(&mut self.expected) {
+                    core.load_inbox(cx);
+                }
                 self.state = State::Ready(core);
                 self.serve_waiting(cx);
             }
@@ -267,6 +273,18 @@ impl Mailbox {
                 }
                 self.refuse_waiting(cx, refusal);
             }
+        }
+    }
+
+    fn on_expected(&mut self, cx: &mut Cx<'_, Effect>) {
+        match &mut self.state {
+            State::Ready(core) => core.load_inbox(cx),
+            State::Dormant => {
+                self.expected = true;
+                self.claim(cx, Then::Load);
+            }
+            State::Claiming { .. } | State::Loading(_) => self.expected = true,
+            State::Erasing { .. } | State::Erased => {}
         }
     }
 
@@ -411,6 +429,7 @@ impl Machine for Mailbox {
             }
             Input::DdsDone { token, response } => self.on_dds(cx, token, response),
             Input::AccountIs(facts) => self.on_account(cx, facts),
+            Input::Expected => self.on_expected(cx),
             Input::SessionGone { session } => self.on_session_gone(cx, session),
             Input::Matched { token, hits } => {
                 if let State::Ready(core) = &mut self.state {

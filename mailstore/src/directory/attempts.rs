@@ -130,6 +130,12 @@ impl Attempts {
         self.under_way.get(&(subject, net)).is_none_or(|&count| count < limits.failures_free)
     }
 
+    /// Whether strangers, or this network, have been wrong about it lately.
+    #[must_use]
+    pub fn is_suspect(&self, subject: Subject, net: Net) -> bool {
+        self.counts.peek(&subject).is_some() || self.pairs.peek(&(subject, net)).is_some()
+    }
+
     fn stranger_waits(&self, limits: &Limits, now: Mono, subject: Subject, net: Net) -> bool {
         let over = self.counts.peek(&subject).is_some_and(|count| {
             now.since(count.since) < limits.account_window

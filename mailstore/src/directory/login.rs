@@ -182,9 +182,25 @@ impl Logins {
         if self.verifications.len() >= limits.verifications_max {
             return refuse(cx, to, AuthRefusal::Unavailable);
         }
+        self.expect(cx, &verification);
         self.attempts.begin(question.subject, waiter.net);
         self.waiting += 1;
         self.ask_pool(cx, tables, verification);
+    }
+
+    /// Lets the mailbox be loaded while the secret is hashed. Not for who was wrong lately: guessing must cost no more than
+    /// a hash, and the time it takes must tell nothing.
+    fn expect(&self, cx: &mut Cx<'_, Effect>, asked: &Verification) {
+        let reads_mail = match asked.question.protocol {
+            Protocol::Imap | Protocol::Pop3 => true,
+            Protocol::Smtp | Protocol::Lmtp | Protocol::Submission | Protocol::Http => false,
+        };
+        if let (Subject::User(user), Stage::Trying { .. }) = (asked.question.subject, &asked.stage)
+            && reads_mail
+            && !self.attempts.is_suspect(asked.question.subject, Net::of(asked.peer))
+        {
+            cx.emit(Effect::Expected { user });
+        }
     }
 
     /// Sends the hash at hand to the pool.

@@ -120,6 +120,10 @@ pub enum Effect {
         user: UserId,
         facts: AccountFacts,
     },
+    /// The user may have logged in once a hash is made: the mailbox can be loaded meanwhile.
+    Expected {
+        user: UserId,
+    },
     UsersAre(UsersPage),
     /// Sessions of the user end, with this reason.
     Kick {

@@ -1,5 +1,7 @@
 //! Transcripts: what is asked of the directory, and what it asks and answers.
 
+mod expected;
+
 use super::format::Record;
 use super::*;
 use crate::face::*;

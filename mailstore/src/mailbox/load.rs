@@ -317,6 +317,22 @@ impl Core {
         }
     }
 
+    /// Loads the rows of INBOX for somebody who has not asked yet.
+    pub fn load_inbox(&mut self, cx: &mut Cx<'_, Effect>) {
+        self.note_use(cx);
+        let Some(&id) = self.by_name.get(&FolderName::inbox()) else {
+            return;
+        };
+        self.uses += 1;
+        let uses = self.uses;
+        if let Some(folder) = self.folders.get_mut(&id)
+            && matches!(folder.index, IndexState::Absent)
+        {
+            folder.used = uses;
+            self.load_folder(cx, id, Vec::new());
+        }
+    }
+
     /// Begins to load a folder's rows.
     pub fn load_folder(&mut self, cx: &mut Cx<'_, Effect>, id: FolderId, waiting: Vec<Waiting>) {
         let Some(folder) = self.folders.get_mut(&id) else {

@@ -22,6 +22,8 @@ pub enum Input {
     },
     /// What the directory knows of the account; once after the start and on every change.
     AccountIs(AccountFacts),
+    /// The user is about to log in, perhaps: what is asked first is loaded meanwhile. Nothing is told, nothing is answered.
+    Expected,
     /// The session ended: its watches, maildrop lock and pending sets go.
     SessionGone {
         session: SessionId,

@@ -7,7 +7,7 @@ use mailstore::face::{Notice, SessionInput};
 use mailstore::{delivery, directory, mailbox, sweep};
 
 /// Names of the kinds; [`crate::ShardStats::inputs`] counts by place.
-pub const INPUT_KINDS: [&str; 43] = [
+pub const INPUT_KINDS: [&str; 44] = [
     "session: Opened",
     "session: Received",
     "session: TlsStarted",
@@ -51,6 +51,7 @@ pub const INPUT_KINDS: [&str; 43] = [
     "sweep: SpaceRanLow",
     "sweep: TimerFired",
     "sweep: Resumed",
+    "mailbox: Expected",
 ];
 
 /// The place of an input in [`INPUT_KINDS`].
@@ -80,6 +81,7 @@ pub(crate) fn kind_of(work: &Work) -> usize {
             mailbox::Input::EraseAll => 18,
             mailbox::Input::TimerFired(_) => 19,
             mailbox::Input::Resumed => 20,
+            mailbox::Input::Expected => 43,
         },
         Work::Partition(_, input) => match input {
             partition::Input::Asked { .. } => 21,

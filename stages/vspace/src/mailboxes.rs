@@ -103,6 +103,15 @@ impl Shard {
         }
     }
 
+    pub(crate) fn on_expected(&mut self, user: UserId) {
+        let group = self.group_of_user(user);
+        if group == self.config.group {
+            self.push(Rank::Interactive, Work::Mailbox(user, Input::Expected));
+        } else {
+            self.tell(group, Neighbour::Expected { user });
+        }
+    }
+
     pub(crate) fn on_erase_user(&mut self, user: UserId) {
         let group = self.group_of_user(user);
         if group == self.config.group {
@@ -113,10 +122,10 @@ impl Shard {
     }
 }
 
-/// Only a task, or the order to erase, brings a mailbox into memory.
+/// Only a task, a log-in or the order to erase brings a mailbox into memory.
 fn starts_a_mailbox(input: &Input) -> bool {
     match input {
-        Input::Asked { .. } | Input::EraseAll => true,
+        Input::Asked { .. } | Input::Expected | Input::EraseAll => true,
         Input::DdsDone { .. }
         | Input::AccountIs(_)
         | Input::SessionGone { .. }

@@ -37,6 +37,7 @@ impl Shard {
             }
             Effect::Rehash { token, secret } => self.out.push(Outward::Rehash { token, secret }),
             Effect::AccountIs { user, facts } => self.on_account_is(user, facts),
+            Effect::Expected { user } => self.on_expected(user),
             Effect::Kick { user, reason } => self.kick_everywhere(user, reason),
             Effect::EraseUser { user } => self.on_erase_user(user),
             Effect::UsersAre(page) => {

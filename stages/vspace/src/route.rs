@@ -380,6 +380,7 @@ impl Shard {
                 self.push(Rank::Completion, Work::Directory(input));
             }
             Neighbour::AccountIs { user, facts } => self.on_account_is(user, facts),
+            Neighbour::Expected { user } => self.on_expected(user),
             Neighbour::Kick { user, reason } => self.kick_here(user, reason),
             Neighbour::EraseUser { user } => self.on_erase_user(user),
             Neighbour::DdsAsked { from, origin, request } => {

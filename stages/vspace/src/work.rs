@@ -136,6 +136,9 @@ pub enum Neighbour {
         user: UserId,
         facts: AccountFacts,
     },
+    Expected {
+        user: UserId,
+    },
     Kick {
         user: UserId,
         reason: &'static str,

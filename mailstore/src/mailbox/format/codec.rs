@@ -133,11 +133,13 @@ impl<'a> Reader<'a> {
     #[inline]
     pub fn number(&mut self) -> Result<u64, Damaged> {
         let first = self.byte()?;
-        if first < 0x80 {
-            return Ok(u64::from(first));
-        }
+        if first < 0x80 { Ok(u64::from(first)) } else { self.longer_number(first) }
+    }
+
+    fn longer_number(&mut self, first: u8) -> Result<u64, Damaged> {
         let mut number = u64::from(first & 0x7F);
-        for shift in (7..64).step_by(7) {
+        let mut shift = 7_u32;
+        while shift < 64 {
             let byte = self.byte()?;
             let bits = u64::from(byte & 0x7F);
             if shift == 63 && bits > 1 {
@@ -147,18 +149,21 @@ impl<'a> Reader<'a> {
             if byte < 0x80 {
                 return Ok(number);
             }
+            shift += 7;
         }
         Err(Damaged(self.what))
     }
 
     /// # Errors
     /// At the end, or over 32 bits.
+    #[inline]
     pub fn number32(&mut self) -> Result<u32, Damaged> {
         u32::try_from(self.number()?).map_err(|_| Damaged(self.what))
     }
 
     /// # Errors
     /// As [`Reader::number`].
+    #[inline]
     pub fn signed(&mut self) -> Result<i64, Damaged> {
         let number = self.number()?;
         Ok((number >> 1).cast_signed() ^ -(number & 1).cast_signed())
@@ -166,6 +171,7 @@ impl<'a> Reader<'a> {
 
     /// # Errors
     /// At the end.
+    #[inline]
     pub fn fixed(&mut self) -> Result<u64, Damaged> {
         let (head, rest) = self.rest.split_first_chunk::<8>().ok_or(Damaged(self.what))?;
         self.rest = rest;
