@@ -2,10 +2,9 @@
 
 use super::format::{CondemnedEmail, Header, Meta, Rows};
 use super::show::ShowPlan;
-use super::store::ParkedStore;
 use crate::face::{
-    Copied, DeliveryId, Flags, FolderId, FolderName, Keyword, ModSeq, PendingId, SessionId,
-    SpecialUse, UidSet, UidValidity,
+    Copied, DeliveryId, FlagChange, Flags, FolderId, FolderName, Keyword, ModSeq, PendingId,
+    SessionId, SpecialUse, UidSet, UidValidity,
 };
 use fsm::{Mono, Token};
 use std::sync::Arc;
@@ -60,7 +59,7 @@ impl Change {
     #[must_use]
     pub fn asker(&self) -> Option<Asker> {
         match self {
-            Self::Founded | Self::Staged(_) => None,
+            Self::Founded | Self::Staged(_) | Self::Flagged(_) => None,
             Self::Arrived(arrival) => match &arrival.source {
                 ArrivalSource::Delivery { asker, .. } | ArrivalSource::Append { asker } => {
                     Some(*asker)
@@ -72,7 +71,6 @@ impl Change {
                 | ShowingSource::RenamedInbox { asker } => Some(*asker),
             },
             Self::Shelved(plan) => Some(plan.asker),
-            Self::Flagged(flagging) => Some(flagging.parked.asker),
             Self::Expunged(expunging) => Some(expunging.asker),
             Self::Folders(_, asker) => Some(*asker),
             Self::House(_) => None,
@@ -154,15 +152,15 @@ pub struct Removal {
     pub condemned: Vec<CondemnedEmail>,
 }
 
+/// One slice of a STORE.
 #[derive(Debug)]
 pub struct Flagging {
+    pub folder: FolderId,
     pub header: Header,
     pub mod_seq: ModSeq,
+    pub change: FlagChange,
     pub flags: Flags,
-    /// Messages of this slice.
     pub uids: UidSet,
-    /// The STORE that it is a slice of.
-    pub parked: ParkedStore,
 }
 
 /// One slice of an EXPUNGE.

@@ -363,10 +363,7 @@ impl Core {
     pub fn pump(&mut self, cx: &mut Cx<'_, Effect>) {
         self.settle(cx);
         while self.lost == Lost::No {
-            if self.parked.is_some() {
-                if !self.may_write() {
-                    break;
-                }
+            if self.may_write() && self.parked.as_ref().is_some_and(Parked::may_go_on) {
                 if cx.budget().left() == 0 {
                     cx.yield_now();
                     break;

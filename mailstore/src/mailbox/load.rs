@@ -425,6 +425,10 @@ impl Core {
 
     /// Forgets the rows of folders that nobody has open, least recently used first, until the rest fits.
     pub fn evict(&mut self, keep: FolderId) {
+        // An order between two slices has rows to look at, though nobody may watch any more.
+        if self.parked.is_some() {
+            return;
+        }
         let max = self.limits().index_bytes_max;
         let folding: Vec<FolderId> =
             self.folders.keys().copied().filter(|id| self.is_folding(*id)).collect();

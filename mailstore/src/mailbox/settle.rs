@@ -72,7 +72,8 @@ impl Core {
                 self.release_exclusive();
                 self.shelf_refused(cx, &plan, why);
             }
-            Change::Shown(_) | Change::Flagged(_) | Change::Expunged(_) | Change::Folders(..) => {
+            Change::Flagged(_) => self.flagging_refused(cx, why),
+            Change::Shown(_) | Change::Expunged(_) | Change::Folders(..) => {
                 self.release_exclusive();
                 if let Some(asker) = change.asker() {
                     answer(cx, asker, Err(why));

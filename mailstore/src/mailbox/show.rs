@@ -32,6 +32,15 @@ pub enum Parked {
 }
 
 impl Parked {
+    /// Whether it waits for nothing but its turn.
+    #[must_use]
+    pub fn may_go_on(&self) -> bool {
+        match self {
+            Self::Expunge(_) | Self::Show(_) => true,
+            Self::Store(parked) => parked.may_go_on(),
+        }
+    }
+
     #[must_use]
     pub fn asker(&self) -> Asker {
         match self {

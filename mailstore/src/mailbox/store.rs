@@ -40,14 +40,24 @@ impl StoreOrder {
     }
 }
 
-/// A STORE between two slices.
+/// A STORE under way. Its slices do not wait for each other: they change different rows, and nobody else changes any.
 #[derive(Debug)]
 pub struct ParkedStore {
     pub asker: Asker,
     /// What is left of it.
     order: StoreOrder,
+    /// Slices that have not settled.
+    under_way: usize,
     changed: UidSet,
     modified: UidSet,
+}
+
+impl ParkedStore {
+    /// Whether it need not wait: there is another slice, or all have settled.
+    #[must_use]
+    pub fn may_go_on(&self) -> bool {
+        !self.order.uids.is_empty() || self.under_way == 0
+    }
 }
 
 /// What a slice of a STORE changes, how the counts change with it, and what is left.
@@ -74,49 +84,16 @@ impl Core {
             return;
         }
         let (changed, modified) = (UidSet::new(), UidSet::new());
-        self.store_slice(cx, ParkedStore { asker, order, changed, modified });
+        self.hold_exclusive();
+        self.store_slice(cx, ParkedStore { asker, order, under_way: 0, changed, modified });
     }
 
-    /// Goes on with a STORE.
+    /// Goes on with a STORE: the next slice, or the answer.
     pub fn resume_store(&mut self, cx: &mut Cx<'_, Effect>, parked: ParkedStore) {
-        self.release_exclusive();
-        self.store_slice(cx, parked);
-    }
-
-    fn store_slice(&mut self, cx: &mut Cx<'_, Effect>, mut parked: ParkedStore) {
-        let id = parked.order.folder;
-        let mark = self.mark_keywords(id);
-        let mut ops = Vec::with_capacity(4);
-        let bits = match self.store_bits(&parked.order, &mut ops) {
-            Ok(bits) => bits,
-            Err(error) => return fail(cx, parked.asker, error),
-        };
-        let flags = Flags { system: parked.order.flags, keywords: bits };
-        let slice_max = self.limits().store_slice;
-        // Nobody watches any more, and the rows were forgotten.
-        let Some(folder) = self.folders.get(&id).filter(|folder| folder.loaded().is_some()) else {
-            self.forget_keywords(mark);
-            return answer(cx, parked.asker, Err(TaskRefusal::Unavailable));
-        };
-        let mut judged = judge(folder, &parked.order, (flags, slice_max));
-        cx.budget().spend(slice_max as u64 / ROWS_PER_UNIT);
-        parked.order.uids = std::mem::take(&mut judged.left);
-        parked.modified = parked.modified.union(&judged.modified);
-        if !judged.changed.is_empty() {
-            return self.store_now(cx, parked, (flags, judged), ops);
-        }
-        // Nothing changes, so that no MODSEQ is spent. A keyword that nobody bears is forgotten again.
-        self.forget_keywords(mark);
-        self.store_goes_on(cx, parked);
-    }
-
-    /// Answers, or waits for the turn of the next slice.
-    fn store_goes_on(&mut self, cx: &mut Cx<'_, Effect>, parked: ParkedStore) {
         if !parked.order.uids.is_empty() {
-            self.hold_exclusive();
-            self.parked = Some(Parked::Store(Box::new(parked)));
-            return;
+            return self.store_slice(cx, parked);
         }
+        self.release_exclusive();
         let Some(folder) = self.folders.get(&parked.order.folder) else {
             return fail(cx, parked.asker, UserError::NoSuchFolder);
         };
@@ -127,6 +104,38 @@ impl Core {
             keywords: Arc::clone(&folder.keywords),
         };
         answer(cx, parked.asker, Ok(UserDone::Stored(stored)));
+    }
+
+    fn store_slice(&mut self, cx: &mut Cx<'_, Effect>, mut parked: ParkedStore) {
+        let id = parked.order.folder;
+        let mark = self.mark_keywords(id);
+        let mut ops = Vec::with_capacity(4);
+        let slice_max = self.limits().store_slice;
+        let judged = self.store_bits(&parked.order, &mut ops).map(|keywords| {
+            let flags = Flags { system: parked.order.flags, keywords };
+            let folder = self.folders.get(&id);
+            (flags, folder.map(|folder| judge(folder, &parked.order, (flags, slice_max))))
+        });
+        let (flags, mut judged) = match judged {
+            Ok((flags, judged)) => (flags, judged.unwrap_or_default()),
+            // Only before the first slice that changes anything: then the keywords are known.
+            Err(error) => {
+                self.release_exclusive();
+                return fail(cx, parked.asker, error);
+            }
+        };
+        cx.budget().spend(slice_max as u64 / ROWS_PER_UNIT);
+        parked.order.uids = std::mem::take(&mut judged.left);
+        parked.modified = parked.modified.union(&judged.modified);
+        if judged.changed.is_empty() {
+            // No MODSEQ is spent. A keyword that nobody bears is forgotten again.
+            self.forget_keywords(mark);
+        } else {
+            parked.under_way += 1;
+            parked.changed = parked.changed.union(&judged.changed);
+            self.store_now(cx, &parked.order, (flags, judged), ops);
+        }
+        self.parked = Some(Parked::Store(Box::new(parked)));
     }
 
     /// The bits of the keywords named. Removing one that the folder does not know makes no entry for it.
@@ -146,12 +155,12 @@ impl Core {
     fn store_now(
         &mut self,
         cx: &mut Cx<'_, Effect>,
-        parked: ParkedStore,
+        order: &StoreOrder,
         (flags, judged): (Flags, Judged),
         mut ops: Vec<Op>,
     ) {
         let mod_seq = self.next_mod_seq();
-        let (id, change) = (parked.order.folder, parked.order.change);
+        let (id, change) = (order.folder, order.change);
         let Some(folder) = self.folders.get_mut(&id) else {
             return;
         };
@@ -170,23 +179,33 @@ impl Core {
         header.mod_seq = mod_seq;
         let header = *header;
         ops.push(Op::Put { key: keys::of_folder(keys::HEADER, id), value: header.encode() });
-        let flagging = Flagging { header, mod_seq, flags, uids: judged.changed, parked };
-        self.hold_exclusive();
+        let uids = judged.changed;
+        let flagging = Flagging { folder: id, header, mod_seq, change, flags, uids };
         self.pipeline.submit(cx, ops, Change::Flagged(Box::new(flagging)));
     }
 
     /// Flags changed.
     pub fn flagged(&mut self, cx: &mut Cx<'_, Effect>, flagging: Flagging) {
-        let Flagging { header, mod_seq, flags, uids, mut parked } = flagging;
-        let (id, change) = (parked.order.folder, parked.order.change);
-        self.release_exclusive();
+        let Flagging { folder: id, header, mod_seq, change, flags, uids } = flagging;
         if let Some(folder) = self.folders.get_mut(&id) {
             folder.commit_header(header, |recent| recent);
             folder.show_flags(&uids, (change, flags), mod_seq);
         }
-        parked.changed = parked.changed.union(&uids);
-        self.store_goes_on(cx, parked);
+        if let Some(Parked::Store(parked)) = &mut self.parked {
+            parked.under_way -= 1;
+        }
         self.notify_changed(cx, id);
+    }
+
+    /// A slice was refused, and so will be all behind it.
+    pub fn flagging_refused(&mut self, cx: &mut Cx<'_, Effect>, why: TaskRefusal) {
+        match self.parked.take() {
+            Some(Parked::Store(parked)) => {
+                self.release_exclusive();
+                answer(cx, parked.asker, Err(why));
+            }
+            other => self.parked = other,
+        }
     }
 }
 
