@@ -38,6 +38,7 @@ mod pack;
 mod pipeline;
 mod reading;
 mod removal;
+mod restored;
 mod search;
 mod section;
 mod service;
@@ -62,6 +63,7 @@ pub use format::keys::route;
 pub use limits::Limits;
 pub use machine::{Effect, Input};
 pub use matching::{BodyReader, BodyTest, MatchBody, MatchHits, MatchJob, TESTS_MAX};
+pub use restored::Restored;
 
 /// Asks again for unknown outcomes.
 const SETTLE_TIMER: TimerKey = TimerKey(1);
@@ -91,6 +93,7 @@ pub struct Mailbox {
     user: UserId,
     limits: Arc<Limits>,
     route: RouteKey,
+    restored: Restored,
     /// `None`: not told yet. Without it no quota can be judged, so that tasks wait for it.
     account: Option<AccountFacts>,
     state: State,
@@ -132,11 +135,18 @@ impl Mailbox {
             user,
             limits,
             route: format::keys::route(user),
+            restored: Restored::default(),
             account: None,
             state: State::Dormant,
             waiting: VecDeque::new(),
             expected: false,
         }
+    }
+
+    /// In a store that was made of a backup.
+    #[must_use]
+    pub fn restored(self, restored: Restored) -> Self {
+        Self { restored, ..self }
     }
 
     /// Bytes of memory, about: for eviction.
@@ -256,6 +266,7 @@ impl Mailbox {
                     user: self.user,
                     limits: Arc::clone(&self.limits),
                     route: self.route.clone(),
+                    restored: self.restored,
                     account: self.account.clone(),
                 };
                 let mut core = Box::new(Core::new(context, *loaded));

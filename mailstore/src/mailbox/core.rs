@@ -30,6 +30,7 @@ pub struct Context {
     pub user: UserId,
     pub limits: Arc<Limits>,
     pub route: RouteKey,
+    pub restored: super::Restored,
     /// `None`: not told yet.
     pub account: Option<AccountFacts>,
 }
@@ -52,9 +53,11 @@ pub struct Core {
     /// What holds `exclusive` between two batches.
     pub parked: Option<Parked>,
     pub house: super::house::Housekeeping,
-    /// Folders of a new user, until their batch commits.
-    pub founding: Vec<super::change::MadeFolder>,
-    /// Tasks for a new user's folders.
+    /// What was done about restorations of the store.
+    pub raised: super::format::RestoredRecord,
+    /// While the first batch is under way: folders of a new user, until it commits.
+    pub founding: Option<Vec<super::change::MadeFolder>>,
+    /// Tasks that wait for the first batch.
     pub unfounded: Vec<Waiting>,
     pub searches: super::search::Searches,
     pub sections: super::section::Sections,
@@ -137,7 +140,8 @@ impl Core {
             references_undo: Vec::new(),
             parked: None,
             house: super::house::Housekeeping::default(),
-            founding: Vec::new(),
+            raised: loaded.raised,
+            founding: None,
             unfounded: Vec::new(),
             searches: super::search::Searches::default(),
             sections: super::section::Sections::default(),
@@ -163,8 +167,11 @@ impl Core {
 
     /// The first step after loading.
     pub fn begin(&mut self, cx: &mut Cx<'_, Effect>) {
+        let raised = self.raise();
         if !self.by_name.contains_key(&FolderName::inbox()) {
-            self.found(cx);
+            self.found(cx, raised);
+        } else if !raised.is_empty() {
+            self.submit_raised(cx, raised);
         }
     }
 
@@ -284,7 +291,7 @@ impl Core {
         if disabled && !serves_disabled(&waiting.task) {
             return fail(cx, waiting.asker, UserError::Disabled);
         }
-        if !self.founding.is_empty() {
+        if self.founding.is_some() {
             return self.unfounded.push(waiting);
         }
         let held = self.blocked.len() + self.contenders.len();

@@ -22,6 +22,8 @@ pub struct Folder {
     pub committed: Header,
     /// As of the last batch that was sent.
     pub assigned: Header,
+    /// No row changed before this, and vanished records below it are not to be told: see [`super::restored`].
+    pub floor: ModSeq,
     /// The table as of the last batch that committed.
     pub keywords: Arc<[Keyword]>,
     /// The table as of the last batch that was sent: begins with the committed one.
@@ -76,6 +78,7 @@ impl Folder {
             special_use: record.special_use,
             committed: header,
             assigned: header,
+            floor: ModSeq(0),
             keywords: Arc::from([]),
             keywords_assigned: Vec::new(),
             index: IndexState::Absent,

@@ -31,9 +31,8 @@ const SPECIAL_FOLDERS: [(&str, SpecialUse); 5] = [
 const RESERVED: [&str; 2] = ["Shared", "Other Users"];
 
 impl Core {
-    /// The first batch of a new user.
-    pub fn found(&mut self, cx: &mut Cx<'_, Effect>) {
-        let mut ops = Vec::new();
+    /// The first batch of a new user, behind `ops`.
+    pub fn found(&mut self, cx: &mut Cx<'_, Effect>, mut ops: Vec<Op>) {
         let mut made = vec![self.make_folder(&FolderName::inbox(), None)];
         for (name, special_use) in SPECIAL_FOLDERS {
             if let Ok(name) = FolderName::new(name)
@@ -50,13 +49,14 @@ impl Core {
         ops.push(self.root_op());
         // Until it commits nobody sees a folder, and nothing else is written.
         self.exclusive = Exclusive::Barrier;
-        self.founding = made;
+        self.founding = Some(made);
         self.pipeline.submit(cx, ops, Change::Founded);
     }
 
     pub fn founded(&mut self, cx: &mut Cx<'_, Effect>) {
         self.release_exclusive();
-        for folder in std::mem::take(&mut self.founding) {
+        self.take_raised();
+        for folder in self.founding.take().unwrap_or_default() {
             self.subscriptions.insert(folder.name.clone());
             self.add_folder(folder);
         }

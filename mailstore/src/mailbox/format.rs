@@ -15,6 +15,7 @@
 //! | `18` page | reference counts other than one, of 256 EMAILIDs | COPY, EXPUNGE |
 //! | `19` | columns: every block below this one is packed | packing |
 //! | `1A` block | 64 bits: which messages of a packed block are gone | removal |
+//! | `1B` | restorations the mailbox was raised for, floor of MODSEQ, blocks that stay empty | first use after a restoration |
 //! | `20` folder uid | segment: up to 512 rows, the first UID when it was made | folding |
 //! | `21` folder modseq part | log: arrivals, flag changes, adopted pending sets | every change |
 //! | `22` folder modseq part | log: vanished UIDs | EXPUNGE, MOVE |
@@ -42,6 +43,7 @@ mod columns;
 mod folder;
 pub mod keys;
 mod log;
+mod restored;
 mod rows;
 mod user;
 
@@ -52,6 +54,7 @@ pub use columns::{
 };
 pub use folder::{FolderRecord, Header, KeywordTable};
 pub use log::{LogEntry, decode_uids, encode_uids, split_uids};
+pub use restored::RestoredRecord;
 pub use rows::{Keywords, Meta, Rows, decode_rows, encode_rows};
 pub use user::{
     Condemned, CondemnedEmail, LARGE_BYTES, PackedUpTo, PendingBodies, PendingSet, References,

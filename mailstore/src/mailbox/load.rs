@@ -8,7 +8,7 @@ use super::core::{Core, Counters};
 use super::folder::{Folder, IndexState};
 use super::format::{
     Condemned, CondemnedEmail, Damaged, FolderRecord, Header, KeywordTable, LogEntry, PackedUpTo,
-    Reader, References, Root, decode_rows, decode_uids, keys,
+    Reader, References, RestoredRecord, Root, decode_rows, decode_uids, keys,
 };
 use super::index::Index;
 use super::machine::Effect;
@@ -44,6 +44,7 @@ pub struct UserLoading {
     references: BTreeMap<EmailId, u32>,
     packed: u64,
     gone: BTreeMap<u64, u64>,
+    raised: RestoredRecord,
 }
 
 /// After one page.
@@ -62,6 +63,7 @@ pub struct LoadedUser {
     pub references: BTreeMap<EmailId, u32>,
     pub packed: u64,
     pub gone: BTreeMap<u64, u64>,
+    pub raised: RestoredRecord,
     pub condemned: Vec<(SortKey, Vec<CondemnedEmail>)>,
     /// Pending sets of the time before: nobody can show them any more.
     pub orphans: Vec<(PendingId, super::format::PendingSet)>,
@@ -87,6 +89,7 @@ impl UserLoading {
             references: BTreeMap::new(),
             packed: 0,
             gone: BTreeMap::new(),
+            raised: RestoredRecord::default(),
         }
     }
 
@@ -150,6 +153,7 @@ impl UserLoading {
                 let mut reader = Reader::new(value, "gone bits")?;
                 self.gone.insert(keys::parse_u64(key)?, reader.fixed()?);
             }
+            Some(keys::RESTORED) => self.raised = RestoredRecord::decode(value)?,
             // Written by a later version: it would have raised the format number if it mattered.
             Some(_) | None => {}
         }
@@ -177,6 +181,7 @@ impl UserLoading {
             counters.mod_seq = counters.mod_seq.max(header.mod_seq);
             counters.email_next = counters.email_next.max(header.email_next);
             let mut folder = Folder::new(id, record, header);
+            folder.floor = self.raised.floor;
             let table = self.keywords.get(&id).map(|table| table.0.as_slice()).unwrap_or_default();
             let known = table.get(..header.keywords as usize).ok_or(Damaged("keyword table"))?;
             folder.keywords = Arc::from(known);
@@ -201,6 +206,7 @@ impl UserLoading {
             references: self.references,
             packed: self.packed,
             gone: self.gone,
+            raised: self.raised,
             condemned: self.condemned,
             orphans: self.orphans,
             tombstones,
@@ -376,6 +382,8 @@ impl Core {
         match std::mem::replace(&mut folder.index, IndexState::Absent) {
             IndexState::Loading(loading) => {
                 let FolderLoading { waiting, meanwhile, mut index, step: _ } = *loading;
+                // Behind the replay, which goes by what stands in the store.
+                index.raise_rows(folder.floor);
                 for change in meanwhile {
                     match change {
                         Meanwhile::Logged(entry, mod_seq) => {

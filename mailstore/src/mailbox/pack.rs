@@ -27,6 +27,7 @@ type Share = (u8, Vec<Bytes>, Option<InternalDate>);
 impl Core {
     /// Reads the next block to pack; false when none is due.
     pub fn pack(&mut self, cx: &mut Cx<'_, Effect>) -> bool {
+        self.packed = self.raised.skip_gap(self.packed);
         let first = self.packed.saturating_mul(BLOCK_MESSAGES);
         let due = first.saturating_add(BLOCK_MESSAGES + self.limits().pack_lag);
         // Staged messages gather before they are sent: what is not in the store yet must not be taken for gone.

@@ -5,6 +5,7 @@ mod expected;
 mod golden;
 mod model;
 mod partial;
+mod restored;
 mod sections;
 mod staging;
 mod together;

@@ -138,7 +138,7 @@ impl Core {
         let Some(folder) = self.folders.get_mut(&id) else {
             return fail(cx, asker, UserError::NoSuchFolder);
         };
-        let floor = folder.committed.vanished_floor;
+        let floor = folder.vanished_floor();
         let below = UidSet::from_range(1..=folder.committed.uid_next - 1);
         let Some(index) = folder.loaded_mut() else {
             let task = UserTask::Vanished { folder: id, uids, since };
@@ -182,7 +182,7 @@ fn vanished_among(index: &mut Index, (since, floor): (ModSeq, ModSeq), known: &U
 fn resync(folder: &mut Folder, known: &Known) -> FolderDiff {
     let mut diff = folder.diff_since(known.mod_seq);
     let all = UidSet::from_range(1..=folder.committed.uid_next - 1);
-    let floor = folder.committed.vanished_floor;
+    let floor = folder.vanished_floor();
     let knows = known.uids.as_ref().map_or_else(|| all.clone(), |uids| uids.intersection(&all));
     if let Some(index) = folder.loaded_mut() {
         diff.vanished = vanished_among(index, (known.mod_seq, floor), &knows);
@@ -200,6 +200,7 @@ impl Folder {
             return told.diff.clone();
         }
         let header = self.committed;
+        let floor = self.vanished_floor();
         let mut diff = FolderDiff {
             mod_seq: header.mod_seq,
             uid_next: header.uid_next(),
@@ -225,7 +226,7 @@ impl Folder {
             }
             diff.changed = changed.into();
             let known = UidSet::from_range(1..=header.uid_next - 1);
-            diff.vanished = vanished_among(index, (since, header.vanished_floor), &known);
+            diff.vanished = vanished_among(index, (since, floor), &known);
         }
         self.told = Some(Box::new(ToldDiff { since, diff: diff.clone() }));
         diff

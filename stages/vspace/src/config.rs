@@ -35,6 +35,8 @@ pub struct ShardConfig {
     pub admission: AdmissionLimits,
     pub dds: Arc<dds::Limits>,
     pub mailbox: Arc<mailbox::Limits>,
+    /// What the store knows of restorations.
+    pub restored: mailbox::Restored,
     pub directory: directory::Setup,
     pub delivery: Arc<delivery::Limits>,
     pub sweep: Arc<sweep::Limits>,
@@ -79,6 +81,7 @@ impl ShardConfig {
             admission: AdmissionLimits::default(),
             dds: Arc::default(),
             mailbox: Arc::default(),
+            restored: mailbox::Restored::default(),
             directory: directory::Setup {
                 limits: Arc::default(),
                 tag_key: [0; 16],

@@ -37,7 +37,8 @@ impl Shard {
 
     fn start_mailbox(&mut self, user: UserId) -> Box<MailboxSlot> {
         self.stats.mailboxes_loaded += 1;
-        let machine = Mailbox::new(user, Arc::clone(&self.config.mailbox));
+        let machine =
+            Mailbox::new(user, Arc::clone(&self.config.mailbox)).restored(self.config.restored);
         if self.config.group == GroupId(0) {
             let input = directory::Input::AskedAccount { user };
             self.push(Rank::Completion, Work::Directory(input));

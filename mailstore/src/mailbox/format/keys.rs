@@ -16,6 +16,7 @@ pub const CONDEMNED: u8 = 0x17;
 pub const REFERENCES: u8 = 0x18;
 pub const PACKED: u8 = 0x19;
 pub const GONE: u8 = 0x1A;
+pub const RESTORED: u8 = 0x1B;
 /// Everything below this is read when the mailbox loads.
 pub const SMALL_END: u8 = 0x20;
 const SEGMENT: u8 = 0x20;

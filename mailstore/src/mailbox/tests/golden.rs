@@ -43,6 +43,13 @@ fn golden_records() {
         next_pending: 2,
     };
     assert_eq!(hex(&root.encode()), "010708ac020902");
+    let restored = RestoredRecord {
+        done: crate::mailbox::Restored { steps: 2, unix_micros: 300 },
+        floor: ModSeq(301),
+        gaps: vec![(2, 300)],
+    };
+    assert_eq!(hex(&restored.encode()), "0102ac02ad020102ac02");
+    assert_eq!(RestoredRecord::decode(&restored.encode()), Ok(restored));
     let folder = FolderRecord {
         name: FolderName::new("Säcke").expect("a name"),
         uid_validity: UidValidity(300),
@@ -78,6 +85,7 @@ proptest! {
         let value = Bytes::from(value);
         let _ = Root::decode(&value);
         let _ = FolderRecord::decode(&value);
+        let _ = RestoredRecord::decode(&value);
         let _ = Header::decode(&value);
         let _ = KeywordTable::decode(&value);
         let _ = LogEntry::decode(&value);

@@ -1,7 +1,7 @@
 //! A mailbox, the hash table below it, and everything it said.
 
 use crate::face::*;
-use crate::mailbox::{Effect, Input, Limits, Mailbox};
+use crate::mailbox::{Effect, Input, Limits, Mailbox, Restored};
 use bytes::Bytes;
 use dds::{
     Batch, BlobId, Claimed, Entry, Epoch, Op, Outcome, Refusal, Request, Response, RouteKey, Seq,
@@ -150,6 +150,7 @@ pub struct World {
     pub host: Host,
     pub table: Table,
     pub limits: Arc<Limits>,
+    pub restored: Restored,
     /// Requests not answered yet, in order.
     pub requests: VecDeque<(Token, Request)>,
     pub answers: BTreeMap<Token, Result<UserDone, TaskRefusal>>,
@@ -182,6 +183,7 @@ impl World {
             host: Host::new(1, 1),
             table: Table::default(),
             limits,
+            restored: Restored::default(),
             requests: VecDeque::new(),
             answers: BTreeMap::new(),
             notices: Vec::new(),
@@ -313,7 +315,7 @@ impl World {
         self.lives += 1;
         self.table.faults.clear();
         self.host = Host::new(self.lives, 1);
-        self.mailbox = Mailbox::new(USER, Arc::clone(&self.limits));
+        self.mailbox = Mailbox::new(USER, Arc::clone(&self.limits)).restored(self.restored);
         if let Some(facts) = self.account.clone() {
             self.step(Input::AccountIs(facts));
         }
