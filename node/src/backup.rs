@@ -2,8 +2,9 @@
 //!
 //! `DIR/store` is a checkpoint of the store; keys and tokens lie beside it as in the data directory; `DIR/backup.json` lists every
 //! file with its length and CRC-32C and is written last. Invariants: a backup without its list is not complete, and is not
-//! restored; a restored data directory is complete or not there; it carries [`RESTORED_FILE`], by which the node knows at
-//! its next start that clients may have seen later UIDs and MODSEQs than it holds.
+//! restored; a restored data directory is complete or not there; its store knows that it was restored, so that clients are
+//! shown no UID or MODSEQ again that they may have seen in the time behind the backup. `DIR/restores` counts how often a
+//! backup was restored: each of those stores served a time of its own.
 
 use crate::control::{BackupReport, Finding};
 use crate::private_file;
@@ -21,9 +22,12 @@ const LIST_FILE: &str = "backup.json";
 const FORMAT: u64 = 1;
 /// Beside the store in the data directory, what a backup takes along.
 const KEYS: [&str; 2] = ["tls", crate::admin::TOKEN_FILE];
-/// In a restored data directory: unix seconds of the restoration. The node removes it once it has raised every UIDNEXT and
-/// HIGHESTMODSEQ.
-pub const RESTORED_FILE: &str = "restored";
+/// In a backup: how often it was restored. Not in the list.
+const RESTORES_FILE: &str = "restores";
+
+/// What the store of a restored data directory is told: its directory, the number of the restoration of this backup from 1,
+/// microseconds since 1970.
+pub type NoteRestoration<'a> = dyn Fn(&Path, u32, u64) -> anyhow::Result<()> + 'a;
 
 /// One file of a backup.
 #[derive(Debug, PartialEq, Eq)]
@@ -58,7 +62,7 @@ pub fn finish(dir: &Path, data: &Path) -> anyhow::Result<BackupReport> {
         .iter()
         .map(|it| json!({"path": it.path, "bytes": it.bytes, "crc32c": it.crc32c}))
         .collect();
-    let list = json!({"format": FORMAT, "unix_seconds": unix_seconds(), "files": files});
+    let list = json!({"format": FORMAT, "unix_seconds": unix_micros() / 1_000_000, "files": files});
     let text = serde_json::to_string_pretty(&list)?;
     private_file::write(&dir.join(LIST_FILE), text.as_bytes())?;
     let bytes = listed.iter().map(|it| it.bytes).sum();
@@ -101,6 +105,7 @@ pub fn verify(dir: &Path, progress: &dyn Fn(u64, u64)) -> anyhow::Result<Vec<Fin
 pub fn restore(
     dir: &Path,
     data: &Path,
+    note: &NoteRestoration<'_>,
     progress: &dyn Fn(u64, u64),
 ) -> anyhow::Result<BackupReport> {
     if data.exists() {
@@ -114,6 +119,7 @@ pub fn restore(
     if unfinished.exists() {
         bail!("{} is left from a restoration that failed: remove it", unfinished.display());
     }
+    let number = count_restoration(dir);
     private_file::ensure_dir(&unfinished)?;
     for it in &listed {
         let target = unfinished.join(&it.path);
@@ -122,12 +128,28 @@ pub fn restore(
         }
         copy_file(&dir.join(&it.path), &target)?;
     }
-    let now = unix_seconds().to_string();
-    private_file::write(&unfinished.join(RESTORED_FILE), now.as_bytes())?;
+    note(&unfinished.join("store"), number, unix_micros())?;
     sync_dirs(&unfinished)?;
     fs::rename(&unfinished, data).with_context(|| format!("{}", data.display()))?;
     let bytes = listed.iter().map(|it| it.bytes).sum();
     Ok(BackupReport { dir: data.to_path_buf(), files: listed.len() as u64, bytes })
+}
+
+/// The number of this restoration of the backup. A backup that can't be written to counts from 1 each time: the clock alone
+/// tells its restorations apart then.
+fn count_restoration(dir: &Path) -> u32 {
+    let path = dir.join(RESTORES_FILE);
+    let read = private_file::read(&path).ok().flatten();
+    let before = read.and_then(|bytes| String::from_utf8(bytes.to_vec()).ok()?.trim().parse().ok());
+    let number = before.unwrap_or(0_u32).saturating_add(1);
+    if let Err(error) = private_file::write(&path, number.to_string().as_bytes()) {
+        eprintln!(
+            "hikyaku: {}: {error}; before restoring this backup a second time, wait as many \
+             quarters of a minute as a folder got messages in between",
+            path.display()
+        );
+    }
+    number
 }
 
 fn read_list(dir: &Path) -> anyhow::Result<Vec<Listed>> {
@@ -155,8 +177,9 @@ fn read_list(dir: &Path) -> anyhow::Result<Vec<Listed>> {
     files.iter().map(listed).collect::<Option<Vec<Listed>>>().with_context(unreadable)
 }
 
-fn unix_seconds() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+fn unix_micros() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
 }
 
 fn walk(dir: &Path, paths: &mut Vec<PathBuf>) -> anyhow::Result<()> {
@@ -242,22 +265,29 @@ mod tests {
     }
 
     #[test]
-    fn a_backup_restores_to_what_it_was_with_its_keys_and_a_mark() {
+    fn a_backup_restores_to_what_it_was_with_its_keys_and_is_told() {
         let (root, dir, data) = made();
         assert!(verify(&dir, &|_, _| {}).is_err(), "not complete yet");
         let report = finish(&dir, &data).expect("complete");
         assert_eq!((report.files, report.bytes), (4, 12));
         let target = root.path().join("fresh");
-        restore(&dir, &target, &|_, _| {}).expect("restored");
+        let noted = std::cell::RefCell::new(Vec::new());
+        let note = |store: &Path, number: u32, _: u64| {
+            assert!(store.join("000001.sst").exists());
+            noted.borrow_mut().push(number);
+            Ok(())
+        };
+        restore(&dir, &target, &note, &|_, _| {}).expect("restored");
         for (file, text) in
             [("store/000001.sst", "mail"), ("tls/self-signed.key", "key"), ("admin.token", "token")]
         {
             assert_eq!(fs::read_to_string(target.join(file)).expect("there"), text);
         }
-        assert!(target.join(RESTORED_FILE).exists());
         let mode = fs::metadata(&target).expect("there").permissions().mode();
         assert_eq!(mode & 0o777, 0o700);
-        assert!(restore(&dir, &target, &|_, _| {}).is_err(), "never over anything");
+        assert!(restore(&dir, &target, &note, &|_, _| {}).is_err(), "never over anything");
+        restore(&dir, &root.path().join("second"), &note, &|_, _| {}).expect("restored again");
+        assert_eq!(noted.into_inner(), [1, 2]);
     }
 
     #[test]
@@ -271,7 +301,8 @@ mod tests {
         }
         fs::remove_file(&file).expect("removed");
         assert_eq!(verify(&dir, &|_, _| {}).expect("a backup").len(), 1);
-        assert!(restore(&dir, &root.path().join("fresh"), &|_, _| {}).is_err());
+        let note = |_: &Path, _: u32, _: u64| Ok(());
+        assert!(restore(&dir, &root.path().join("fresh"), &note, &|_, _| {}).is_err());
         assert!(!root.path().join("fresh").exists());
     }
 

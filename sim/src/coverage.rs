@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use vspace::INPUT_KINDS;
 
 /// Every kind of fault that a run may meet.
-pub const FAULT_KINDS: [&str; 46] = [
+pub const FAULT_KINDS: [&str; 49] = [
     "IMAP client vanishes",
     "POP3 client vanishes",
     "another master claims a mailbox",
     "answer of the table is lost",
+    "backup is restored once more",
+    "backup",
     "completion of a read comes twice",
     "completion of a write comes late",
     "completion of a write comes twice",
@@ -21,6 +23,7 @@ pub const FAULT_KINDS: [&str; 46] = [
     "deliverer vanishes before the message",
     "deliverer vanishes within or behind the message",
     "disk is full",
+    "disk is lost and restored",
     "disk stalls",
     "hash pool has no room",
     "node is down for long",

@@ -154,6 +154,25 @@ impl Disk {
         self.store.read(read, tier)
     }
 
+    /// The disk is another one, with these entries.
+    pub fn replace(&mut self, entries: &[(Column, bytes::Bytes, bytes::Bytes)]) {
+        self.store = MemoryStore::new();
+        self.rotten.clear();
+        let put = |(column, key, value): &(Column, bytes::Bytes, bytes::Bytes)| StoreOp::Put {
+            column: *column,
+            key: key.clone(),
+            value: value.clone(),
+        };
+        let group = Group {
+            partition: dds::PartitionId(0),
+            bytes: 0,
+            ops: entries.iter().map(put).collect(),
+            frees_space: false,
+            chain: dds::Chain::Starts,
+        };
+        self.store.commit(&[group], Durability::Synced).expect("an empty store has no faults");
+    }
+
     /// A value can't be read any more. The key.
     pub fn rot(&mut self, rng: &mut Rng) -> Option<(Column, bytes::Bytes)> {
         let (column, key, _) = self.any(rng)?;

@@ -78,7 +78,7 @@ pub struct Judged {
 /// The first invariant that does not hold.
 pub fn judge(
     entries: Vec<(dds::Column, Bytes, Bytes)>,
-    (users, harm): (&[UserId], &Harm),
+    (users, harm, steps): (&[UserId], &Harm, u32),
     ledger: &mut Ledger,
     moment: Moment,
 ) -> Result<Judged, Failure> {
@@ -97,7 +97,8 @@ pub fn judge(
             decoded.push(None);
             continue;
         }
-        let one = decode_user(&image, user.0).map_err(unreadable)?;
+        let mut one = decode_user(&image, user.0).map_err(unreadable)?;
+        one.is_raised = one.steps == steps;
         let subject = Subject { number, user: &one, image: &image, queue: &queued, moment };
         bodies_resolve::check(&subject, ledger)?;
         index_matches::check(&subject)?;

@@ -3,7 +3,7 @@
 
 use crate::failure::Failure;
 use bytes::Bytes;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Number of a user of the simulation, from 0.
 pub type UserNumber = u32;
@@ -50,6 +50,9 @@ pub struct Counts {
     pub bodies_checked: u64,
 }
 
+/// What was promised at some time: message and user.
+pub type Promises = BTreeSet<(u64, UserNumber)>;
+
 const MARK: &[u8] = b"X-Sim-Id: ";
 
 impl Ledger {
@@ -89,6 +92,25 @@ impl Ledger {
     pub fn may_copy(&mut self, id: u64, user: UserNumber) {
         if let Some(fate) = self.fate(id, user) {
             fate.copies += 1;
+        }
+    }
+
+    /// Everything promised so far.
+    #[must_use]
+    pub fn promises(&self) -> Promises {
+        let all = (0_u64..).zip(&self.messages).flat_map(|(id, message)| {
+            let fates = message.fates.iter().filter(|(_, fate)| fate.promised);
+            fates.map(move |(&user, _)| (id, user))
+        });
+        all.collect()
+    }
+
+    /// The disk is lost: what was promised besides `kept` is owed no more.
+    pub fn forget_but(&mut self, kept: &Promises) {
+        for (id, message) in (0_u64..).zip(&mut self.messages) {
+            for (&user, fate) in &mut message.fates {
+                fate.promised &= kept.contains(&(id, user));
+            }
         }
     }
 

@@ -8,7 +8,7 @@ use dds::{
 };
 use fsm::{Duration, Mono, Wall};
 use mailstore::face::TaskRefusal;
-use mailstore::mailbox::BodyReader;
+use mailstore::mailbox::{BodyReader, Restored};
 use std::sync::Arc;
 use vspace::{GroupId, Shard, ShardConfig};
 
@@ -49,8 +49,16 @@ impl Node {
     }
 
     /// Starts all worker groups on what the disk holds.
-    pub fn start(&mut self, scenario: &Scenario, seed: u64, now: (Mono, Wall)) {
-        let config = |group| config(scenario, group, seed ^ u64::from(self.incarnation) << 32);
+    pub fn start(
+        &mut self,
+        (scenario, restored): (&Scenario, Restored),
+        seed: u64,
+        now: (Mono, Wall),
+    ) {
+        let config = |group| {
+            let seed = seed ^ u64::from(self.incarnation) << 32;
+            ShardConfig { restored, ..config(scenario, group, seed) }
+        };
         self.shards =
             (0..scenario.groups).map(|group| Shard::new(config(GroupId(group)), now)).collect();
         self.wakes = self.shards.iter().map(|_| None).collect();

@@ -30,6 +30,10 @@ pub struct FaultRates {
     pub kick_ms: u64,
     /// Another master claims a mailbox, and does nothing with it.
     pub rival_ms: u64,
+    /// A backup is taken.
+    pub backup_ms: u64,
+    /// The disk is lost, and the last backup restored.
+    pub restore_ms: u64,
     /// A completion comes late.
     pub late: u64,
     /// A completion comes twice.
@@ -102,6 +106,8 @@ const FAULTS: FaultRates = FaultRates {
     cut_ms: 0,
     kick_ms: 20_000,
     rival_ms: 10_000,
+    backup_ms: 0,
+    restore_ms: 0,
     late: 500,
     twice: 300,
     miss: 500,
@@ -122,6 +128,8 @@ const NO_FAULTS: FaultRates = FaultRates {
     cut_ms: 0,
     kick_ms: 0,
     rival_ms: 0,
+    backup_ms: 0,
+    restore_ms: 0,
     late: 0,
     twice: 0,
     miss: 0,
@@ -135,7 +143,7 @@ const NO_FAULTS: FaultRates = FaultRates {
 
 impl Scenario {
     /// All named scenarios that run a whole node.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self {
             name: "steady",
             about: "20 deliveries a second, 10 sessions, faults on",
@@ -203,6 +211,14 @@ impl Scenario {
             partition_group_offset: 2,
             load: Load { large: 500, short_lives: true, ..LOAD },
             faults: FaultRates { crash_ms: 6_000, unknown: 300, unavailable: 50, ..FAULTS },
+        },
+        Self {
+            name: "restored",
+            about: "backups, and restorations of the last one, some of them more than once",
+            groups: 2,
+            partition_group_offset: 0,
+            load: LOAD,
+            faults: FaultRates { backup_ms: 8_000, restore_ms: 10_000, ..FAULTS },
         },
     ];
 

@@ -9,6 +9,7 @@ mod faults;
 mod link;
 mod machines;
 mod phases;
+mod restore;
 
 use crate::clients::Client;
 use crate::coverage::Coverage;
@@ -129,6 +130,10 @@ pub struct World {
     answers: BTreeMap<Token, Completion>,
     /// Writes of unknown outcome.
     unsettled: Unsettled,
+    /// The last backup, if there is one.
+    backup: Option<restore::Backup>,
+    /// What the store knows of restorations.
+    restored: mailstore::mailbox::Restored,
     /// Users whose stored data were damaged on purpose: they are owed no more than the truth.
     harmed: crate::invariants::Harm,
 }
@@ -154,6 +159,8 @@ impl World {
             steps_before: 0,
             answers: BTreeMap::new(),
             unsettled: Unsettled::default(),
+            backup: None,
+            restored: mailstore::mailbox::Restored::default(),
             harmed: crate::invariants::Harm::default(),
         }
     }

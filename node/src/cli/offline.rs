@@ -4,7 +4,10 @@ use super::args::{BackupArgs, Cli};
 use super::{operate, output};
 use crate::admin::api;
 use crate::backup;
-use anyhow::bail;
+use crate::serve::identity;
+use anyhow::{Context, bail};
+use dds_rocksdb::{RocksStore, StoreConfig};
+use std::path::Path;
 use std::process::ExitCode;
 
 pub fn restore(cli: &Cli, args: &BackupArgs) -> anyhow::Result<ExitCode> {
@@ -14,7 +17,12 @@ pub fn restore(cli: &Cli, args: &BackupArgs) -> anyhow::Result<ExitCode> {
         bar.set_length(total);
         bar.set_position(done);
     };
-    let report = backup::restore(&args.dir, &node.data, &progress)?;
+    let note = |store: &Path, number, unix_micros| {
+        let store = open(store)?;
+        identity::note_restoration(&store, number, unix_micros)?;
+        store.flush().context("the store can't be written")
+    };
+    let report = backup::restore(&args.dir, &node.data, &note, &progress)?;
     bar.finish_and_clear();
     if cli.json {
         output::json(&report)?;
@@ -23,6 +31,16 @@ pub fn restore(cli: &Cli, args: &BackupArgs) -> anyhow::Result<ExitCode> {
         output::text(&format!("{dir}: {} files, {size}, ready for `serve`\n", report.files))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The store of a node that does not run.
+fn open(dir: &Path) -> anyhow::Result<RocksStore> {
+    let mut config = StoreConfig::new(dir);
+    // No node: nothing is refused for want of space, and no room is kept.
+    config.space.low_bytes = 0;
+    config.space.critical_bytes = 0;
+    config.space.ballast_bytes = 0;
+    RocksStore::open(&config).with_context(|| format!("{} can't be opened", dir.display()))
 }
 
 /// A directory that is a backup is compared with its list.

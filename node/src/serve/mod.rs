@@ -6,7 +6,7 @@
 mod backup;
 mod bridge;
 mod control;
-mod identity;
+pub mod identity;
 mod limits;
 mod matching;
 mod reload;

@@ -3,6 +3,7 @@
 use super::ServeOptions;
 use super::bridge::Bridge;
 use super::control::{DRAINING, NodeControl, READY};
+use super::identity::Identity;
 use super::reload::Reloader;
 use super::{identity, matching};
 use crate::config::{Config, LogLevel, NodeEntry};
@@ -11,7 +12,7 @@ use crate::log::LogWriter;
 use crate::passwords::HashPool;
 use crate::tls::TlsContext;
 use anyhow::Context;
-use dds::{DpMap, Durability, Store};
+use dds::{Durability, Store};
 use dds_rocksdb::{RocksStore, StoreConfig};
 use stages::{
     Around, Gauges, PortSender, Readers, StageStats, Worker, WorkerConfig, Writer, WriterConfig,
@@ -55,18 +56,18 @@ pub async fn serve(options: ServeOptions) -> anyhow::Result<()> {
     let hostname: Arc<str> = host_name(options.node.hostname.as_deref()).into();
     let (tls, store) = load_and_open(&config, &data, &hostname)?;
     let partitions = u16::try_from(config.cluster.partitions).context("too many partitions")?;
-    let map = identity::load_or_create(&*store, partitions)?;
+    let identity = identity::load_or_create(&*store, partitions)?;
 
     let bound = bind_all(&config)?;
     let states = bound.iter().map(|bound| Arc::clone(&bound.state)).collect();
     let door = Arc::new(Doorkeeper::new(hostname, &config));
     let bridge = Arc::new(Bridge::new(Arc::clone(&tls), states, door));
-    let (threads, stages) = start_threads(&config, &bridge, &store, map, bound)?;
+    let (threads, stages) = start_threads(&config, &bridge, &store, identity, bound)?;
     let clock = threads.writer.clock.clone();
     std::thread::Builder::new().name("watchdog".into()).spawn(move || watch_writes(&clock))?;
 
     let control = Arc::new(NodeControl::new(
-        (Arc::clone(&bridge), Arc::clone(&store), map),
+        (Arc::clone(&bridge), Arc::clone(&store), identity.map),
         Arc::clone(&config),
         (options.node.name.clone(), data.clone()),
         stages,
@@ -263,9 +264,10 @@ fn start_threads(
     config: &Config,
     bridge: &Arc<Bridge>,
     store: &Arc<RocksStore>,
-    map: DpMap,
+    identity: Identity,
     bound: Vec<Bound>,
 ) -> anyhow::Result<(Threads, Stages)> {
+    let map = identity.map;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let count = config.stages.workers.map_or((cores / 2).max(1), |count| count as usize);
     let groups = u8::try_from(count).context("stages.workers is at most 255")?;
@@ -297,7 +299,7 @@ fn start_threads(
     for (group, ((receiver, stats), arrivals)) in receivers.into_iter().zip(arrivals).enumerate() {
         let id = GroupId(u8::try_from(group).context("stages.workers is at most 255")?);
         let shard_config =
-            shard_config(config, (map, id, groups), (tag_key, Arc::clone(&dummy_phc)))?;
+            shard_config(config, (identity, id, groups), (tag_key, Arc::clone(&dummy_phc)))?;
         let around = Around {
             port: receiver,
             writer: writer.sender.clone(),
@@ -376,10 +378,11 @@ fn random_bytes<const N: usize>() -> anyhow::Result<[u8; N]> {
 
 fn shard_config(
     config: &Config,
-    (map, group, groups): (DpMap, GroupId, u8),
+    (identity, group, groups): (Identity, GroupId, u8),
     (tag_key, dummy_phc): ([u8; 16], Arc<str>),
 ) -> anyhow::Result<ShardConfig> {
-    let mut shard = ShardConfig::new(map, group, groups);
+    let mut shard = ShardConfig::new(identity.map, group, groups);
+    shard.restored = identity.restored;
     shard.seed = u64::from_le_bytes(random_bytes()?);
     shard.directory.tag_key = tag_key;
     shard.directory.dummy_phc = dummy_phc;

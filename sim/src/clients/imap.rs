@@ -54,6 +54,8 @@ pub struct ImapClient {
     qresync: bool,
     /// Message numbers by (UIDVALIDITY, UID).
     known: BTreeMap<(u32, u32), u64>,
+    /// The highest MODSEQ told of each, whatever happened to the node since.
+    mod_seqs: BTreeMap<(u32, u32), u64>,
     heard_any: bool,
 }
 
@@ -69,6 +71,7 @@ impl ImapClient {
             tags: 0,
             qresync: false,
             known: BTreeMap::new(),
+            mod_seqs: BTreeMap::new(),
             heard_any: false,
         }
     }
@@ -311,6 +314,14 @@ impl ImapClient {
     fn harvest(&mut self, cx: &mut ClientCx<'_>) -> Result<(), Failure> {
         let Some(validity) = self.model.uid_validity else { return Ok(()) };
         for message in &self.model.messages {
+            if let (Some(uid), Some(mod_seq)) = (message.uid, message.mod_seq) {
+                let told = self.mod_seqs.entry((validity, uid)).or_insert(mod_seq);
+                if *told > mod_seq {
+                    let what = format!("MODSEQ of UID {uid} of user {} falls", self.user);
+                    return Err(Failure::new("told_one_story", what));
+                }
+                *told = mod_seq;
+            }
             let (Some(uid), Some(text)) = (message.uid, &message.text) else { continue };
             if self.known.contains_key(&(validity, uid)) {
                 continue;

@@ -51,6 +51,11 @@ pub struct DecodedUser {
     pub referenced: BTreeSet<u128>,
     /// EMAILIDs of pending sets.
     pub staged: BTreeSet<u64>,
+    /// Restorations that the mailbox was raised for, and the MODSEQ that all rows have at least.
+    pub steps: u32,
+    pub floor: u64,
+    /// There was no restoration since.
+    pub is_raised: bool,
     /// EMAILIDs that wait for removal.
     pub condemned: BTreeSet<u64>,
 }
@@ -63,9 +68,16 @@ pub fn decode_user(image: &Image, user: u64) -> Result<DecodedUser, Unreadable> 
     let route: Bytes = [&b"u"[..], &user.to_be_bytes()].concat().into();
     let Some(route) = image.routes.get(&route) else { return Ok(DecodedUser::default()) };
     let mut decoded = DecodedUser::default();
+    for (_, value) in of_kind(route, 0x1B) {
+        (decoded.steps, decoded.floor) = restored(value)?;
+    }
     for (key, value) in of_kind(route, 0x11) {
         let id = u32_in(key, 1);
-        decoded.folders.push(folder(route, id, value)?);
+        let mut folder = folder(route, id, value)?;
+        for row in folder.rows.values_mut() {
+            row.mod_seq = row.mod_seq.max(decoded.floor);
+        }
+        decoded.folders.push(folder);
     }
     for (_, value) in of_kind(route, 0x17) {
         condemned(value, &mut decoded.condemned)?;
@@ -146,6 +158,19 @@ fn header(value: &Bytes) -> Result<DecodedHeader, Unreadable> {
         mod_seq: large[2],
         folded: large[4],
     })
+}
+
+/// Steps and floor.
+fn restored(value: &Bytes) -> Result<(u32, u64), Unreadable> {
+    let mut cursor = Cursor::versioned(value, "record of a restoration")?;
+    let steps = cursor.number32()?;
+    let _micros = cursor.number()?;
+    let floor = cursor.number()?;
+    for _ in 0..cursor.number()? {
+        let (_first, _end) = (cursor.number()?, cursor.number()?);
+    }
+    cursor.end()?;
+    Ok((steps, floor))
 }
 
 fn keyword_table(value: &Bytes) -> Result<Vec<String>, Unreadable> {

@@ -28,12 +28,16 @@ pub enum Fault {
     Cut,
     Kick,
     Rival,
+    /// No fault: the store is copied.
+    BackUp,
+    /// The disk is lost; a new one gets the last copy.
+    Restore,
     /// No fault: an operator changes accounts that no client uses.
     Administer,
 }
 
 impl Fault {
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::Crash,
         Self::SyncError,
         Self::WriteError,
@@ -43,6 +47,8 @@ impl Fault {
         Self::Cut,
         Self::Kick,
         Self::Rival,
+        Self::BackUp,
+        Self::Restore,
         Self::Administer,
     ];
 }
@@ -61,6 +67,8 @@ impl World {
             Fault::Cut => rates.cut_ms,
             Fault::Kick => rates.kick_ms,
             Fault::Rival => rates.rival_ms,
+            Fault::BackUp => rates.backup_ms,
+            Fault::Restore => rates.restore_ms,
             Fault::Administer => 3_000,
         }
     }
@@ -113,6 +121,8 @@ impl World {
             }
             Fault::Kick => self.kick(node)?,
             Fault::Rival => self.rival(node),
+            Fault::BackUp => self.back_up(node),
+            Fault::Restore => self.restore(node)?,
             Fault::Administer => self.administer(node)?,
         }
         Ok(())

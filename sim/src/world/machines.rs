@@ -283,7 +283,8 @@ impl World {
             return Ok(());
         }
         let now = self.now();
-        self.nodes[node].start(&self.options.scenario, self.options.seed, now);
+        let scenario = (&self.options.scenario, self.restored);
+        self.nodes[node].start(scenario, self.options.seed, now);
         for group in (0..self.options.scenario.groups).map(GroupId) {
             self.run_group(node, group)?;
             if !self.nodes[node].is_up() {

@@ -149,7 +149,8 @@ impl World {
     /// Judges what the store of the node holds.
     pub(super) fn judge(&mut self, moment: Moment) -> Result<Judged, Failure> {
         let entries = self.nodes[0].disk.store.durable();
-        invariants::judge(entries, (&self.users, &self.harmed), &mut self.ledger, moment)
+        let users = (&self.users[..], &self.harmed, self.restored.steps);
+        invariants::judge(entries, users, &mut self.ledger, moment)
     }
 
     /// What clients are shown is what is stored.
