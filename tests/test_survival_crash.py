@@ -2,12 +2,18 @@
 
 import pytest
 
-from harness import soak
+from harness import Server, soak
 from survival import crash, disk
 
 
 def test_kill_9():
     crash.run(rounds=50 if soak() else 5)
+
+
+def test_kill_9_with_several_workers():
+    """Mailboxes, sessions and the delivery queue live in different threads."""
+    server = Server(store=crash.SMALL_BUFFERS, config="[stages]\nworkers = 3")
+    crash.run(rounds=50 if soak() else 4, server=server)
 
 
 @pytest.mark.parametrize("leak", [0, 20])

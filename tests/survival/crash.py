@@ -4,7 +4,8 @@ The load: SMTP and LMTP clients that deliver to one or several mailboxes, and IM
 expunge in folders of their own. Every client writes down what it asked for before asking, and what was answered. After the
 restart:
 - a message answered 250 or OK is there exactly once in each mailbox it was accepted for, byte for byte;
-- an unanswered one is in all of its mailboxes once, or in none (a durable delivery may need a moment);
+- an unanswered one is in all of its mailboxes once, or in none (a durable delivery may need a moment); LMTP promises each
+  mailbox for itself (RFC 2033 4.2);
 - a UID that was seen once still means the same message, and what was expunged does not come back;
 - flags and folders are those that were acknowledged, or those of the command that was under way.
 """
@@ -32,12 +33,12 @@ class Lost(AssertionError):
 
 
 class Sent:
-    """A delivery: made before the first byte goes out; `answered` once a 250 came."""
+    """A delivery: made before the first byte goes out; `answered` once a 250 came. `apart`: to each mailbox for itself."""
 
-    __slots__ = ("key", "recipients", "digest", "answered")
+    __slots__ = ("key", "recipients", "digest", "answered", "apart")
 
-    def __init__(self, key, recipients, data):
-        self.key, self.recipients, self.digest, self.answered = key, recipients, digest(data), False
+    def __init__(self, key, recipients, data, apart):
+        self.key, self.recipients, self.digest, self.answered, self.apart = key, recipients, digest(data), False, apart
 
 
 class Book:
@@ -64,7 +65,7 @@ def deliverer(server, book, name, protocol, stop):
                 recipients = rng.sample(book.users, rng.choice((1, 1, 1, 2, 3)))
                 key = f"{name}-{count}"
                 data = message(key, size=rng.choice(SIZES), to=recipients[0])
-                sent = Sent(key, recipients, data)
+                sent = Sent(key, recipients, data, protocol == "lmtp")
                 with book.lock:
                     book.sent[key] = sent
                 replies = client.deliver(data, recipients)
@@ -204,6 +205,8 @@ def check_deliveries(server, book, rng):
         missing, partial = [], []
         for sent in book.sent.values():
             there = [user for user in sent.recipients if sent.key in found[user] or sent.key in book.expunged[user]]
+            if sent.apart and not sent.answered:
+                sent.recipients = there or sent.recipients
             if len(there) == len(sent.recipients):
                 continue
             (missing if sent.answered else partial if there else []).append((sent.key, sent.recipients, there))
