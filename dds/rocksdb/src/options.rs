@@ -53,6 +53,8 @@ pub fn database(config: &StoreConfig) -> Options {
     options.set_max_open_files(1024);
     options.set_max_file_opening_threads(1);
     options.set_table_cache_num_shard_bits(4);
+    // The kernel may read ahead where reads turn out to be sequential, as those of a body search over a whole mailbox are.
+    options.set_advise_random_on_open(false);
     // No periodic work: an idle store wakes nobody.
     options.set_stats_dump_period_sec(0);
     options.set_stats_persist_period_sec(0);
