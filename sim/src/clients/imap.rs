@@ -1,4 +1,4 @@
-//! A client of IMAP: it does random things to the folders of one user and checks all it hears with
+//! A client of IMAP: it does random things to the folders of a user and checks all it hears with
 //! a model of its own.
 //!
 //! It flags as deleted, copies and appends only messages whose number it knows, so that the ledger
@@ -7,7 +7,7 @@
 use super::text::message;
 use super::{Client, ClientCx};
 use crate::failure::Failure;
-use crate::ledger::UserNumber;
+use crate::ledger::{Place, UserNumber};
 use imap::client_model::{Change, ClientModel, Heard, Running, Silent};
 use mailstore::face::Protocol;
 use std::collections::{BTreeMap, BTreeSet};
@@ -45,6 +45,9 @@ enum Doing {
 #[derive(Debug)]
 pub struct ImapClient {
     user: UserNumber,
+    /// How many users it serves, from user 1 on: another one at every connection. 0: always the
+    /// same.
+    roams: u32,
     /// Reads only; never changes anything.
     reader: bool,
     phase: Phase,
@@ -52,10 +55,10 @@ pub struct ImapClient {
     model: ClientModel,
     tags: u64,
     qresync: bool,
-    /// Message numbers by (UIDVALIDITY, UID).
-    known: BTreeMap<(u32, u32), u64>,
+    /// Message numbers by place.
+    known: BTreeMap<Place, u64>,
     /// The highest MODSEQ told of each, whatever happened to the node since.
-    mod_seqs: BTreeMap<(u32, u32), u64>,
+    mod_seqs: BTreeMap<Place, u64>,
     heard_any: bool,
 }
 
@@ -64,6 +67,7 @@ impl ImapClient {
     pub fn new(user: UserNumber, reader: bool) -> Self {
         Self {
             user,
+            roams: 0,
             reader,
             phase: Phase::Away,
             doing: Doing::Nothing,
@@ -74,6 +78,12 @@ impl ImapClient {
             mod_seqs: BTreeMap::new(),
             heard_any: false,
         }
+    }
+
+    /// A client of all users but the first and the last.
+    #[must_use]
+    pub fn roaming(users: u32) -> Self {
+        Self { roams: users.saturating_sub(2), ..Self::new(1, false) }
     }
 
     fn say(&mut self, cx: &mut ClientCx<'_>, doing: Doing, running: Running, command: &str) {
@@ -201,7 +211,7 @@ impl ImapClient {
     fn fetch_unknown(&mut self, cx: &mut ClientCx<'_>) {
         let unknown = self.model.messages.iter().position(|message| message.text.is_none());
         let Some(at) = unknown else { return self.other(cx, "NOOP") };
-        let to = (at + 1 + pick(cx, 8)).min(self.model.messages.len());
+        let to = (at + 1 + pick(cx, 16)).min(self.model.messages.len());
         let verb = if cx.rng.chance(1, 4) && !self.reader { "BODY[]" } else { "BODY.PEEK[]" };
         let command = format!("FETCH {}:{to} (UID FLAGS MODSEQ {verb})", at + 1);
         self.say(cx, Doing::Other, Running::ByNumber, &command);
@@ -287,7 +297,7 @@ impl ImapClient {
     fn each_id(&self, set: &[u32], mut take: impl FnMut(u64)) {
         let validity = self.model.uid_validity.unwrap_or(0);
         for uid in set {
-            if let Some(&id) = self.known.get(&(validity, *uid)) {
+            if let Some(&id) = self.known.get(&(self.user, validity, *uid)) {
                 take(id);
             }
         }
@@ -307,7 +317,7 @@ impl ImapClient {
     fn known_uids(&self) -> impl Iterator<Item = u32> + '_ {
         let validity = self.model.uid_validity.unwrap_or(0);
         let uids = self.model.messages.iter().filter_map(|message| message.uid);
-        uids.filter(move |uid| self.known.contains_key(&(validity, *uid)))
+        uids.filter(move |uid| self.known.contains_key(&(self.user, validity, *uid)))
     }
 
     /// Checks the texts that came, and remembers their numbers.
@@ -315,7 +325,7 @@ impl ImapClient {
         let Some(validity) = self.model.uid_validity else { return Ok(()) };
         for message in &self.model.messages {
             if let (Some(uid), Some(mod_seq)) = (message.uid, message.mod_seq) {
-                let told = self.mod_seqs.entry((validity, uid)).or_insert(mod_seq);
+                let told = self.mod_seqs.entry((self.user, validity, uid)).or_insert(mod_seq);
                 if *told > mod_seq {
                     let what = format!("MODSEQ of UID {uid} of user {} falls", self.user);
                     return Err(Failure::new("told_one_story", what));
@@ -323,12 +333,13 @@ impl ImapClient {
                 *told = mod_seq;
             }
             let (Some(uid), Some(text)) = (message.uid, &message.text) else { continue };
-            if self.known.contains_key(&(validity, uid)) {
+            let place = (self.user, validity, uid);
+            if self.known.contains_key(&place) {
                 continue;
             }
             let id = cx.ledger.identify(self.user, text)?;
-            cx.ledger.place((self.user, validity, uid), id)?;
-            self.known.insert((validity, uid), id);
+            cx.ledger.place(place, id)?;
+            self.known.insert(place, id);
         }
         Ok(())
     }
@@ -403,7 +414,12 @@ impl Client for ImapClient {
 
     fn woke(&mut self, cx: &mut ClientCx<'_>) {
         match self.phase {
-            Phase::Away => cx.connect = !cx.winding_down,
+            Phase::Away => {
+                if self.roams > 0 {
+                    self.user = 1 + u32::try_from(cx.rng.below(u64::from(self.roams))).unwrap_or(0);
+                }
+                cx.connect = !cx.winding_down;
+            }
             Phase::Greeted if self.heard_any && self.doing == Doing::Nothing => {
                 let command = format!("LOGIN u{0}@example.org pw{0}", self.user);
                 self.say(cx, Doing::Login, Running::Other, &command);

@@ -61,11 +61,14 @@ impl World {
         for _ in 0..load.lmtp_clients {
             self.add(Box::new(Deliverer::new(DelivererKind::Lmtp, users)));
         }
-        // The first half of the sessions crowds on one user; the mail of the last user is never
-        // changed.
+        // The first half of the sessions crowds on one user, one reads the mail of the last user,
+        // which nobody changes, and the others look after all the rest.
         for number in 0..load.imap_clients {
-            let user = if number < load.imap_clients / 2 { 0 } else { number % users };
-            self.add(Box::new(ImapClient::new(user, user + 1 == users)));
+            self.add(Box::new(match number {
+                _ if number < load.imap_clients / 2 => ImapClient::new(0, false),
+                _ if number + 1 == load.imap_clients => ImapClient::new(users - 1, true),
+                _ => ImapClient::roaming(users),
+            }));
         }
         for number in 0..load.pop3_clients {
             let user = users - 1 - number % users;
