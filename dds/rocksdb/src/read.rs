@@ -87,6 +87,8 @@ impl RocksStore {
             return Ok(ReadDone::Scanned { entries, more: false });
         }
         let mut options = options(tier);
+        // Whoever scans loads a machine, which keeps what it read: a second copy would only push others out of the cache.
+        options.fill_cache(false);
         options.set_iterate_lower_bound(from.as_ref());
         options.set_iterate_upper_bound(to.as_ref());
         let mut iterator = self.db.raw_iterator_cf_opt(self.column(column), options);
