@@ -104,6 +104,10 @@ impl Core {
         for folder in self.folders.values_mut() {
             folder.committed = folder.assigned;
             folder.floor = self.raised.floor;
+            // What was loaded meanwhile, before anybody asked, has the numbers of the store.
+            if let Some(index) = folder.loaded_mut() {
+                index.raise_rows(self.raised.floor);
+            }
         }
     }
 }

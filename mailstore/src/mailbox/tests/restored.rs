@@ -2,7 +2,7 @@
 
 use super::world::*;
 use crate::face::*;
-use crate::mailbox::{Limits, Restored};
+use crate::mailbox::{Input, Limits, Restored};
 
 const SEEN: SystemFlags = SystemFlags(SystemFlag::Seen as u8);
 const DELETED: SystemFlags = SystemFlags(SystemFlag::Deleted as u8);
@@ -167,4 +167,20 @@ fn logs_fold_and_columns_are_packed_behind_the_gap() {
     assert!(rows.iter().all(|row| !row.envelope.is_empty() && !row.structure.is_empty()));
     let blocks = world.table.entries.keys().filter(|key| key.0[0] == 0x32).count();
     assert!(blocks >= 3 * 4, "{blocks} values of packed blocks");
+}
+
+#[test]
+fn rows_loaded_before_the_raised_numbers_are_durable_are_raised_too() {
+    let mut world = World::new();
+    let (backup, before, served) = lost_future(&mut world);
+    restore(&mut world, &backup, Restored { steps: 1, unix_micros: 0 });
+    world.table.faults.push_back(Some(Fault::LostUnknown));
+    world.step(Input::Expected);
+    world.settle();
+    let task = known(&world, &before, served);
+    let UserDone::Opened(opened) = world.done(ANN, task) else { panic!() };
+    let diff = opened.resync.expect("of the same UIDVALIDITY");
+    let told: UidSet = diff.changed.iter().map(|row| row.uid).collect();
+    assert_eq!(told.to_string(), "1:2,4:6", "flags of all");
+    assert!(diff.changed.iter().all(|row| row.mod_seq > served));
 }
