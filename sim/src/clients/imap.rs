@@ -327,7 +327,10 @@ impl ImapClient {
             if let (Some(uid), Some(mod_seq)) = (message.uid, message.mod_seq) {
                 let told = self.mod_seqs.entry((self.user, validity, uid)).or_insert(mod_seq);
                 if *told > mod_seq {
-                    let what = format!("MODSEQ of UID {uid} of user {} falls", self.user);
+                    let what = format!(
+                        "MODSEQ of UID {uid} of user {} falls from {told} to {mod_seq}",
+                        self.user
+                    );
                     return Err(Failure::new("told_one_story", what));
                 }
                 *told = mod_seq;
