@@ -159,6 +159,11 @@ impl BlockCache {
         }
     }
 
+    pub fn forget_all(&mut self) {
+        self.blocks.clear();
+        self.bytes = 0;
+    }
+
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
         self.bytes

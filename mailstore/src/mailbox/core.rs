@@ -185,8 +185,14 @@ impl Core {
         self.lost == Lost::Yes
     }
 
+    /// Nothing is under way, and nobody watches.
     #[must_use]
     pub fn is_idle(&self) -> bool {
+        self.is_quiet() && self.folders.values().all(|folder| folder.watchers.is_empty())
+    }
+
+    /// Nothing is under way.
+    fn is_quiet(&self) -> bool {
         self.pipeline.is_empty()
             && self.contenders.is_empty()
             && self.blocked.is_empty()
@@ -197,9 +203,7 @@ impl Core {
             && self.maildrop.is_none()
             && self.pending.is_empty()
             && self.house_is_idle()
-            && self.folders.values().all(|folder| {
-                folder.watchers.is_empty() && !matches!(folder.index, IndexState::Loading(_))
-            })
+            && !self.folders.values().any(|folder| matches!(folder.index, IndexState::Loading(_)))
     }
 
     #[must_use]
@@ -471,7 +475,18 @@ impl Core {
             cx.arm(IDLE_TIMER, after - quiet);
         } else if self.is_idle() {
             cx.emit(Effect::Idle { user: self.context.user });
+        } else if self.is_quiet() {
+            self.forget_rows();
         }
+    }
+
+    /// Idle sessions watch, and nothing has happened for a while: what they watch need not be in memory. The next change, or
+    /// the next task, loads it again; until then a session's connection is all that it costs.
+    fn forget_rows(&mut self) {
+        for folder in self.folders.values_mut().filter(|folder| folder.may_be_forgotten()) {
+            folder.forget();
+        }
+        self.blocks.forget_all();
     }
 
     pub fn on_settle_timer(&mut self, cx: &mut Cx<'_, Effect>) {

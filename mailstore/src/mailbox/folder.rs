@@ -141,6 +141,19 @@ impl Folder {
         self.watchers.get(&session).is_some_and(|watcher| watcher.expunges_told < expunged)
     }
 
+    /// Its rows are in the store as they are in memory, and nobody can ask for one that is gone.
+    #[must_use]
+    pub fn may_be_forgotten(&self) -> bool {
+        let unread = |index: &Index| index.graves.is_empty();
+        self.committed == self.assigned && self.loaded().is_some_and(unread)
+    }
+
+    /// Forgets the rows.
+    pub fn forget(&mut self) {
+        self.index = IndexState::Absent;
+        self.told = None;
+    }
+
     /// All expunges up to this were told to everybody who watches.
     #[must_use]
     pub fn told_to_all(&self) -> ModSeq {

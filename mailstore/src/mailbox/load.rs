@@ -447,15 +447,13 @@ impl Core {
                 folder.id != keep
                     && !folding.contains(&folder.id)
                     && folder.watchers.is_empty()
-                    && folder.loaded().is_some_and(|index| index.graves.is_empty())
-                    && folder.committed == folder.assigned
+                    && folder.may_be_forgotten()
             });
             let Some(victim) = idle.min_by_key(|folder| folder.used) else {
                 break;
             };
             total -= bytes(victim);
-            victim.index = IndexState::Absent;
-            victim.told = None;
+            victim.forget();
         }
     }
 }

@@ -5,6 +5,7 @@ mod expected;
 mod golden;
 mod model;
 mod partial;
+mod quiet;
 mod restored;
 mod sections;
 mod staging;
