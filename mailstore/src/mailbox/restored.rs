@@ -85,6 +85,8 @@ impl Core {
             header.uid_next = now.raise32(done, header.uid_next);
             header.mod_seq = floor;
             header.email_next = email_next;
+            // At once: rows may be loaded before the batch commits. Nobody is told of them before.
+            folder.floor = floor;
             let key = keys::of_folder(keys::HEADER, folder.id);
             ops.push(Op::Put { key, value: header.encode() });
         }
@@ -103,11 +105,6 @@ impl Core {
     pub fn take_raised(&mut self) {
         for folder in self.folders.values_mut() {
             folder.committed = folder.assigned;
-            folder.floor = self.raised.floor;
-            // What was loaded meanwhile, before anybody asked, has the numbers of the store.
-            if let Some(index) = folder.loaded_mut() {
-                index.raise_rows(self.raised.floor);
-            }
         }
     }
 }
