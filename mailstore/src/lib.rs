@@ -8,6 +8,7 @@
 
 pub mod address;
 mod backoff;
+pub mod check;
 pub mod delivery;
 pub mod directory;
 pub mod face;

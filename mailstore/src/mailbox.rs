@@ -163,6 +163,12 @@ impl Mailbox {
         }
     }
 
+    /// Whether the records of the user are in memory.
+    #[must_use]
+    pub fn is_loaded(&self) -> bool {
+        matches!(self.state, State::Ready(_))
+    }
+
     /// Whether dropping the machine loses nothing: no task, watch or batch is under way.
     #[must_use]
     pub fn is_idle(&self) -> bool {
@@ -244,7 +250,7 @@ impl Mailbox {
             | Response::Collected { .. } => TaskRefusal::Unavailable,
         };
         match then {
-            Then::Load => self.refuse_waiting(cx, refusal),
+            Then::Load => self.refuse_load(cx, refusal),
             // Nobody waits; the order stands until it is done.
             Then::Erase => {
                 cx.arm(SETTLE_TIMER, self.limits.settle_pause * 16);
@@ -277,13 +283,7 @@ impl Mailbox {
                 self.state = State::Ready(core);
                 self.serve_waiting(cx);
             }
-            Err(refusal) => {
-                if refusal == TaskRefusal::Damaged {
-                    let what = format!("the records of user {} are damaged", self.user);
-                    cx.emit(Effect::Log(LogEvent::Trouble { part: "mailbox", what }));
-                }
-                self.refuse_waiting(cx, refusal);
-            }
+            Err(refusal) => self.refuse_load(cx, refusal),
         }
     }
 
@@ -314,6 +314,16 @@ impl Mailbox {
         }
         self.account = Some(facts);
         self.serve_waiting(cx);
+    }
+
+    /// The records can't be read now, or not at all.
+    fn refuse_load(&mut self, cx: &mut Cx<'_, Effect>, refusal: TaskRefusal) {
+        if refusal == TaskRefusal::Damaged {
+            let what = format!("the records of user {} are damaged", self.user);
+            let user = Some(self.user);
+            cx.emit(Effect::Log(LogEvent::Trouble { part: "mailbox", user, what }));
+        }
+        self.refuse_waiting(cx, refusal);
     }
 
     fn refuse_waiting(&mut self, cx: &mut Cx<'_, Effect>, refusal: TaskRefusal) {
@@ -501,4 +511,4 @@ fn fail(cx: &mut Cx<'_, Effect>, asker: Asker, error: UserError) {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -66,7 +66,8 @@ pub fn finish(dir: &Path, data: &Path) -> anyhow::Result<BackupReport> {
     let text = serde_json::to_string_pretty(&list)?;
     private_file::write(&dir.join(LIST_FILE), text.as_bytes())?;
     let bytes = listed.iter().map(|it| it.bytes).sum();
-    Ok(BackupReport { dir: dir.to_path_buf(), files: listed.len() as u64, bytes })
+    let (dir, files) = (dir.to_path_buf(), listed.len() as u64);
+    Ok(BackupReport { dir, files, bytes, findings: Vec::new() })
 }
 
 /// What is wrong with a backup; nothing when it is whole.
@@ -132,7 +133,8 @@ pub fn restore(
     sync_dirs(&unfinished)?;
     fs::rename(&unfinished, data).with_context(|| format!("{}", data.display()))?;
     let bytes = listed.iter().map(|it| it.bytes).sum();
-    Ok(BackupReport { dir: data.to_path_buf(), files: listed.len() as u64, bytes })
+    let (dir, files) = (data.to_path_buf(), listed.len() as u64);
+    Ok(BackupReport { dir, files, bytes, findings: Vec::new() })
 }
 
 /// The number of this restoration of the backup. A backup that can't be written to counts from 1 each time: the clock alone

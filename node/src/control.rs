@@ -47,7 +47,8 @@ pub trait Control: Send + Sync + 'static {
     /// the call began.
     fn backup(&self, dir: PathBuf, progress: Progress) -> Reply<'_, BackupReport>;
 
-    /// Verifies the checksums of the store by reading all of it. Not yet: references, indexes against logs.
+    /// Verifies everything in the store as it is when the check begins: checksums, references, indexes against logs. Off
+    /// the workers, past the cache.
     fn check(&self, progress: Progress) -> Reply<'_, CheckReport>;
 
     /// The largest message that is taken.
@@ -208,7 +209,7 @@ pub struct StoreReport {
     pub memory_hits: u64,
     pub memory_misses: u64,
     pub space: SpaceState,
-    /// Background errors and failed reads, newest last.
+    /// Damaged mailboxes that were met since the start, and how they are damaged.
     pub errors: Vec<String>,
 }
 
@@ -229,7 +230,7 @@ pub struct PartitionsReport {
     pub awake: u64,
     /// Replica groups with fewer in-sync replicas than configured.
     pub under_replicated: u64,
-    /// Partitions not served, with damage or without replicas.
+    /// Partitions with damage, or without replicas.
     pub unavailable: u64,
 }
 
@@ -240,7 +241,7 @@ pub struct Location {
     pub partition: u16,
     pub worker: u16,
     pub loaded: bool,
-    /// What is wrong with the partition, if anything.
+    /// What is wrong with the mailbox or its partition, if anything.
     pub trouble: Option<String>,
 }
 
@@ -249,6 +250,8 @@ pub struct BackupReport {
     pub dir: PathBuf,
     pub files: u64,
     pub bytes: u64,
+    /// What is damaged in the store, and in the copy.
+    pub findings: Vec<Finding>,
 }
 
 /// What `check` found. Clean when `findings` is empty.

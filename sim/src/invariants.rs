@@ -5,6 +5,7 @@ mod acknowledged_present;
 mod at_most_once;
 mod blobs_kept;
 mod bodies_resolve;
+mod check_is_clean;
 mod index_matches;
 mod linearizable;
 mod uids_rise;
@@ -111,5 +112,6 @@ pub fn judge(
     Ok(Judged { users: decoded, queued: queued.len() })
 }
 
+pub use check_is_clean::check as check_is_clean;
 pub use index_matches::{Audit, audit};
 pub use linearizable::History;

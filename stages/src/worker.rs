@@ -39,6 +39,7 @@ pub trait Host {
     fn operator_done(&mut self, session: SessionId, token: Token, completion: vspace::Completion);
     fn sessions(&mut self, token: Token, lines: Vec<SessionLine>);
     fn kicked(&mut self, token: Token, count: u64);
+    fn loaded(&mut self, token: Token, loaded: bool);
     /// The accounts are loaded.
     fn ready(&mut self);
 }
@@ -209,6 +210,7 @@ impl Worker {
             }
             Outward::Sessions { token, lines } => host.sessions(token, lines),
             Outward::Kicked { token, count } => host.kicked(token, count),
+            Outward::Loaded { token, loaded } => host.loaded(token, loaded),
             Outward::Neighbour { group, message } => self.tell(group, message),
             Outward::Ready => host.ready(),
         }

@@ -59,7 +59,10 @@ class Cache:
                 self.messages[uid] = (flags_of(at), self.messages.get(uid, (None, None))[1])
 
     def compare(self, server):
-        assert self.messages == read(server, self.account)
+        found = read(server, self.account)
+        assert sorted(self.messages) == sorted(found), f"UIDs on one side alone: {sorted(set(self.messages) ^ set(found))}"
+        wrong = [(uid, self.messages[uid][0], found[uid][0]) for uid in found if self.messages[uid] != found[uid]]
+        assert not wrong, f"UID, flags remembered, flags that are: {wrong}"
 
 
 def flags_of(data):

@@ -13,16 +13,16 @@
 mod config;
 mod garbage;
 mod home;
+mod moment;
 mod options;
 mod read;
 mod space;
 mod stats;
 mod store;
-mod verify;
 
 pub use config::{Fit, MemoryConfig, SpaceConfig, StoreConfig};
 pub use home::{FORMAT, OpenError};
+pub use moment::Moment;
 pub use space::SpaceState;
 pub use stats::StoreStats;
 pub use store::RocksStore;
-pub use verify::Verified;

@@ -58,6 +58,15 @@ impl RocksStore {
             Tier::Memory => &self.memory_reads,
             Tier::Disk => &self.disk_reads,
         };
+        self.get_with(column, keys, (options, tier))
+    }
+
+    pub(crate) fn get_with(
+        &self,
+        column: Column,
+        keys: &[Bytes],
+        (options, tier): (&ReadOptions, Tier),
+    ) -> Result<ReadDone, StoreError> {
         let column = self.column(column);
         if let [key] = keys {
             return match self.db.get_pinned_cf_opt(column, key, options) {
@@ -82,11 +91,20 @@ impl RocksStore {
         order: Order,
         page: Page,
     ) -> Result<ReadDone, StoreError> {
+        self.scan_with((options(tier), tier), column, (from, to), (order, page))
+    }
+
+    pub(crate) fn scan_with(
+        &self,
+        (mut options, tier): (ReadOptions, Tier),
+        column: Column,
+        (from, to): (&Bytes, &Bytes),
+        (order, page): (Order, Page),
+    ) -> Result<ReadDone, StoreError> {
         let (mut entries, mut bytes) = (Vec::new(), 0);
         if from >= to {
             return Ok(ReadDone::Scanned { entries, more: false });
         }
-        let mut options = options(tier);
         // Whoever scans loads a machine, which keeps what it read: a second copy would only push others out of the cache.
         options.fill_cache(false);
         options.set_iterate_lower_bound(from.as_ref());

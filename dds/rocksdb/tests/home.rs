@@ -77,21 +77,29 @@ fn a_checkpoint_is_a_store_of_its_own() {
 }
 
 #[test]
-fn verification_reads_everything_and_finds_rot() {
+fn a_moment_stays_as_it_was_and_rot_is_found() {
     let dir = tempfile::tempdir().expect("a directory");
     let config = config(dir.path());
     let store = RocksStore::open(&config).expect("it opens");
     put(&store, b"k1", &[1; 5000]);
     put(&store, b"k2", &[2; 500]);
     store.flush().expect("it flushes");
-    let mut reports = 0;
-    let verified = store.verify(|_, _, _| Ok(()), |_| reports += 1).expect("all is well");
-    assert_eq!((verified.entries, verified.bytes), (2, 5504));
-    assert!(reports > 0);
-    let judged = store.verify(|_, key, _| Err(format!("{key:?} is odd")), |_| {});
-    assert!(judged.is_err());
+    let all = dds::Read::Scan {
+        column: Column::Bodies,
+        from: Bytes::new(),
+        to: Bytes::from_static(b"z"),
+        reverse: false,
+        entries_max: 10,
+        bytes_max: 1 << 20,
+    };
+    let moment = store.moment();
+    let before = moment.read(&all).expect("all is well");
+    assert!(matches!(&before, dds::ReadDone::Scanned { entries, .. } if entries.len() == 2));
+    put(&store, b"k3", &[3; 50]);
+    assert_eq!(moment.read(&all).expect("all is well"), before);
+    drop(moment);
     let stats = store.stats();
-    assert!(stats.commits == 2 && stats.syncs == 2 && stats.wal_bytes > 5500, "{stats:?}");
+    assert!(stats.commits == 3 && stats.syncs == 3 && stats.wal_bytes > 5500, "{stats:?}");
     assert!(stats.flush_bytes + stats.blob_bytes > 5000, "{stats:?}");
     drop(store);
     let files = std::fs::read_dir(config.dir.join("db")).expect("there");
@@ -103,6 +111,6 @@ fn verification_reads_everything_and_finds_rot() {
     bytes[middle] ^= 1;
     std::fs::write(&blob, bytes).expect("it can be written");
     let store = RocksStore::open(&config).expect("it opens");
-    let found = store.verify(|_, _, _| Ok(()), |_| {});
+    let found = store.moment().read(&all);
     assert!(matches!(found, Err(dds::StoreError::Corrupt(_))), "{found:?}");
 }

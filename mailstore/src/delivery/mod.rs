@@ -13,7 +13,7 @@
 mod accept;
 mod commit;
 mod fan_out;
-mod format;
+pub(crate) mod format;
 mod limits;
 mod pending;
 #[cfg(test)]
@@ -430,5 +430,5 @@ fn refuse(cx: &mut Cx<'_, Effect>, (to, token): Asker, reason: TaskRefusal) {
 }
 
 fn trouble(cx: &mut Cx<'_, Effect>, what: String) {
-    cx.emit(Effect::Log(LogEvent::Trouble { part: "delivery queue", what }));
+    cx.emit(Effect::Log(LogEvent::Trouble { part: "delivery queue", user: None, what }));
 }

@@ -13,7 +13,7 @@
 mod attempts;
 mod bounded;
 mod commit;
-mod format;
+pub(crate) mod format;
 mod limits;
 mod load;
 mod login;
@@ -513,5 +513,5 @@ fn refuse_task(cx: &mut Cx<'_, Effect>, (to, token): (SessionId, Token), reason:
 }
 
 fn trouble(cx: &mut Cx<'_, Effect>, what: String) {
-    cx.emit(Effect::Log(LogEvent::Trouble { part: "directory", what }));
+    cx.emit(Effect::Log(LogEvent::Trouble { part: "directory", user: None, what }));
 }

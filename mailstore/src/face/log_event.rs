@@ -1,6 +1,6 @@
 //! What sessions and masters report for the log: one line each, never a password or a body.
 
-use super::{AuthRefusal, DeliveryId, Protocol, TlsInfo, Uid};
+use super::{AuthRefusal, DeliveryId, Protocol, TlsInfo, Uid, UserId};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -64,6 +64,8 @@ pub enum LogEvent {
     /// A part of the service is held up by the store, or found damage; it goes on trying.
     Trouble {
         part: &'static str,
+        /// Whose mailbox is damaged, when one is.
+        user: Option<UserId>,
         what: String,
     },
 }

@@ -12,7 +12,7 @@ use super::format::{CondemnedEmail, PendingBodies, PendingSet};
 use super::machine::Effect;
 use super::reading::Reading;
 use super::removal::Reap;
-use crate::face::{FolderId, LogEvent, ModSeq, PendingId};
+use crate::face::{FolderId, LogEvent, ModSeq, PendingId, TaskRefusal};
 use dds::{Op, Request, Response};
 use fsm::{Cx, Duration};
 use std::collections::BTreeSet;
@@ -169,7 +169,8 @@ impl Core {
         };
         if let Err(refusal) = done {
             let what = format!("housekeeping of user {}: {refusal}", self.context.user);
-            cx.emit(Effect::Log(LogEvent::Trouble { part: "mailbox", what }));
+            let user = (refusal == TaskRefusal::Damaged).then_some(self.context.user);
+            cx.emit(Effect::Log(LogEvent::Trouble { part: "mailbox", user, what }));
             self.stall(cx);
         }
     }

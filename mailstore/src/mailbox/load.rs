@@ -403,7 +403,11 @@ impl Core {
                         index.messages(),
                         folder.committed.messages
                     );
-                    cx.emit(Effect::Log(LogEvent::Trouble { part: "mailbox", what }));
+                    cx.emit(Effect::Log(LogEvent::Trouble {
+                        part: "mailbox",
+                        user: Some(self.context.user),
+                        what,
+                    }));
                 }
                 folder.index = IndexState::Loaded(Box::new(index));
                 for waiting in waiting {
@@ -421,7 +425,11 @@ impl Core {
         };
         if refusal == TaskRefusal::Damaged {
             let what = format!("folder {id} of user {} is damaged", self.context.user);
-            cx.emit(Effect::Log(LogEvent::Trouble { part: "mailbox", what }));
+            cx.emit(Effect::Log(LogEvent::Trouble {
+                part: "mailbox",
+                user: Some(self.context.user),
+                what,
+            }));
         }
         let waiting = folder.waiting_mut().map(std::mem::take).unwrap_or_default();
         folder.index = IndexState::Absent;

@@ -11,4 +11,4 @@ mod sections;
 mod staging;
 mod together;
 mod volume;
-mod world;
+pub mod world;

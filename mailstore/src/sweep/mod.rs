@@ -488,5 +488,5 @@ fn behind(key: &SortKey) -> SortKey {
 }
 
 fn trouble(cx: &mut Cx<'_, Effect>, what: String) {
-    cx.emit(Effect::Log(LogEvent::Trouble { part: "blob collector", what }));
+    cx.emit(Effect::Log(LogEvent::Trouble { part: "blob collector", user: None, what }));
 }

@@ -596,7 +596,7 @@ pub struct BackupRequest {
     pub dir: ::prost::alloc::string::String,
 }
 #[derive(serde::Serialize)]
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct BackupReply {
     #[prost(oneof = "backup_reply::Step", tags = "1, 2")]
     pub step: ::core::option::Option<backup_reply::Step>,
@@ -604,7 +604,7 @@ pub struct BackupReply {
 /// Nested message and enum types in `BackupReply`.
 pub mod backup_reply {
     #[derive(serde::Serialize)]
-    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
     pub enum Step {
         #[prost(message, tag = "1")]
         Progress(super::Progress),
@@ -613,7 +613,7 @@ pub mod backup_reply {
     }
 }
 #[derive(serde::Serialize)]
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct BackupReport {
     #[prost(string, tag = "1")]
     pub dir: ::prost::alloc::string::String,
@@ -621,6 +621,9 @@ pub struct BackupReport {
     pub files: u64,
     #[prost(uint64, tag = "3")]
     pub bytes: u64,
+    /// What is damaged in the store, and so in the copy.
+    #[prost(message, repeated, tag = "4")]
+    pub findings: ::prost::alloc::vec::Vec<Finding>,
 }
 /// Generated client implementations.
 pub mod admin_client {

@@ -11,7 +11,7 @@ mod export;
 mod import;
 mod inside;
 mod own_session;
-mod report;
+pub mod report;
 mod server;
 mod service;
 mod token;

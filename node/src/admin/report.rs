@@ -121,12 +121,20 @@ pub fn session(it: SessionReport) -> api::Session {
     }
 }
 
+pub fn finding(it: crate::control::Finding) -> api::Finding {
+    api::Finding { thing: it.thing, reason: it.reason, next_step: it.next_step }
+}
+
+pub fn backup(report: crate::control::BackupReport) -> api::BackupReport {
+    api::BackupReport {
+        dir: report.dir.display().to_string(),
+        files: report.files,
+        bytes: report.bytes,
+        findings: report.findings.into_iter().map(finding).collect(),
+    }
+}
+
 pub fn check(report: CheckReport) -> api::CheckReport {
-    let finding = |it: crate::control::Finding| api::Finding {
-        thing: it.thing,
-        reason: it.reason,
-        next_step: it.next_step,
-    };
     api::CheckReport {
         entries: report.entries,
         bytes: report.bytes,

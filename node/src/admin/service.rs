@@ -341,13 +341,8 @@ impl Admin for Service {
         tokio::spawn(async move {
             let wrap = |progress| api::BackupReply { step: Some(Step::Progress(progress)) };
             let done = control.backup(dir, progress_to(&to, wrap)).await;
-            let report = |done: crate::control::BackupReport| api::BackupReport {
-                dir: done.dir.display().to_string(),
-                files: done.files,
-                bytes: done.bytes,
-            };
-            let reply =
-                done.map(|done| api::BackupReply { step: Some(Step::Report(report(done))) });
+            let step = done.map(|done| Some(Step::Report(report::backup(done))));
+            let reply = step.map(|step| api::BackupReply { step });
             let _ = to.send(reply.map_err(|error| status_of(&error))).await;
         });
         Ok(Response::new(ReceiverStream::new(replies)))

@@ -70,10 +70,10 @@ pub enum Command {
     /// Move a mailbox to another node
     #[command(after_help = "Example: hikyaku move ann@example.org --to node2")]
     Move(MoveArgs),
-    /// Verify the checksums of a running node's store, or of a backup (not yet: references, indexes)
-    #[command(
-        after_help = "Example: hikyaku check\nExample: hikyaku check --offline --data /backup/hikyaku-today"
-    )]
+    /// Verify checksums, references and indexes of a running node, or offline of a data directory or a backup
+    #[command(after_help = "Example: hikyaku check\n\
+        Example: hikyaku check --offline --data /backup/hikyaku-today\n\
+        Exit code 1: something is damaged. Of a backup the files are compared with its list.")]
     Check(CheckArgs),
     /// Copy everything that was acknowledged so far, while the node runs
     #[command(after_help = "Example: hikyaku backup /backup/hikyaku-today")]

@@ -2,8 +2,8 @@
 
 use super::args::{BackupArgs, Cli};
 use super::{operate, output};
-use crate::admin::api;
 use crate::backup;
+use crate::control::{CheckReport, Finding};
 use crate::serve::identity;
 use anyhow::{Context, bail};
 use dds_rocksdb::{RocksStore, StoreConfig};
@@ -43,29 +43,40 @@ fn open(dir: &Path) -> anyhow::Result<RocksStore> {
     RocksStore::open(&config).with_context(|| format!("{} can't be opened", dir.display()))
 }
 
-/// A directory that is a backup is compared with its list.
+/// A directory that is a backup is compared with its list; any other is the data directory of a node that does not run.
 pub fn check(cli: &Cli) -> anyhow::Result<ExitCode> {
     let (_, node) = super::load(cli)?;
-    if !node.data.join("backup.json").exists() {
-        bail!(
-            "{} is no backup: a data directory is verified by its running node; start it, and say \
-             `hikyaku check`",
-            node.data.display()
-        );
-    }
     let bar = operate::progress_bar("verifying")?;
     let progress = |done, total| {
         bar.set_length(total);
         bar.set_position(done);
     };
-    let findings = backup::verify(&node.data, &progress)?;
-    let bytes = bar.length().unwrap_or(0);
-    bar.finish_and_clear();
-    let finding = |it: crate::control::Finding| api::Finding {
-        thing: it.thing,
-        reason: it.reason,
-        next_step: it.next_step,
+    let report = if node.data.join("backup.json").exists() {
+        let findings = backup::verify(&node.data, &progress)?;
+        CheckReport { bytes: bar.length().unwrap_or(0), findings, ..CheckReport::default() }
+    } else {
+        check_data(&node.data, &progress)?
     };
-    let findings = findings.into_iter().map(finding).collect();
-    operate::show_check(cli, &api::CheckReport { bytes, findings, ..api::CheckReport::default() })
+    bar.finish_and_clear();
+    operate::show_check(cli, &crate::admin::report::check(report))
+}
+
+fn check_data(data: &Path, progress: &dyn Fn(u64, u64)) -> anyhow::Result<CheckReport> {
+    let dir = data.join("store");
+    if !dir.exists() {
+        bail!("{} holds no store: name a data directory with --data", data.display());
+    }
+    let store = open(&dir).context("a running node is checked by `hikyaku check`")?;
+    match identity::load_map(&store) {
+        Ok(Some(map)) => Ok(crate::serve::backup::check(&store, map, progress)),
+        Ok(None) => bail!("{} was never started: there is nothing to check", data.display()),
+        Err(error) => {
+            let finding = Finding {
+                thing: dir.display().to_string(),
+                reason: format!("{error:#}"),
+                next_step: "restore the last backup".to_owned(),
+            };
+            Ok(CheckReport { findings: vec![finding], ..CheckReport::default() })
+        }
+    }
 }

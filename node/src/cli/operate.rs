@@ -253,6 +253,26 @@ pub async fn check(cli: &Cli) -> anyhow::Result<ExitCode> {
     bail!("the node ended the check without a report; look at its log")
 }
 
+fn show_backup(cli: &Cli, report: &api::BackupReport) -> anyhow::Result<ExitCode> {
+    if cli.json {
+        output::json(report)?;
+    } else {
+        let size = output::size(report.bytes);
+        let mut text = format!("{}: {} files, {size}\n", report.dir, report.files);
+        if !report.findings.is_empty() {
+            text.push_str("complete, but what is damaged in the store is damaged in the copy; keep older backups:\n");
+        }
+        text.push_str(&findings_text(&report.findings));
+        output::text(&text)?;
+    }
+    Ok(if report.findings.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn findings_text(findings: &[api::Finding]) -> String {
+    let line = |it: &api::Finding| format!("{}: {}; {}\n", it.thing, it.reason, it.next_step);
+    findings.iter().map(line).collect()
+}
+
 pub fn show_check(cli: &Cli, report: &api::CheckReport) -> anyhow::Result<ExitCode> {
     let is_clean = report.findings.is_empty();
     if cli.json {
@@ -267,10 +287,7 @@ pub fn show_check(cli: &Cli, report: &api::CheckReport) -> anyhow::Result<ExitCo
             report.blobs,
             report.findings.len(),
         );
-        for finding in &report.findings {
-            let api::Finding { thing, reason, next_step } = finding;
-            text.push_str(&format!("{thing}: {reason}; {next_step}\n"));
-        }
+        text.push_str(&findings_text(&report.findings));
         output::text(&text)?;
     }
     Ok(if is_clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -291,13 +308,7 @@ pub async fn backup(cli: &Cli, args: &BackupArgs) -> anyhow::Result<ExitCode> {
             }
             Some(Step::Report(report)) => {
                 bar.finish_and_clear();
-                if cli.json {
-                    output::json(&report)?;
-                } else {
-                    let size = output::size(report.bytes);
-                    output::text(&format!("{}: {} files, {size}\n", report.dir, report.files))?;
-                }
-                return Ok(ExitCode::SUCCESS);
+                return show_backup(cli, &report);
             }
             None => {}
         }

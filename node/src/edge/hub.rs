@@ -33,6 +33,7 @@ pub trait Service: Send + Sync {
     fn operator_done(&self, session: SessionId, token: fsm::Token, completion: Completion);
     fn sessions(&self, token: fsm::Token, lines: Vec<SessionLine>);
     fn kicked(&self, token: fsm::Token, count: u64);
+    fn loaded(&self, token: fsm::Token, loaded: bool);
     fn ready(&self);
     /// A connection of this listener ended.
     fn connection_ended(&self, came: (usize, IpAddr));
@@ -194,6 +195,10 @@ impl Host for HubHost {
 
     fn kicked(&mut self, token: fsm::Token, count: u64) {
         self.0.service.kicked(token, count);
+    }
+
+    fn loaded(&mut self, token: fsm::Token, loaded: bool) {
+        self.0.service.loaded(token, loaded);
     }
 
     fn ready(&mut self) {

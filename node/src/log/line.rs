@@ -129,7 +129,7 @@ pub fn line_of(event: &LogEvent) -> Line<'_> {
             ];
             ("swept", fields)
         }
-        LogEvent::Trouble { part, what } => {
+        LogEvent::Trouble { part, user: _, what } => {
             ("trouble", vec![("part", (*part).into()), ("what", what.as_str().into())])
         }
     };

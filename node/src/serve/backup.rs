@@ -1,17 +1,23 @@
-//! Online backup and check of the store.
+//! Backup and check of a store.
 
 use crate::control::{BackupReport, CheckReport, Finding};
 use anyhow::{Context, bail};
+use dds::DpMap;
 use dds_rocksdb::RocksStore;
+use mailstore::check::Told;
 use std::fs;
 use std::path::Path;
 
-/// Writes a complete copy of the data directory into `dir`, which must not exist.
+/// Findings that are told; with more of them the store is gone.
+const FINDINGS_MAX: usize = 1000;
+
+/// Writes a complete copy of the data directory into `dir`, which must not exist. What is
+/// damaged is copied as it is, and told.
 ///
 /// # Errors
 /// When `dir` exists, or a file can't be written.
 pub fn write(
-    store: &RocksStore,
+    (store, map): (&RocksStore, DpMap),
     data: &Path,
     dir: &Path,
     progress: &dyn Fn(u64, u64),
@@ -26,30 +32,31 @@ pub fn write(
         .create(dir)
         .with_context(|| format!("{} can't be made", dir.display()))?;
     store.checkpoint(&dir.join("store")).context("the store can't be copied")?;
+    let findings = check(store, map, progress).findings;
     let report = crate::backup::finish(dir, data)?;
-    progress(report.bytes, report.bytes);
-    Ok(report)
+    Ok(BackupReport { findings, ..report })
 }
 
-/// Verifies every checksum of the store and reads every entry.
-///
-/// # Errors
-/// When the store can't be read at all.
-pub fn check(store: &RocksStore, progress: &dyn Fn(u64, u64)) -> anyhow::Result<CheckReport> {
-    let total = store.verify_bytes_estimated();
-    let mut report = CheckReport::default();
-    let verified = store.verify(|_, _, _| Ok(()), |verified| progress(verified.bytes, total));
-    match verified {
-        Ok(verified) => {
-            report.entries = verified.entries;
-            report.bytes = verified.bytes;
-        }
-        Err(error) => report.findings.push(Finding {
-            thing: "the store".to_owned(),
-            reason: error.to_string(),
-            next_step: "stop the node, keep a copy of its data directory, restore the last backup"
-                .to_owned(),
+/// Verifies everything in the store as it is now: checksums, references, indexes against logs.
+pub fn check(store: &RocksStore, map: DpMap, progress: &dyn Fn(u64, u64)) -> CheckReport {
+    let total = store.bytes_estimated();
+    let mut findings = Vec::new();
+    let moment = store.moment();
+    let counts = mailstore::check::check(&|read| moment.read(read), map, &mut |told| match told {
+        Told::Progress(bytes) => progress(bytes, total.max(bytes)),
+        Told::Damage(_) if findings.len() >= FINDINGS_MAX => {}
+        Told::Damage(damage) => findings.push(Finding {
+            thing: damage.thing,
+            reason: damage.reason,
+            next_step: damage.next_step.to_owned(),
         }),
+    });
+    CheckReport {
+        entries: counts.entries,
+        bytes: counts.bytes,
+        users: counts.users,
+        messages: counts.messages,
+        blobs: counts.blobs,
+        findings,
     }
-    Ok(report)
 }

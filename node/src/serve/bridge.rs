@@ -6,15 +6,18 @@ use crate::passwords::{HashDone, HashJob, HashKind, HashOutcome, HashPool, Secre
 use crate::tls::TlsContext;
 use fsm::Token;
 use mailstore::directory::HashVerdict;
-use mailstore::face::{LogEvent, SessionId};
+use mailstore::face::{LogEvent, SessionId, UserId};
 use rustls::ServerConfig;
 use stages::{Clock, HashOrder, PortSender};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use tokio::sync::{Notify, oneshot};
 use vspace::{Completion, Inward, SessionLine};
+
+/// Damaged mailboxes that are remembered; with more of them the disk is gone.
+const DAMAGED_MAX: usize = 100;
 
 /// The node's side of its workers.
 pub struct Bridge {
@@ -26,6 +29,9 @@ pub struct Bridge {
     operators: Mutex<HashMap<u64, oneshot::Sender<Completion>>>,
     session_lists: Mutex<HashMap<u64, oneshot::Sender<Vec<SessionLine>>>>,
     kicks: Mutex<HashMap<u64, oneshot::Sender<u64>>>,
+    looks: Mutex<HashMap<u64, oneshot::Sender<bool>>>,
+    /// Mailboxes that were found damaged since the start, and how.
+    damaged: Mutex<BTreeMap<UserId, String>>,
     tokens: AtomicU64,
     pub is_ready: AtomicBool,
     pub became_ready: Notify,
@@ -50,6 +56,8 @@ impl Bridge {
             operators: Mutex::default(),
             session_lists: Mutex::default(),
             kicks: Mutex::default(),
+            looks: Mutex::default(),
+            damaged: Mutex::default(),
             tokens: AtomicU64::new(0),
             is_ready: AtomicBool::new(false),
             became_ready: Notify::new(),
@@ -113,6 +121,20 @@ impl Bridge {
         told.await.unwrap_or(0)
     }
 
+    /// Whether the master of a user is in memory.
+    pub async fn is_loaded(&self, group: usize, user: UserId) -> bool {
+        let token = self.token();
+        let (tell, told) = oneshot::channel();
+        lock(&self.looks).insert(token.0, tell);
+        self.tell(group, Inward::IsLoaded { token, user });
+        told.await.unwrap_or(false)
+    }
+
+    /// Mailboxes that were found damaged since the start, and how.
+    pub fn damaged(&self) -> BTreeMap<UserId, String> {
+        lock(&self.damaged).clone()
+    }
+
     /// Queues a job for the hash pool; a full queue is answered at once.
     fn hash(&self, peer: IpAddr, (token, waiter): (Token, HashWaiter), kind: HashKind) {
         let Some(pool) = self.pool.get() else { return };
@@ -169,6 +191,12 @@ impl Service for Bridge {
     }
 
     fn log(&self, event: LogEvent) {
+        if let LogEvent::Trouble { user: Some(user), what, .. } = &event {
+            let mut damaged = lock(&self.damaged);
+            if damaged.len() < DAMAGED_MAX || damaged.contains_key(user) {
+                damaged.insert(*user, what.clone());
+            }
+        }
         crate::log::write_event(event);
     }
 
@@ -202,6 +230,12 @@ impl Service for Bridge {
     fn kicked(&self, token: Token, count: u64) {
         if let Some(tell) = lock(&self.kicks).remove(&token.0) {
             let _told = tell.send(count);
+        }
+    }
+
+    fn loaded(&self, token: Token, loaded: bool) {
+        if let Some(tell) = lock(&self.looks).remove(&token.0) {
+            let _told = tell.send(loaded);
         }
     }
 

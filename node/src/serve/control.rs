@@ -10,8 +10,9 @@ use crate::control::{
 };
 use dds::DpMap;
 use dds_rocksdb::RocksStore;
-use mailstore::face::{Completion, SessionId, Task, UserId};
+use mailstore::face::{Completion, FolderName, OpenMode, SessionId, Task, UserId, UserTask};
 use stages::{HistogramSnapshot, StageSnapshot};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -124,6 +125,7 @@ impl NodeControl {
 
     fn status_report(&self) -> StatusReport {
         let listeners = self.listener_reports();
+        let damaged = self.bridge.damaged();
         let held: Vec<_> = self.stages.gauges.iter().map(|gauges| gauges.get()).collect();
         let sum = |count: fn(&vspace::Population) -> usize| {
             held.iter().map(|population| count(population) as u64).sum()
@@ -141,12 +143,12 @@ impl NodeControl {
             listeners,
             stages: self.stage_reports(),
             admission: held.iter().enumerate().map(admission_report).collect(),
-            store: self.store_report(),
+            store: self.store_report(&damaged),
             partitions: PartitionsReport {
                 count: u64::from(self.map.partitions),
                 awake: sum(|held| held.partitions),
                 under_replicated: 0,
-                unavailable: 0,
+                unavailable: self.partitions_of(&damaged),
             },
             users_loaded: sum(|held| held.mailboxes),
             accounts: sum(|held| held.accounts),
@@ -243,12 +245,15 @@ impl Control for NodeControl {
         Box::pin(async move {
             let partition = self.map.partition_of(&mailstore::mailbox::route(user).0);
             let groups = u16::try_from(self.bridge.groups().max(1)).unwrap_or(1);
+            let worker = partition.0 % groups;
+            let loaded = self.bridge.is_loaded(usize::from(worker), user).await;
+            let trouble = self.trouble_of(user).await;
             Ok(Location {
                 node: self.node_name.clone(),
                 partition: partition.0,
-                worker: partition.0 % groups,
-                loaded: false,
-                trouble: None,
+                worker,
+                loaded,
+                trouble,
             })
         })
     }
@@ -271,7 +276,36 @@ impl Control for NodeControl {
 }
 
 impl NodeControl {
-    fn store_report(&self) -> StoreReport {
+    /// Asks the mailbox for its folders and the rows of INBOX: what is wrong with it, if anything.
+    async fn trouble_of(&self, user: UserId) -> Option<String> {
+        let session = self.open_session();
+        let inbox = UserTask::OpenFolder {
+            name: FolderName::inbox(),
+            mode: OpenMode::ReadOnly,
+            known: None,
+        };
+        let mut trouble = None;
+        for task in [UserTask::ListFolders, inbox] {
+            let done = self.bridge.submit(session, Task::User { user, task }).await;
+            if let Some(Completion::Refused(refusal)) = done {
+                let found = self.bridge.damaged().remove(&user).unwrap_or(refusal.to_string());
+                trouble = Some(format!("{found}; `hikyaku check` tells all that is damaged"));
+                break;
+            }
+        }
+        self.close_session(session);
+        trouble.or_else(|| self.bridge.damaged().remove(&user))
+    }
+
+    /// How many partitions hold something that was found damaged.
+    fn partitions_of(&self, damaged: &BTreeMap<UserId, String>) -> u64 {
+        let route = |user: &UserId| mailstore::mailbox::route(*user).0;
+        let partitions: BTreeSet<_> =
+            damaged.keys().map(|user| self.map.partition_of(&route(user))).collect();
+        partitions.len() as u64
+    }
+
+    fn store_report(&self, damaged: &BTreeMap<UserId, String>) -> StoreReport {
         let stats = self.store.stats();
         let writer = self.stages.stats.iter().find(|(name, _)| name == "writer");
         StoreReport {
@@ -293,7 +327,7 @@ impl NodeControl {
                 dds_rocksdb::SpaceState::Low => SpaceState::Low,
                 dds_rocksdb::SpaceState::Critical => SpaceState::Exhausted,
             },
-            errors: Vec::new(),
+            errors: damaged.values().cloned().collect(),
         }
     }
 
@@ -303,18 +337,18 @@ impl NodeControl {
         dir: PathBuf,
         progress: Progress,
     ) -> Result<BackupReport, ControlError> {
-        let (store, data) = (Arc::clone(&self.store), self.data.clone());
+        let (store, data, map) = (Arc::clone(&self.store), self.data.clone(), self.map);
         let work = tokio::task::spawn_blocking(move || {
-            super::backup::write(&store, &data, &dir, &*progress)
+            super::backup::write((&store, map), &data, &dir, &*progress)
         });
         let report = work.await.map_err(|error| ControlError::Failed(error.to_string()))?;
         report.map_err(|error| ControlError::Failed(format!("{error:#}")))
     }
 
     async fn check_store(&self, progress: Progress) -> Result<CheckReport, ControlError> {
-        let store = Arc::clone(&self.store);
-        let work = tokio::task::spawn_blocking(move || super::backup::check(&store, &*progress));
-        let report = work.await.map_err(|error| ControlError::Failed(error.to_string()))?;
-        report.map_err(|error| ControlError::Failed(format!("{error:#}")))
+        let (store, map) = (Arc::clone(&self.store), self.map);
+        let work = move || super::backup::check(&store, map, &*progress);
+        let report = tokio::task::spawn_blocking(work).await;
+        report.map_err(|error| ControlError::Failed(error.to_string()))
     }
 }

@@ -3,7 +3,7 @@
 //! Order of starting: data directory, store, partition map, stages, workers, directory loaded, admin, listeners, `ready`.
 //! Order of stopping: no new connections, sessions end politely, workers rest, the writer has synced what was queued.
 
-mod backup;
+pub mod backup;
 mod bridge;
 mod control;
 pub mod identity;

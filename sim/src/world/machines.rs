@@ -115,6 +115,7 @@ impl World {
                 self.coverage.action("sessions kicked");
                 self.trace.word(count);
             }
+            Outward::Loaded { .. } => self.coverage.action("mailbox looked for"),
             Outward::Neighbour { group: to, message } => self.carry(life, to, message),
             Outward::Ready => self.coverage.action("directory ready"),
         }

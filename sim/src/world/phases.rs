@@ -151,7 +151,11 @@ impl World {
 
     /// Judges what the store of the node holds.
     pub(super) fn judge(&mut self, moment: Moment) -> Result<Judged, Failure> {
-        let entries = self.nodes[0].disk.store.durable();
+        let store = &self.nodes[0].disk.store;
+        if self.harmed.is_none() {
+            invariants::check_is_clean(store)?;
+        }
+        let entries = store.durable();
         let users = (&self.users[..], &self.harmed, self.restored.steps);
         invariants::judge(entries, users, &mut self.ledger, moment)
     }

@@ -212,6 +212,11 @@ impl Shard {
             Inward::OperatorGone { session } => self.on_operator_gone(session),
             Inward::ListSessions { token } => self.on_list_sessions(token),
             Inward::KickSessions { token, sessions } => self.on_kick_sessions(token, &sessions),
+            Inward::IsLoaded { token, user } => {
+                let mailbox = self.mailboxes.get(&user);
+                let loaded = mailbox.is_some_and(|mailbox| mailbox.slot.machine.is_loaded());
+                self.out.push(Outward::Loaded { token, loaded });
+            }
             Inward::Neighbour(message) => self.on_neighbour(message),
             Inward::SpaceIs(space) => self.on_space(space),
             Inward::LimitsAre(limits) => {

@@ -77,6 +77,11 @@ pub enum Inward {
         token: Token,
         sessions: Vec<SessionId>,
     },
+    /// Is the master of this user in memory? Answered by [`Outward::Loaded`].
+    IsLoaded {
+        token: Token,
+        user: UserId,
+    },
     /// From another worker group of this node.
     Neighbour(Neighbour),
     /// How much room the store has: when it is short, nothing is accepted that could not be kept.
@@ -202,6 +207,10 @@ pub enum Outward {
     Kicked {
         token: Token,
         count: u64,
+    },
+    Loaded {
+        token: Token,
+        loaded: bool,
     },
     Neighbour {
         group: GroupId,

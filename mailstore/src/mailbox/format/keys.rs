@@ -19,15 +19,15 @@ pub const GONE: u8 = 0x1A;
 pub const RESTORED: u8 = 0x1B;
 /// Everything below this is read when the mailbox loads.
 pub const SMALL_END: u8 = 0x20;
-const SEGMENT: u8 = 0x20;
-const LOG: u8 = 0x21;
-const VANISHED: u8 = 0x22;
-const STAGED: u8 = 0x23;
-const COLUMNS: u8 = 0x30;
-const APART: u8 = 0x31;
-const BLOCK: u8 = 0x32;
-const MEMORY: u8 = 0x40;
-const BLOB: u8 = 0x41;
+pub const SEGMENT: u8 = 0x20;
+pub const LOG: u8 = 0x21;
+pub const VANISHED: u8 = 0x22;
+pub const STAGED: u8 = 0x23;
+pub const COLUMNS: u8 = 0x30;
+pub const APART: u8 = 0x31;
+pub const BLOCK: u8 = 0x32;
+pub const MEMORY: u8 = 0x40;
+pub const BLOB: u8 = 0x41;
 const BODY: u8 = 0x80;
 const BODY_PIECE: u8 = 0x81;
 
@@ -183,6 +183,18 @@ pub fn block(kind: BlockKind, block: u64) -> SortKey {
         key.put_u8(kind as u8);
         key.put_u64(block);
     })
+}
+
+/// The parts of a block's key.
+///
+/// # Errors
+/// When it is none.
+pub fn parse_block(key: &SortKey) -> Result<(BlockKind, u64), Damaged> {
+    let damaged = Damaged("key of a block");
+    let (kind, number) = key.0.get(1..).and_then(<[u8]>::split_first).ok_or(damaged)?;
+    let kind = BlockKind::ALL.into_iter().find(|it| *it as u8 == *kind).ok_or(damaged)?;
+    let number = <[u8; 8]>::try_from(number).map_err(|_| damaged)?;
+    Ok((kind, u64::from_be_bytes(number)))
 }
 
 /// The delivery memory: by hour, so that it is pruned from the front.

@@ -134,5 +134,6 @@ impl Host for NoSockets {
     fn operator_done(&mut self, _session: SessionId, _token: fsm::Token, _done: Completion) {}
     fn sessions(&mut self, _token: fsm::Token, _lines: Vec<SessionLine>) {}
     fn kicked(&mut self, _token: fsm::Token, _count: u64) {}
+    fn loaded(&mut self, _token: fsm::Token, _loaded: bool) {}
     fn ready(&mut self) {}
 }
