@@ -93,6 +93,12 @@ impl Disk {
         if mutation == Some(Mutation::SkipRenewal) {
             groups.iter_mut().for_each(skip_renewal);
         }
+        if mutation == Some(Mutation::ReleaseShared) {
+            groups.iter_mut().flat_map(|group| &mut group.ops).for_each(take_for_own);
+        }
+        if mutation == Some(Mutation::KeepOwn) {
+            groups.iter_mut().flat_map(|group| &mut group.ops).for_each(keep_own);
+        }
         let results = self.chains.commit(&self.store, &groups, durability);
         if !self.rotten.is_empty() {
             let applied = groups.iter().zip(&results).filter(|(_, result)| result.is_ok());
@@ -208,6 +214,33 @@ fn forget_rot(rotten: &mut BTreeSet<(Column, bytes::Bytes)>, group: &Group) {
                 rotten.retain(|(at, key)| at != column || key < from || key >= to);
             }
         }
+    }
+}
+
+/// The value of a user's reference to a blob: version, format, id, perhaps a mark of its own.
+fn blob_reference(op: &mut StoreOp) -> Option<&mut bytes::Bytes> {
+    match op {
+        StoreOp::Put { key, value, .. } => {
+            let is_user = key.get(2..4) == Some(&[9, b'u']);
+            (is_user && key.get(12) == Some(&0x41)).then_some(value)
+        }
+        StoreOp::Delete { .. } | StoreOp::DeleteRange { .. } => None,
+    }
+}
+
+const REFERENCE_BYTES: usize = 8 + 1 + 16;
+
+/// Marks a reference as the only one that there will be.
+fn take_for_own(op: &mut StoreOp) {
+    if let Some(value) = blob_reference(op).filter(|value| value.len() == REFERENCE_BYTES) {
+        *value = [&value[..], &[1]].concat().into();
+    }
+}
+
+/// Takes the mark away.
+fn keep_own(op: &mut StoreOp) {
+    if let Some(value) = blob_reference(op) {
+        value.truncate(REFERENCE_BYTES);
     }
 }
 

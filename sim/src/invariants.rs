@@ -8,6 +8,7 @@ mod bodies_resolve;
 mod check_is_clean;
 mod index_matches;
 mod linearizable;
+mod space_comes_back;
 mod uids_rise;
 
 use crate::decoder::{DecodedUser, Image, Queued, Unreadable, decode_user, queue};
@@ -71,6 +72,8 @@ pub struct Subject<'a> {
 pub struct Judged {
     pub users: Vec<Option<DecodedUser>>,
     pub queued: usize,
+    /// Blobs that nobody refers to, of messages for one user.
+    pub garbage: Vec<u128>,
 }
 
 /// Judges what the store holds.
@@ -87,7 +90,8 @@ pub fn judge(
     let image = match Image::new(entries) {
         Ok(image) => image,
         Err(_) if !harm.is_none() => {
-            return Ok(Judged { users: users.iter().map(|_| None).collect(), queued: 0 });
+            let users = users.iter().map(|_| None).collect();
+            return Ok(Judged { users, queued: 0, garbage: Vec::new() });
         }
         Err(error) => return Err(unreadable(error)),
     };
@@ -109,7 +113,9 @@ pub fn judge(
         blobs_kept::check(&subject)?;
         decoded.push(Some(one));
     }
-    Ok(Judged { users: decoded, queued: queued.len() })
+    blobs_kept::check_all(&decoded, &queued)?;
+    let garbage = space_comes_back::garbage(&image, &decoded, &queued, ledger);
+    Ok(Judged { users: decoded, queued: queued.len(), garbage })
 }
 
 pub use check_is_clean::check as check_is_clean;

@@ -187,6 +187,13 @@ impl Scenario {
             faults: FaultRates { crash_ms: 15_000, ..FAULTS },
         },
         Self {
+            name: "churn",
+            about: "large messages come and go, no faults: their space comes back without a sweep",
+            groups: 2,
+            load: Load { large: 5_000, deliveries: 30, ..LOAD },
+            faults: NO_FAULTS,
+        },
+        Self {
             name: "full",
             about: "a disk that is full half of the time",
             groups: 1,
@@ -241,17 +248,23 @@ pub enum Mutation {
     AssignEarly,
     /// Blobs are not renewed.
     SkipRenewal,
+    /// A mailbox takes every blob for its own, those of several mailboxes too.
+    ReleaseShared,
+    /// A mailbox takes no blob for its own.
+    KeepOwn,
     /// EXPUNGE is said while a FETCH by number is under way.
     ForbiddenExpunge,
 }
 
 impl Mutation {
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 8] = [
         Self::DropSync,
         Self::AcknowledgeEarly,
         Self::ForgetWindow,
         Self::AssignEarly,
         Self::SkipRenewal,
+        Self::ReleaseShared,
+        Self::KeepOwn,
         Self::ForbiddenExpunge,
     ];
 
@@ -263,6 +276,8 @@ impl Mutation {
             Self::ForgetWindow => "forget-window",
             Self::AssignEarly => "assign-early",
             Self::SkipRenewal => "skip-renewal",
+            Self::ReleaseShared => "release-shared",
+            Self::KeepOwn => "keep-own",
             Self::ForbiddenExpunge => "forbidden-expunge",
         }
     }

@@ -78,3 +78,16 @@ fn a_forbidden_expunge_is_noticed() {
     let failure = noticed_in("calm", Mutation::ForbiddenExpunge);
     assert_eq!(failure.invariant, "told_one_story");
 }
+
+#[test]
+fn a_release_of_a_blob_that_others_refer_to_is_noticed() {
+    let failure = noticed_in("blobs", Mutation::ReleaseShared);
+    let blobs = ["blobs_kept", "bodies_resolve"];
+    assert!(blobs.contains(&failure.invariant), "{failure}");
+}
+
+#[test]
+fn blobs_that_are_left_to_the_sweep_are_noticed() {
+    let failure = noticed_in("churn", Mutation::KeepOwn);
+    assert_eq!(failure.invariant, "space_comes_back", "{failure}");
+}

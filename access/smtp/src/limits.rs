@@ -68,7 +68,7 @@ impl Default for Limits {
             pipelined_bytes_max: 32 * 1024,
             grouped_reply_bytes_max: 8 * 1024,
             chunks_in_flight_max: 2,
-            chunk_life: Duration::from_secs(2 * 3600),
+            chunk_life: mailstore::face::BLOB_LIFE,
             mime: mailstore::mime::Limits::default(),
             idle: Duration::from_secs(300),
             content_progress_bytes: 16 * 1024,

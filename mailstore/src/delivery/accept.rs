@@ -35,7 +35,7 @@ impl Delivery {
             Body::Inline(_) => self.commit(cx, asker, acceptance),
             // Design section 5: whoever refers to a blob extends its life durably before the
             // metadata commits.
-            Body::Blob { blob, len: _ } => {
+            Body::Blob { blob, .. } => {
                 let token = cx.fresh_token();
                 let expires = cx.wall().plus(self.limits.blob_life);
                 cx.emit(Effect::Dds { token, request: Request::RenewBlob { blob, expires } });
@@ -200,7 +200,7 @@ fn head_ops(id: DeliveryId, head: &Head, body: &Body) -> Vec<Op> {
     let put = |kind, value| Op::Put { key: format::key(kind, id), value };
     let body = match body {
         Body::Inline(bytes) => put(Kind::Body, bytes.clone()),
-        Body::Blob { blob, len: _ } => put(Kind::Blob, format::blob_value(*blob)),
+        Body::Blob { blob, .. } => put(Kind::Blob, format::blob_value(*blob)),
     };
     vec![put(Kind::Head, head.value()), body]
 }

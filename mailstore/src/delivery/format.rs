@@ -13,7 +13,8 @@
 //! added to and never edited.
 
 use crate::face::{
-    Acceptance, AcceptedRecipient, Body, Columns, DeliveryId, InternalDate, SearchColumns, UserId,
+    Acceptance, AcceptedRecipient, Body, Columns, DeliveryId, Holders, InternalDate, SearchColumns,
+    UserId,
 };
 use crate::record::{Reader, RecordError, Writer};
 use bytes::{Bytes, BytesMut};
@@ -237,7 +238,7 @@ impl Stored {
             delivery: self.id,
             body: match self.head.body {
                 BodyRef::Inline => Body::Inline(self.body),
-                BodyRef::Blob { blob, len } => Body::Blob { blob, len },
+                BodyRef::Blob { blob, len } => Body::Blob { blob, len, holders: Holders::Several },
             },
             columns: Arc::new(columns),
             recipients,

@@ -120,7 +120,7 @@ impl Pending {
 pub fn body_ref(body: &Body) -> BodyRef {
     match body {
         Body::Inline(_) => BodyRef::Inline,
-        Body::Blob { blob, len } => BodyRef::Blob { blob: *blob, len: *len },
+        Body::Blob { blob, len, holders: _ } => BodyRef::Blob { blob: *blob, len: *len },
     }
 }
 

@@ -339,7 +339,7 @@ fn a_blob_is_renewed_before_the_record_refers_to_it() {
     let mut bench = Bench::new();
     bench.settle();
     let mut with_blob = acceptance(5, 2);
-    with_blob.body = Body::Blob { blob: BlobId(77), len: 1 };
+    with_blob.body = Body::Blob { blob: BlobId(77), len: 1, holders: Holders::Several };
     assert_eq!(
         bench.ask(1, with_blob.clone()),
         [refused(1, TaskRefusal::Unavailable)],

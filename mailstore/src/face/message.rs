@@ -11,7 +11,17 @@ pub enum Body {
     /// Travels and commits with the metadata. Up to [`INLINE_BYTES_MAX`]; for one mailbox up to [`LONE_BYTES_MAX`].
     Inline(Bytes),
     /// Chunks that were written, durably, before the message is handed over. The blob's expiry is renewed by whoever refers.
-    Blob { blob: BlobId, len: u64 },
+    Blob { blob: BlobId, len: u64, holders: Holders },
+}
+
+/// Who may come to refer to a blob.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holders {
+    /// The mailbox that the message is handed to, once. Whoever wrote the blob tells nobody else, and does not ask again after
+    /// a refusal: so the mailbox deletes the blob with the message.
+    One,
+    /// Several mailboxes, or one that is asked again: only a sweep can tell that nobody refers to the blob any more.
+    Several,
 }
 
 /// Largest body kept in one record, in bytes: one round, one fsync. Design section 5.
@@ -31,7 +41,18 @@ impl Body {
     pub fn len(&self) -> u64 {
         match self {
             Self::Inline(bytes) => bytes.len() as u64,
-            Self::Blob { blob: _, len } => *len,
+            Self::Blob { blob: _, len, holders: _ } => *len,
+        }
+    }
+
+    /// The same body, handed to several.
+    #[must_use]
+    pub fn shared(self) -> Self {
+        match self {
+            Self::Inline(bytes) => Self::Inline(bytes),
+            Self::Blob { blob, len, holders: _ } => {
+                Self::Blob { blob, len, holders: Holders::Several }
+            }
         }
     }
 

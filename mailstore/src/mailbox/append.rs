@@ -125,10 +125,10 @@ impl Core {
         blob: BlobLife,
     ) {
         let Some(&id) = self.by_name.get(&to) else {
-            return fail(cx, asker, UserError::NoSuchFolder);
+            return self.fail_message(cx, asker, (UserError::NoSuchFolder, &message.body));
         };
         if !self.quota_admits(message.body.len(), 1) {
-            return fail(cx, asker, UserError::OverQuota);
+            return self.fail_message(cx, asker, (UserError::OverQuota, &message.body));
         }
         if let (Body::Blob { blob: blob_id, .. }, BlobLife::AsFound) = (&message.body, blob) {
             let blob_id = *blob_id;
@@ -139,7 +139,7 @@ impl Core {
         let mut ops = Vec::with_capacity(6);
         let keywords = match self.assign_keywords(id, &message.keywords, &mut ops) {
             Ok(keywords) => keywords,
-            Err(error) => return fail(cx, asker, error),
+            Err(error) => return self.fail_message(cx, asker, (error, &message.body)),
         };
         let arriving = arriving_of(cx, &message);
         match self.arrive(cx.wall(), id, (&arriving, keywords), &mut ops) {
@@ -149,7 +149,7 @@ impl Core {
             }
             Err(error) => {
                 self.forget_keywords(mark);
-                fail(cx, asker, error);
+                self.fail_message(cx, asker, (error, &message.body));
             }
         }
     }
@@ -225,10 +225,10 @@ impl Core {
         blob: BlobLife,
     ) {
         let Some(&folder) = self.by_name.get(&to) else {
-            return fail(cx, asker, UserError::NoSuchFolder);
+            return self.fail_message(cx, asker, (UserError::NoSuchFolder, &message.body));
         };
         if !self.quota_admits(message.body.len(), 1) {
-            return fail(cx, asker, UserError::OverQuota);
+            return self.fail_message(cx, asker, (UserError::OverQuota, &message.body));
         }
         if let Some(error) = self.ignore_staging(asker, pending) {
             return answer(cx, asker, error);
@@ -241,7 +241,7 @@ impl Core {
         let mut ops = Vec::with_capacity(5);
         let pending = pending.unwrap_or_else(|| self.open_pending(asker, folder, &mut ops));
         if let Err(error) = self.stage(cx, (pending, folder), &message, &mut ops) {
-            return fail(cx, asker, error);
+            return self.fail_message(cx, asker, (error, &message.body));
         }
         let ahead_max = self.limits().staged_ahead_bytes_max;
         let Some(set) = self.pending.get_mut(&pending) else {

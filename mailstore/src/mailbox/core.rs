@@ -150,7 +150,11 @@ impl Core {
             gone: loaded.gone,
             pending: BTreeMap::new(),
             memory: DeliveryMemory::default(),
-            removals: super::removal::Removals::new(loaded.condemned, loaded.orphans),
+            removals: super::removal::Removals::new(
+                loaded.condemned,
+                loaded.orphans,
+                loaded.released,
+            ),
             tombstones: loaded.tombstones,
             exclusive: Exclusive::Free,
             contenders: VecDeque::new(),

@@ -11,7 +11,7 @@ use super::load::scan_request;
 use super::machine::Effect;
 use super::memory::{MemoryState, Recall, recipient_hash};
 use super::reading::Reading;
-use super::{BlobLife, Waiting, answer, fail};
+use super::{BlobLife, Waiting, answer};
 use crate::face::{
     Body, Columns, Deliver, EmailId, FolderId, FolderName, INLINE_BYTES_MAX, InternalDate,
     LONE_BYTES_MAX, LogEvent, ModSeq, Promise, SystemFlags, TaskRefusal, ThreadId, Uid, UserDone,
@@ -69,7 +69,7 @@ impl Core {
         }
         let bytes = (deliver.prefix.len() as u64).saturating_add(deliver.body.len());
         if deliver.promise == Promise::Open && !self.quota_admits(bytes, 1) {
-            return fail(cx, asker, UserError::OverQuota);
+            return self.fail_message(cx, asker, (UserError::OverQuota, &deliver.body));
         }
         if let (Body::Blob { blob: id, .. }, BlobLife::AsFound) = (&deliver.body, blob) {
             let id = *id;
@@ -116,7 +116,7 @@ impl Core {
                 };
                 self.submit_arrival(cx, id, (arrived, 0, source), ops);
             }
-            Err(error) => fail(cx, asker, error),
+            Err(error) => self.fail_message(cx, asker, (error, &arriving.body)),
         }
     }
 
@@ -315,9 +315,9 @@ pub fn put_message(
             Extent::Pieces { len: bytes.len() as u64 }
         }
         Body::Inline(_) => return Err(UserError::Limit("the message is too long for one batch")),
-        Body::Blob { blob, len } => {
+        Body::Blob { blob, len, holders } => {
             let key = keys::blob_reference(email);
-            ops.push(Op::Put { key, value: encode_blob_reference(*blob) });
+            ops.push(Op::Put { key, value: encode_blob_reference(*blob, *holders) });
             Extent::Blob { blob: *blob, offset: 0, len: *len }
         }
     };

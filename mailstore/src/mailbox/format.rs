@@ -16,6 +16,7 @@
 //! | `19` | columns: every block below this one is packed | packing |
 //! | `1A` block | 64 bits: which messages of a packed block are gone | removal |
 //! | `1B` | restorations the mailbox was raised for, floor of MODSEQ, blocks that stay empty | first use after a restoration |
+//! | `1E` blob | released: a blob that nobody refers to any more, yet to be deleted | removal |
 //! | `20` folder uid | segment: up to 512 rows, the first UID when it was made | folding |
 //! | `21` folder modseq part | log: arrivals, flag changes, adopted pending sets | every change |
 //! | `22` folder modseq part | log: vanished UIDs | EXPUNGE, MOVE |
@@ -24,7 +25,7 @@
 //! | `31` email part | columns or part table that did not fit beside the others | arrival |
 //! | `32` kind block | columns of one kind of 64 messages (`00` envelope, `01` structures, `02` search) | packing |
 //! | `40` hour delivery recipient | delivery memory | delivery |
-//! | `41` email | the blob it refers to: what a sweep renews | arrival |
+//! | `41` email | the blob it refers to: what a sweep renews; `01` behind it when no other mailbox may | arrival |
 //! | `80` email | body: header length, trace prefix, part table, extents, inline bytes | arrival |
 //! | `81` email piece | a piece of a body that is too long for the record, and too short for a blob | arrival |
 //!

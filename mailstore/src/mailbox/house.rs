@@ -11,7 +11,7 @@ use super::fold::{FoldStep, Folding};
 use super::format::{CondemnedEmail, PendingBodies, PendingSet};
 use super::machine::Effect;
 use super::reading::Reading;
-use super::removal::Reap;
+use super::removal::{Dropping, Reap};
 use crate::face::{FolderId, LogEvent, ModSeq, PendingId, TaskRefusal};
 use dds::{Op, Request, Response};
 use fsm::{Cx, Duration};
@@ -39,6 +39,7 @@ pub enum Work {
     #[default]
     None,
     Reaping(Reap),
+    Dropping(Dropping),
     Orphan {
         pending: PendingId,
         set: PendingSet,
@@ -94,6 +95,7 @@ impl Core {
         match std::mem::take(&mut self.house.work) {
             Work::None => {
                 let _ = self.reap(cx)
+                    || self.drop_released(cx)
                     || self.clear_orphan(cx)
                     || self.fold(cx)
                     || self.bury_folder(cx)
@@ -113,6 +115,7 @@ impl Core {
             // What was read has been dropped: it begins again.
             Work::Packing { .. } | Work::Unpacking { .. } => {}
             Work::Reaping(reap) => self.removals.put_back(reap),
+            Work::Dropping(dropping) => self.clear_released(cx, dropping),
             Work::Orphan { pending, set } => self.removals.add_orphan(pending, set),
         }
     }
@@ -145,6 +148,11 @@ impl Core {
     pub fn on_house_read(&mut self, cx: &mut Cx<'_, Effect>, response: Response) {
         self.house.stage = Stage::Ready;
         let done = match std::mem::take(&mut self.house.work) {
+            Work::Reaping(reap) if self.may_write() => self.on_reap_read(cx, reap, response),
+            Work::Reaping(reap) => {
+                self.removals.put_back(reap);
+                Ok(())
+            }
             Work::Orphan { pending, set } if self.may_write() => {
                 self.on_orphan_page(cx, (pending, set), response)
             }
@@ -162,7 +170,7 @@ impl Core {
                 self.house.thin.push(number);
                 Ok(())
             }
-            work @ (Work::None | Work::Reaping(_) | Work::Folding(_)) => {
+            work @ (Work::None | Work::Dropping(_) | Work::Folding(_)) => {
                 self.house.work = work;
                 Ok(())
             }
@@ -182,7 +190,8 @@ impl Core {
         }
         self.release_hold();
         match (std::mem::take(&mut self.house.work), house) {
-            (Work::Reaping(_), House::Removed) => {}
+            (Work::Reaping(reap), House::Removed) => self.removals.release(reap.released),
+            (Work::Dropping(_), House::Removed) => {}
             (Work::Orphan { pending, set }, House::Removed) => {
                 if let Some((mod_seq, condemned)) = self.house.condemned.take() {
                     self.removals.condemn(FolderId(0), mod_seq, condemned);
@@ -224,6 +233,8 @@ impl Core {
         match std::mem::take(&mut self.house.work) {
             Work::None => {}
             Work::Reaping(reap) => self.removals.put_back(reap),
+            // They are gone; that their records are, too, is found out again.
+            Work::Dropping(dropping) => self.removals.release(dropping.into_gone()),
             Work::Orphan { pending, set } => self.removals.add_orphan(pending, set),
             // They begin again: what was written is written.
             Work::Folding(folding) => {
@@ -250,7 +261,7 @@ impl Core {
         }
     }
 
-    fn stall(&mut self, cx: &mut Cx<'_, Effect>) {
+    pub fn stall(&mut self, cx: &mut Cx<'_, Effect>) {
         self.house.pace = Pace::Stalled;
         cx.arm(HOUSE_TIMER, STALL);
     }

@@ -50,6 +50,8 @@ pub struct Limits {
     pub settle_pause: Duration,
     /// Bodies removed by one batch.
     pub removals_per_batch: usize,
+    /// Blobs deleted at once.
+    pub drops_in_flight_max: usize,
     /// Bytes of envelopes, structures and search columns kept in memory.
     pub column_cache_bytes: usize,
     /// Bytes of folder rows kept in memory while nobody watches them.
@@ -91,6 +93,7 @@ impl Default for Limits {
             blob_life: crate::face::BLOB_LIFE,
             settle_pause: Duration::from_millis(10),
             removals_per_batch: 512,
+            drops_in_flight_max: 32,
             column_cache_bytes: 32 * 1024 * 1024,
             index_bytes_max: 64 * 1024 * 1024,
             pack_lag: 256,

@@ -20,7 +20,7 @@ use crate::face::{
     UserError,
 };
 use bytes::Bytes;
-use dds::{Entry, Epoch, Request, Response, RouteKey, SortKey};
+use dds::{BlobId, Entry, Epoch, Request, Response, RouteKey, SortKey};
 use fsm::{Cx, Token};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -45,6 +45,7 @@ pub struct UserLoading {
     packed: u64,
     gone: BTreeMap<u64, u64>,
     raised: RestoredRecord,
+    released: Vec<BlobId>,
 }
 
 /// After one page.
@@ -65,6 +66,8 @@ pub struct LoadedUser {
     pub gone: BTreeMap<u64, u64>,
     pub raised: RestoredRecord,
     pub condemned: Vec<(SortKey, Vec<CondemnedEmail>)>,
+    /// Blobs that nobody refers to any more, yet to be deleted.
+    pub released: Vec<BlobId>,
     /// Pending sets of the time before: nobody can show them any more.
     pub orphans: Vec<(PendingId, super::format::PendingSet)>,
     /// Deleted folders whose mail is yet to be removed.
@@ -90,6 +93,7 @@ impl UserLoading {
             packed: 0,
             gone: BTreeMap::new(),
             raised: RestoredRecord::default(),
+            released: Vec::new(),
         }
     }
 
@@ -154,6 +158,7 @@ impl UserLoading {
                 self.gone.insert(keys::parse_u64(key)?, reader.fixed()?);
             }
             Some(keys::RESTORED) => self.raised = RestoredRecord::decode(value)?,
+            Some(keys::RELEASED) => self.released.push(keys::parse_released(key)?),
             // Written by a later version: it would have raised the format number if it mattered.
             Some(_) | None => {}
         }
@@ -208,6 +213,7 @@ impl UserLoading {
             gone: self.gone,
             raised: self.raised,
             condemned: self.condemned,
+            released: self.released,
             orphans: self.orphans,
             tombstones,
         })

@@ -11,7 +11,7 @@ use super::search::SearchJob;
 use super::section::SectionJob;
 use super::{BlobLife, Waiting, answer};
 use crate::face::{Deliver, FolderId, FolderName, TaskRefusal, UserDone};
-use dds::{Outcome, Response};
+use dds::{BlobId, Outcome, Response};
 use fsm::Cx;
 
 /// What a read is for.
@@ -34,7 +34,9 @@ pub enum Reading {
     /// Search columns of a window of rows.
     Search(Box<SearchJob>),
     Section(Box<SectionJob>),
-    /// Condemned messages' columns, references of an orphaned pending set, columns to pack.
+    /// A released blob is being deleted.
+    Dropped(BlobId),
+    /// Blob references of condemned messages, references of an orphaned pending set, columns to pack.
     House,
 }
 
@@ -44,7 +46,7 @@ impl Reading {
     pub fn into_askers(self) -> Vec<Asker> {
         match self {
             // Those who wait for a folder or the memory stand in its queue.
-            Self::Folder(_) | Self::Memory | Self::House => Vec::new(),
+            Self::Folder(_) | Self::Memory | Self::Dropped(_) | Self::House => Vec::new(),
             Self::Remembered { asker, .. } => vec![asker],
             Self::Blob(waiting) => vec![waiting.asker],
             Self::Columns(job) => vec![job.asker],
@@ -67,6 +69,7 @@ impl Core {
             Reading::Columns(job) => self.on_columns(cx, job, response),
             Reading::Search(job) => self.on_search_columns(cx, job, response),
             Reading::Section(job) => self.on_section(cx, job, response),
+            Reading::Dropped(blob) => self.on_dropped(blob, &response),
             Reading::House => self.on_house_read(cx, response),
         }
     }

@@ -1,20 +1,26 @@
-//! Housekeeping that frees space: condemned messages and orphaned pending sets, in slices.
+//! Housekeeping that frees space: condemned messages, their blobs, and orphaned pending sets, in slices.
 //!
 //! A message is condemned in the batch that takes its last reference. Its body, columns and blob reference go in a later one,
 //! when every session that might still read it was told of the expunge. After a restart no session reads anything of before.
+//!
+//! A blob that no other mailbox may refer to ([`Holders::One`]) is released in that later batch, and deleted when the batch is
+//! durable; then the released record goes. So a reference in the store never names a blob that was deleted here, and a crash
+//! at any point leaves either the reference or the released record. All other blobs are left to the sweep.
 
-use super::change::House;
+use super::change::{Asker, House};
 use super::core::{Core, Exclusive};
+use super::fail;
 use super::format::{
-    Block, BlockKind, CondemnedEmail, LARGE_BYTES, PIECES_MAX, PendingBodies, PendingSet, Reader,
-    Rows, VALUE_BYTES_FILL, Writer, decode_rows, keys,
+    Block, BlockKind, CondemnedEmail, PIECES_MAX, PendingBodies, PendingSet, Reader, Rows,
+    VALUE_BYTES_FILL, Writer, decode_blob_reference, decode_rows, keys,
 };
-use super::house::{Hold, Work};
-use super::load::{scan_request, scanned};
+use super::house::{Hold, Stage, Work};
+use super::load::{got, scan_request, scanned};
 use super::machine::Effect;
-use crate::face::{FolderId, ModSeq, PendingId, TaskRefusal};
+use super::reading::Reading;
+use crate::face::{Body, FolderId, Holders, ModSeq, PendingId, TaskRefusal, UserError};
 use bytes::Bytes;
-use dds::{Op, Response, SortKey};
+use dds::{BlobId, Op, Outcome, Request, Response, SortKey};
 use fsm::Cx;
 use std::collections::{BTreeMap, VecDeque};
 
@@ -25,6 +31,8 @@ pub struct Removals {
     watched: Vec<Watched>,
     ready: VecDeque<Reap>,
     orphans: VecDeque<(PendingId, PendingSet)>,
+    /// Blobs that nobody refers to, to be deleted.
+    released: VecDeque<BlobId>,
 }
 
 #[derive(Debug)]
@@ -40,6 +48,30 @@ pub struct Reap {
     /// The records, to be deleted with the last message.
     keys: Vec<SortKey>,
     emails: Vec<CondemnedEmail>,
+    /// Blobs that the batch under way releases.
+    pub released: Vec<BlobId>,
+}
+
+/// Released blobs that are being deleted.
+#[derive(Debug)]
+pub struct Dropping {
+    asked: usize,
+    gone: Vec<BlobId>,
+    /// Those that could not be deleted now.
+    kept: Vec<BlobId>,
+}
+
+impl Dropping {
+    #[must_use]
+    pub fn into_gone(self) -> Vec<BlobId> {
+        self.gone
+    }
+}
+
+impl Reap {
+    fn new(keys: Vec<SortKey>, emails: Vec<CondemnedEmail>) -> Self {
+        Self { keys, emails, released: Vec::new() }
+    }
 }
 
 impl Removals {
@@ -48,9 +80,20 @@ impl Removals {
     pub fn new(
         condemned: Vec<(SortKey, Vec<CondemnedEmail>)>,
         orphans: Vec<(PendingId, PendingSet)>,
+        released: Vec<BlobId>,
     ) -> Self {
-        let ready = condemned.into_iter().map(|(key, emails)| Reap { keys: vec![key], emails });
-        Self { watched: Vec::new(), ready: ready.collect(), orphans: orphans.into() }
+        let ready = condemned.into_iter().map(|(key, emails)| Reap::new(vec![key], emails));
+        Self {
+            watched: Vec::new(),
+            ready: ready.collect(),
+            orphans: orphans.into(),
+            released: released.into(),
+        }
+    }
+
+    /// Nobody refers to these blobs, and nobody will.
+    pub fn release(&mut self, blobs: impl IntoIterator<Item = BlobId>) {
+        self.released.extend(blobs);
     }
 
     /// Messages were condemned by an expunge.
@@ -61,7 +104,7 @@ impl Removals {
         let parts = emails.len().div_ceil(VALUE_BYTES_FILL / 10);
         let part = |part| u16::try_from(part).unwrap_or(u16::MAX);
         let keys = (0..parts).map(|at| keys::condemned(mod_seq, part(at))).collect();
-        self.watched.push(Watched { folder, mod_seq, reap: Reap { keys, emails } });
+        self.watched.push(Watched { folder, mod_seq, reap: Reap::new(keys, emails) });
     }
 
     /// Everybody who watches `folder` was told of expunges up to `told`.
@@ -85,22 +128,60 @@ impl Removals {
 
     #[must_use]
     pub fn is_done(&self) -> bool {
-        self.ready.is_empty() && self.orphans.is_empty()
+        self.ready.is_empty() && self.orphans.is_empty() && self.released.is_empty()
     }
 }
 
 impl Core {
     /// Removes the next slice of condemned messages; false when there is none.
     pub fn reap(&mut self, cx: &mut Cx<'_, Effect>) -> bool {
-        let Some(mut reap) = self.removals.ready.pop_front() else {
+        let Some(reap) = self.removals.ready.pop_front() else {
             return false;
         };
-        let slice_max = self.limits().removals_per_batch;
-        let rest = reap.emails.len().saturating_sub(slice_max);
-        let slice = reap.emails.split_off(rest);
-        let mut ops = Vec::with_capacity(slice.len() * 2 + 2);
+        let first = reap.emails.len().saturating_sub(self.limits().removals_per_batch);
+        let large = reap.emails[first..].iter().filter(|condemned| condemned.large);
+        let keys: Vec<SortKey> = large.map(|it| keys::blob_reference(it.email)).collect();
+        if keys.is_empty() {
+            self.remove_condemned(cx, reap, Vec::new());
+        } else {
+            self.house.work = Work::Reaping(reap);
+            let route = self.context.route.clone();
+            self.house_read(cx, Request::Get { route, keys });
+        }
+        true
+    }
+
+    /// The blob references of the next slice: it goes, and the blobs of this mailbox alone with it.
+    pub fn on_reap_read(
+        &mut self,
+        cx: &mut Cx<'_, Effect>,
+        reap: Reap,
+        response: Response,
+    ) -> Result<(), TaskRefusal> {
+        let values = match got(response) {
+            Ok(values) => values,
+            Err(refusal) => {
+                self.removals.put_back(reap);
+                return Err(refusal);
+            }
+        };
+        // A reference that can't be read is left to the sweep, which says so.
+        let references = values.iter().flatten().filter_map(|it| decode_blob_reference(it).ok());
+        let released = references.filter(|(_, holders)| *holders == Holders::One);
+        let released = released.map(|(blob, _)| blob).collect();
+        self.remove_condemned(cx, reap, released);
+        Ok(())
+    }
+
+    fn remove_condemned(&mut self, cx: &mut Cx<'_, Effect>, mut reap: Reap, released: Vec<BlobId>) {
+        let first = reap.emails.len().saturating_sub(self.limits().removals_per_batch);
+        let slice = reap.emails.split_off(first);
+        let mut ops = Vec::with_capacity(slice.len() * 2 + released.len() + 2);
         self.put_removal(&slice, &mut ops);
-        let mut done = Reap { keys: Vec::new(), emails: slice };
+        for &blob in &released {
+            ops.push(Op::Put { key: keys::released(blob), value: Writer::new(0).finish() });
+        }
+        let mut done = Reap { released, ..Reap::new(Vec::new(), slice) };
         if reap.emails.is_empty() {
             ops.extend(reap.keys.iter().map(|key| Op::Delete { key: key.clone() }));
             done.keys = reap.keys;
@@ -109,7 +190,73 @@ impl Core {
         }
         self.house.work = Work::Reaping(done);
         self.house_submit(cx, ops, House::Removed);
+    }
+
+    /// Deletes the next released blobs; false when there is none.
+    pub fn drop_released(&mut self, cx: &mut Cx<'_, Effect>) -> bool {
+        let asked = self.removals.released.len().min(self.limits().drops_in_flight_max);
+        if asked == 0 {
+            return false;
+        }
+        let blobs: Vec<BlobId> = self.removals.released.drain(..asked).collect();
+        for blob in blobs {
+            self.read(cx, Request::DropBlob { blob }, Reading::Dropped(blob));
+        }
+        let dropping = Dropping { asked, gone: Vec::new(), kept: Vec::new() };
+        self.house.work = Work::Dropping(dropping);
+        self.house.stage = Stage::UnderWay;
         true
+    }
+
+    /// A released blob is gone, or could not be deleted now.
+    pub fn on_dropped(&mut self, blob: BlobId, response: &Response) {
+        let Work::Dropping(dropping) = &mut self.house.work else {
+            return;
+        };
+        match response {
+            Response::Wrote(Outcome::Committed { version: _ }) => dropping.gone.push(blob),
+            Response::Wrote(Outcome::Refused(_) | Outcome::Unknown)
+            | Response::Refused(_)
+            | Response::Claimed(_)
+            | Response::Got(_)
+            | Response::Scanned { .. }
+            | Response::BlobRead(_)
+            | Response::Absent
+            | Response::Collected { .. } => dropping.kept.push(blob),
+        }
+        dropping.asked -= 1;
+        if dropping.asked == 0 {
+            self.house.stage = Stage::Ready;
+        }
+    }
+
+    /// The records of blobs that are gone go; what is left is tried again after a pause.
+    pub fn clear_released(&mut self, cx: &mut Cx<'_, Effect>, mut dropping: Dropping) {
+        if !dropping.kept.is_empty() {
+            self.removals.release(std::mem::take(&mut dropping.kept));
+            self.stall(cx);
+        }
+        if dropping.gone.is_empty() {
+            return;
+        }
+        let gone = dropping.gone.iter();
+        let ops = gone.map(|&blob| Op::Delete { key: keys::released(blob) }).collect();
+        self.house.work = Work::Dropping(dropping);
+        self.house_submit(cx, ops, House::Removed);
+    }
+
+    /// A message is refused before anything referred to its body.
+    pub fn fail_message(
+        &mut self,
+        cx: &mut Cx<'_, Effect>,
+        asker: Asker,
+        (error, body): (UserError, &Body),
+    ) {
+        match body {
+            Body::Blob { blob, len: _, holders: Holders::One } => self.removals.release([*blob]),
+            Body::Blob { .. } | Body::Inline(_) => {}
+        }
+        fail(cx, asker, error);
     }
 
     /// Everything that is kept of messages that nobody refers to.
@@ -203,29 +350,17 @@ impl Core {
                 break;
             }
         }
-        match set.owns {
-            PendingBodies::Own => {
-                let emails = rows.metas.iter().map(|meta| CondemnedEmail {
-                    email: meta.email,
-                    large: meta.bytes >= LARGE_BYTES,
-                });
-                let emails: Vec<CondemnedEmail> = emails.collect();
-                self.put_removal(&emails, &mut ops);
-            }
-            PendingBodies::Counted | PendingBodies::Borrowed => {
-                if self.exclusive != Exclusive::Free {
-                    // Reference counts are changed by one at a time.
-                    self.removals.add_orphan(pending, set);
-                    return Ok(());
-                }
-                let mod_seq = self.next_mod_seq();
-                let emails = self.release_bodies(&rows.metas, mod_seq, &mut ops);
-                ops.push(self.root_op());
-                self.hold_exclusive();
-                self.house.hold = Hold::Exclusive;
-                self.house.condemned = Some((mod_seq, emails));
-            }
+        if self.exclusive != Exclusive::Free {
+            // Reference counts are changed by one at a time.
+            self.removals.add_orphan(pending, set);
+            return Ok(());
         }
+        let mod_seq = self.next_mod_seq();
+        let emails = self.release_bodies(&rows.metas, mod_seq, &mut ops);
+        ops.push(self.root_op());
+        self.hold_exclusive();
+        self.house.hold = Hold::Exclusive;
+        self.house.condemned = Some((mod_seq, emails));
         self.house.work = Work::Orphan { pending, set };
         self.house_submit(cx, ops, House::Removed);
         Ok(())

@@ -1,6 +1,7 @@
 //! The master driven by hand: tasks in, answers out, over a hash table in memory that can fail, forget and crash.
 
 mod basics;
+mod blobs;
 mod expected;
 mod golden;
 mod model;

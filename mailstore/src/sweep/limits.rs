@@ -11,13 +11,17 @@ pub struct Limits {
     /// From one sweep to the next. Several times within a blob's life, so that few are ever found
     /// expired.
     pub every: Duration,
-    /// From a void sweep to the next.
+    /// From a void sweep to the next, and from one to the next while there is little room.
     pub again_after: Duration,
     /// How long a blob lives from its renewal on.
     pub blob_life: Duration,
+    /// The same while there is little room. With the grace, longer than a session may pause within a message.
+    pub scarce_life: Duration,
     /// A blob goes when it had expired so long before the sweep began: clocks of nodes may differ
     /// by as much.
     pub grace: Duration,
+    /// Blobs remembered as referred to and not there.
+    pub missing_max: usize,
     /// Users of one page of the directory.
     pub users_per_page: usize,
     /// References of one page of a route.
@@ -41,7 +45,9 @@ impl Default for Limits {
             every: Duration::from_secs(30 * 60),
             again_after: Duration::from_secs(60),
             blob_life: BLOB_LIFE,
+            scarce_life: Duration::from_secs(5 * 60),
             grace: Duration::from_secs(10 * 60),
+            missing_max: 4096,
             users_per_page: 1024,
             references_per_page: 256,
             renewals_max: 64,

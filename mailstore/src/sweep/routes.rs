@@ -43,7 +43,10 @@ impl Referrer {
     pub fn blob_of(self, value: Bytes) -> Result<BlobId, String> {
         match self {
             Self::Queue(_) => delivery::read_blob(value).map_err(|error| error.to_string()),
-            Self::User(_) => decode_blob_reference(&value).map_err(|error| error.to_string()),
+            Self::User(_) => match decode_blob_reference(&value) {
+                Ok((blob, _)) => Ok(blob),
+                Err(error) => Err(error.to_string()),
+            },
         }
     }
 }

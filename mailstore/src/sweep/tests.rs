@@ -2,6 +2,8 @@
 //! errors void a sweep.
 
 use super::*;
+use crate::face::Holders;
+use crate::mailbox::format::encode_blob_reference;
 use crate::test_dds::TestDds;
 use bytes::Bytes;
 use dds::{Batch, Op, RouteKey};
@@ -102,7 +104,7 @@ impl Bench {
         key.push(name);
         let value = match referrer {
             Referrer::Queue(_) => Bytes::from([&[1][..], &blob.to_be_bytes()].concat()),
-            Referrer::User(_) => crate::mailbox::format::encode_blob_reference(BlobId(blob)),
+            Referrer::User(_) => encode_blob_reference(BlobId(blob), Holders::Several),
         };
         let put = Op::Put { key: SortKey(key.into()), value };
         self.write(referrer.route(), put);
@@ -211,9 +213,11 @@ fn a_damaged_reference_voids_the_sweep() {
 }
 
 #[test]
-fn a_missing_blob_is_told_and_does_not_stop_the_others() {
+fn a_blob_that_is_missing_in_two_sweeps_is_told_and_does_not_stop_the_others() {
     let mut bench = peopled(Limits::default());
     bench.refer(Referrer::User(UserId(2)), 1, 99);
+    bench.sweep();
+    assert!(matches!(bench.log[..], [LogEvent::Swept { .. }]), "it may have been deleted just now");
     bench.sweep();
     assert!(matches!(bench.log[0], LogEvent::Trouble { .. }));
     assert_eq!(bench.blobs(1..=10), [1, 2, 3, 4, 5, 6, 10]);
@@ -222,6 +226,29 @@ fn a_missing_blob_is_told_and_does_not_stop_the_others() {
 #[test]
 fn low_space_begins_a_sweep_at_once() {
     let mut bench = peopled(Limits::default());
-    bench.step(Input::SpaceRanLow);
+    bench.step(Input::RoomIs(Room::Scarce));
     assert_eq!(bench.blobs(1..=10), [1, 2, 3, 4, 5, 6, 10]);
+}
+
+#[test]
+fn blobs_that_nobody_refers_to_live_shorter_while_there_is_little_room() {
+    let mut bench = peopled(Limits::default());
+    let life = bench.wall().plus(crate::face::BLOB_LIFE);
+    bench.dds.put_blob(BlobId(11), life);
+    bench.step(Input::RoomIs(Room::Scarce));
+    assert_eq!(bench.blobs(10..=11), [10, 11], "it may be an upload");
+    let minutes = |bench: &Bench| (bench.wall().0 - hour(100).0) / 60_000;
+    while minutes(&bench) <= 14 {
+        bench.sweep();
+    }
+    assert_eq!(bench.blobs(10..=11), [10, 11]);
+    while minutes(&bench) <= 17 {
+        bench.sweep();
+    }
+    assert_eq!(bench.blobs(1..=11), [1, 2, 3, 4, 5, 6, 10], "what is referred to was renewed");
+    bench.step(Input::RoomIs(Room::Ample));
+    bench.sweep();
+    let before = minutes(&bench);
+    bench.sweep();
+    assert_eq!(minutes(&bench) - before, 30);
 }

@@ -17,9 +17,9 @@ use super::own_session::{OwnSession, unexpected};
 use bytes::Bytes;
 use dds::{BlobId, CHUNK_BYTES};
 use mailstore::face::{
-    BlobTask, Body, FolderId, FolderName, INLINE_BYTES_MAX, InternalDate, Keyword, NewMessage,
-    OpenMode, SECTION_PAGE_BYTES_MAX, Section, SectionRead, SystemFlag, SystemFlags, Uid, UserDone,
-    UserId, UserTask, Want,
+    BlobTask, Body, FolderId, FolderName, Holders, INLINE_BYTES_MAX, InternalDate, Keyword,
+    NewMessage, OpenMode, SECTION_PAGE_BYTES_MAX, Section, SectionRead, SystemFlag, SystemFlags,
+    Uid, UserDone, UserId, UserTask, Want,
 };
 use mailstore::mime::{Limits, Scanner};
 use sha2::{Digest, Sha256};
@@ -418,7 +418,9 @@ impl Kept {
     fn into_body(self) -> Body {
         match self {
             Self::Inline(kept) => Body::Inline(kept.into()),
-            Self::Chunked { blob, bytes, .. } => Body::Blob { blob, len: bytes },
+            Self::Chunked { blob, bytes, .. } => {
+                Body::Blob { blob, len: bytes, holders: Holders::One }
+            }
         }
     }
 }

@@ -49,6 +49,10 @@ pub struct DecodedUser {
     /// Blobs that bodies name, and those that the references name.
     pub blobs: BTreeSet<u128>,
     pub referenced: BTreeSet<u128>,
+    /// Of these, the ones that no other mailbox may refer to.
+    pub alone: BTreeSet<u128>,
+    /// Blobs that are to be deleted, for nobody refers to them.
+    pub released: BTreeSet<u128>,
     /// EMAILIDs of pending sets.
     pub staged: BTreeSet<u64>,
     /// Restorations that the mailbox was raised for, and the MODSEQ that all rows have at least.
@@ -87,8 +91,18 @@ pub fn decode_user(image: &Image, user: u64) -> Result<DecodedUser, Unreadable> 
     }
     for (_, value) in of_kind(route, 0x41) {
         let mut cursor = Cursor::versioned(value, "blob reference")?;
-        decoded.referenced.insert(cursor.wide()?);
-        cursor.end()?;
+        let blob = cursor.wide()?;
+        decoded.referenced.insert(blob);
+        if cursor.end().is_err() {
+            if cursor.byte()? != 1 {
+                return Err(Unreadable("holders of a blob".to_owned()));
+            }
+            cursor.end()?;
+            decoded.alone.insert(blob);
+        }
+    }
+    for (key, _) in of_kind(route, 0x1E) {
+        decoded.released.insert(big_endian(&key[1..]));
     }
     for (key, value) in of_kind(route, 0x80) {
         let email = u64_in(key, 1);

@@ -5,7 +5,7 @@ use super::{Event, Phase, Slot, World};
 use crate::clients::{Auditor, Client, Deliverer, DelivererKind, ImapClient, Pop3Client};
 use crate::failure::Failure;
 use crate::invariants::{self, Judged, Moment};
-use crate::options::Mutation;
+use crate::options::{FaultRates, Mutation};
 use fsm::Token;
 use mailstore::face::{
     AdminDone, AdminTask, Completion, DirectoryDone, DirectoryTask, Protocol, Task,
@@ -14,6 +14,9 @@ use vspace::{GroupId, Inward};
 
 /// Virtual time in which everything must be finished once nothing goes wrong any more.
 const FINISH_NANOS: u64 = 900 * 1_000_000_000;
+
+/// Virtual time in which the space of deleted messages must be free: far less than a blob's life.
+const SPACE_NANOS: u64 = 60 * 1_000_000_000;
 
 impl World {
     pub(super) fn play(&mut self) -> Result<(), Failure> {
@@ -25,7 +28,28 @@ impl World {
         while self.steps() < self.options.steps && self.happen()? {}
         self.wind_down()?;
         let judged = self.judge(Moment::Finished)?;
-        self.look_at_everything(&judged)
+        self.look_at_everything(&judged)?;
+        self.await_space()
+    }
+
+    /// Where nothing went wrong no sweep is needed to free what single mailboxes deleted.
+    fn await_space(&mut self) -> Result<(), Failure> {
+        if self.options.scenario.faults != FaultRates::default() {
+            return Ok(());
+        }
+        let end = self.schedule.now() + SPACE_NANOS;
+        loop {
+            let garbage = self.judge(Moment::Finished)?.garbage;
+            if garbage.is_empty() {
+                return Ok(());
+            }
+            let next = self.schedule.now() + 1_000_000_000;
+            while self.schedule.now() < next && self.happen()? {}
+            if self.schedule.now() < next || next > end {
+                let what = format!("blobs that nobody refers to: {garbage:x?}");
+                return Err(Failure::new("space_comes_back", what));
+            }
+        }
     }
 
     fn set_up(&mut self) -> Result<(), Failure> {

@@ -48,7 +48,7 @@ pub const INPUT_KINDS: [&str; 44] = [
     "delivery: Resumed",
     "sweep: Users",
     "sweep: DdsDone",
-    "sweep: SpaceRanLow",
+    "sweep: RoomIs",
     "sweep: TimerFired",
     "sweep: Resumed",
     "mailbox: Expected",
@@ -109,7 +109,7 @@ pub(crate) fn kind_of(work: &Work) -> usize {
         Work::Sweep(input) => match input {
             sweep::Input::Users(_) => 38,
             sweep::Input::DdsDone { .. } => 39,
-            sweep::Input::SpaceRanLow => 40,
+            sweep::Input::RoomIs(_) => 40,
             sweep::Input::TimerFired(_) => 41,
             sweep::Input::Resumed => 42,
         },

@@ -229,8 +229,12 @@ impl Shard {
     }
 
     fn on_space(&mut self, space: Space) {
-        if space == Space::Low && self.space != Space::Low && self.sweep.is_some() {
-            self.push(Rank::Rebalance, Work::Sweep(sweep::Input::SpaceRanLow));
+        if space != self.space && self.sweep.is_some() {
+            let room = match space {
+                Space::Ample => sweep::Room::Ample,
+                Space::Low => sweep::Room::Scarce,
+            };
+            self.push(Rank::Rebalance, Work::Sweep(sweep::Input::RoomIs(room)));
         }
         self.space = space;
     }

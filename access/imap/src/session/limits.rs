@@ -75,7 +75,7 @@ impl Default for Limits {
             inline_bytes_max: mailstore::face::LONE_BYTES_MAX,
             chunk_bytes: dds::CHUNK_BYTES,
             chunks_in_flight_max: 4,
-            blob_life: Duration::from_secs(24 * 60 * 60),
+            blob_life: mailstore::face::BLOB_LIFE,
             status_names_max: 1024,
         }
     }

@@ -86,7 +86,7 @@ impl Fake {
     fn body(&self, body: &Body) -> Bytes {
         match body {
             Body::Inline(bytes) => bytes.clone(),
-            Body::Blob { blob, len } => {
+            Body::Blob { blob, len, holders: _ } => {
                 let bytes = self.blobs.get(&blob.0).expect("written before it is handed over");
                 assert_eq!(bytes.len() as u64, *len);
                 bytes.clone().freeze()

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use dds::{BlobId, CHUNK_BYTES};
 use fsm::{Cx, Duration, Token};
 use mailstore::face::{
-    BlobTask, Body, INLINE_BYTES_MAX, LONE_BYTES_MAX, Lane, SessionEffect, Task,
+    BlobTask, Body, Holders, INLINE_BYTES_MAX, LONE_BYTES_MAX, Lane, SessionEffect, Task,
 };
 
 /// The bytes of one message.
@@ -134,7 +134,9 @@ impl BodySink {
         assert_eq!(self.under_way(), 0, "a body is handed over when all of it is durable");
         match self.kept {
             Kept::Inline(kept) => Body::Inline(Bytes::from(kept)),
-            Kept::Chunked(chunked) => Body::Blob { blob: chunked.blob, len: self.bytes },
+            Kept::Chunked(chunked) => {
+                Body::Blob { blob: chunked.blob, len: self.bytes, holders: Holders::One }
+            }
         }
     }
 

@@ -65,6 +65,7 @@ impl Delivering {
         let (envelope, body, columns) = message.into_parts();
         let bytes = body.len();
         let (targets, owed) = share_out(conversation.mode, &envelope);
+        let body = if targets.len() > 1 { body.shared() } else { body };
         let date = InternalDate { unix_seconds: cx.wall().unix_seconds(), zone_minutes: 0 };
         let client = conversation.client();
         let trace = conversation.trace(&envelope, &client, delivery, date);
@@ -117,7 +118,7 @@ impl Parcel<'_> {
                 });
                 Task::Delivery(DeliveryTask::Accept(Acceptance {
                     delivery: self.delivery,
-                    body: self.body.clone(),
+                    body: self.body.clone().shared(),
                     columns: Arc::clone(&self.columns),
                     recipients: recipients.collect(),
                 }))

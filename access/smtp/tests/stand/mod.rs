@@ -247,7 +247,7 @@ impl Stand {
     pub fn body(&self, body: &Body) -> Bytes {
         match body {
             Body::Inline(bytes) => bytes.clone(),
-            Body::Blob { blob, len } => {
+            Body::Blob { blob, len, holders: _ } => {
                 let chunks = self.chunks.range((*blob, 0)..=(*blob, u32::MAX));
                 let chunks: Vec<&Bytes> = chunks.map(|(_, bytes)| bytes).collect();
                 let (last, full) = chunks.split_last().expect("a blob has chunks");

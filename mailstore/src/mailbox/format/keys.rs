@@ -3,7 +3,7 @@
 use super::{BlockKind, Damaged};
 use crate::face::{DeliveryId, EmailId, FolderId, FolderName, ModSeq, PendingId, Uid, UserId};
 use bytes::{BufMut, Bytes, BytesMut};
-use dds::{RouteKey, SortKey};
+use dds::{BlobId, RouteKey, SortKey};
 
 pub const ROOT: u8 = 0x10;
 pub const FOLDER: u8 = 0x11;
@@ -17,6 +17,7 @@ pub const REFERENCES: u8 = 0x18;
 pub const PACKED: u8 = 0x19;
 pub const GONE: u8 = 0x1A;
 pub const RESTORED: u8 = 0x1B;
+pub const RELEASED: u8 = 0x1E;
 /// Everything below this is read when the mailbox loads.
 pub const SMALL_END: u8 = 0x20;
 pub const SEGMENT: u8 = 0x20;
@@ -245,6 +246,20 @@ pub fn blob_reference(email: EmailId) -> SortKey {
 #[must_use]
 pub fn blob_references() -> KeyRange {
     (lone(BLOB), lone(BLOB + 1))
+}
+
+#[must_use]
+pub fn released(blob: BlobId) -> SortKey {
+    key(RELEASED, |key| key.put_u128(blob.0))
+}
+
+/// The blob of a released key.
+///
+/// # Errors
+/// When it is none.
+pub fn parse_released(key: &SortKey) -> Result<BlobId, Damaged> {
+    let rest = key.0.get(1..).and_then(|rest| <[u8; 16]>::try_from(rest).ok());
+    rest.map(|rest| BlobId(u128::from_be_bytes(rest))).ok_or(Damaged("released key"))
 }
 
 #[must_use]

@@ -1,7 +1,7 @@
 //! Small records of the user as a whole.
 
 use super::{Damaged, Reader, VALUE_BYTES_FILL, Writer};
-use crate::face::{EmailId, FolderId, ModSeq, Uid};
+use crate::face::{EmailId, FolderId, Holders, ModSeq, Uid};
 use bytes::Bytes;
 use dds::BlobId;
 
@@ -231,9 +231,13 @@ impl PackedUpTo {
 
 /// The value of a blob reference.
 #[must_use]
-pub fn encode_blob_reference(blob: BlobId) -> Bytes {
-    let mut writer = Writer::new(16);
+pub fn encode_blob_reference(blob: BlobId, holders: Holders) -> Bytes {
+    let mut writer = Writer::new(17);
     writer.wide(blob.0);
+    match holders {
+        Holders::One => writer.byte(1),
+        Holders::Several => {}
+    }
     writer.finish()
 }
 
@@ -241,9 +245,13 @@ pub fn encode_blob_reference(blob: BlobId) -> Bytes {
 ///
 /// # Errors
 /// When it is no such value.
-pub fn decode_blob_reference(value: &[u8]) -> Result<BlobId, Damaged> {
+pub fn decode_blob_reference(value: &[u8]) -> Result<(BlobId, Holders), Damaged> {
     let mut reader = Reader::new(value, "blob reference")?;
     let blob = BlobId(reader.wide()?);
-    reader.finish()?;
-    Ok(blob)
+    let holders = match reader.rest() {
+        [] => Holders::Several,
+        [1] => Holders::One,
+        _ => return Err(reader.damaged()),
+    };
+    Ok((blob, holders))
 }

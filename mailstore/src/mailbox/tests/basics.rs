@@ -129,7 +129,7 @@ fn a_blob_is_renewed_before_metadata_refers_to_it_and_read_in_ranges() {
     world.deliver(1);
     let bytes: bytes::Bytes = [&message(2)[..], &vec![b'x'; 300_000]].concat().into();
     world.table.blobs.insert(BlobId(9), (bytes.clone(), fsm::Wall(0)));
-    let body = Body::Blob { blob: BlobId(9), len: bytes.len() as u64 };
+    let body = Body::Blob { blob: BlobId(9), len: bytes.len() as u64, holders: Holders::Several };
     let deliver = Deliver { body, columns: columns(&bytes), ..delivery(2) };
     let token = world.ask(ANN, UserTask::Deliver(deliver.clone()));
     assert!(matches!(world.requests[0].1, Request::RenewBlob { .. }));
@@ -152,7 +152,7 @@ fn a_blob_is_renewed_before_metadata_refers_to_it_and_read_in_ranges() {
     assert_eq!(&read(&mut world, 10, 20)[..], b"h: <>\r\nFrom: Sender ");
     assert_eq!(read(&mut world, 100_000, 100_000), vec![b'x'; 100_000]);
     // A blob that is gone can't be delivered any more.
-    let body = Body::Blob { blob: BlobId(10), len: 5 };
+    let body = Body::Blob { blob: BlobId(10), len: 5, holders: Holders::Several };
     let lost = Deliver { body, delivery: DeliveryId(3), ..deliver };
     assert_eq!(world.call(ANN, UserTask::Deliver(lost)), Err(TaskRefusal::Unavailable));
 }

@@ -75,7 +75,11 @@ impl Table {
                 }
                 None => Response::Absent,
             },
-            Request::PutChunk { .. } | Request::CollectBlobs { .. } | Request::DropBlob { .. } => {
+            Request::DropBlob { blob } => {
+                self.blobs.remove(&blob);
+                Response::Wrote(Outcome::Committed { version: Version(1) })
+            }
+            Request::PutChunk { .. } | Request::CollectBlobs { .. } => {
                 panic!("a master does not ask that")
             }
         }

@@ -12,7 +12,7 @@ use bytes::{Bytes, BytesMut};
 use dds::BlobId;
 use fsm::Token;
 use mailstore::face::{
-    BlobDone, BlobTask, Body, Completion, InternalDate, NewMessage, TaskRefusal,
+    BlobDone, BlobTask, Body, Completion, Holders, InternalDate, NewMessage, TaskRefusal,
 };
 use mailstore::mime::{self, Scanner};
 use std::sync::Arc;
@@ -178,7 +178,9 @@ impl Incoming {
     pub fn into_message(self) -> NewMessage {
         let body = match self.storage {
             Storage::Inline => Body::Inline(self.buffer.freeze()),
-            Storage::Chunks { blob, next: _, writing: _ } => Body::Blob { blob, len: self.bytes },
+            Storage::Chunks { blob, next: _, writing: _ } => {
+                Body::Blob { blob, len: self.bytes, holders: Holders::One }
+            }
         };
         NewMessage {
             flags: self.flags.system,

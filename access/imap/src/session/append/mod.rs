@@ -353,7 +353,7 @@ impl AppendJob {
         if let Some(pending) = self.pending.take() {
             turn.submit_user(UserTask::DropAppend { pending });
         }
-        if let Some(NewMessage { body: Body::Blob { blob, len: _ }, .. }) = self.held.take() {
+        if let Some(NewMessage { body: Body::Blob { blob, .. }, .. }) = self.held.take() {
             turn.submit_blob(BlobTask::Drop { blob });
         }
     }
