@@ -301,7 +301,10 @@ impl Mailbox {
 
     /// Does what waited, once the mailbox is loaded and the account is known.
     fn serve_waiting(&mut self, cx: &mut Cx<'_, Effect>) {
-        if let (State::Ready(core), Some(_)) = (&mut self.state, &self.account) {
+        if let (State::Ready(core), Some(account)) = (&mut self.state, &self.account) {
+            if !account.is_removed() {
+                core.found_if_new(cx);
+            }
             for waiting in std::mem::take(&mut self.waiting) {
                 core.on_task(cx, waiting);
             }

@@ -9,6 +9,6 @@ mod queue;
 mod user;
 
 pub use cursor::{Cursor, Unreadable};
-pub use image::{Blob, Image};
+pub use image::{Blob, Image, Route};
 pub use queue::{Queued, queue};
 pub use user::{DecodedFolder, DecodedRow, DecodedUser, decode_user};

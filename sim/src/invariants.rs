@@ -11,7 +11,7 @@ mod linearizable;
 mod space_comes_back;
 mod uids_rise;
 
-use crate::decoder::{DecodedUser, Image, Queued, Unreadable, decode_user, queue};
+use crate::decoder::{DecodedUser, Image, Queued, Route, Unreadable, decode_user, queue};
 use crate::failure::Failure;
 use crate::ledger::{Ledger, UserNumber};
 use bytes::Bytes;
@@ -74,6 +74,8 @@ pub struct Judged {
     pub queued: usize,
     /// Blobs that nobody refers to, of messages for one user.
     pub garbage: Vec<u128>,
+    /// Users that have folders.
+    pub founded: Vec<UserId>,
 }
 
 /// Judges what the store holds.
@@ -91,7 +93,7 @@ pub fn judge(
         Ok(image) => image,
         Err(_) if !harm.is_none() => {
             let users = users.iter().map(|_| None).collect();
-            return Ok(Judged { users, queued: 0, garbage: Vec::new() });
+            return Ok(Judged { users, queued: 0, garbage: Vec::new(), founded: Vec::new() });
         }
         Err(error) => return Err(unreadable(error)),
     };
@@ -115,7 +117,19 @@ pub fn judge(
     }
     blobs_kept::check_all(&decoded, &queued)?;
     let garbage = space_comes_back::garbage(&image, &decoded, &queued, ledger);
-    Ok(Judged { users: decoded, queued: queued.len(), garbage })
+    let founded = founded(&image);
+    Ok(Judged { users: decoded, queued: queued.len(), garbage, founded })
+}
+
+/// Users whose route has a folder.
+fn founded(image: &Image) -> Vec<UserId> {
+    let has_folder = |route: &Route| route.keys().any(|key| key.first() == Some(&0x11));
+    let routes = image
+        .routes
+        .iter()
+        .filter(|(key, route)| key.len() == 9 && key[0] == b'u' && has_folder(route));
+    let id = |key: &Bytes| key[1..].iter().fold(0, |id, &byte| id << 8 | u64::from(byte));
+    routes.map(|(key, _)| UserId(id(key))).collect()
 }
 
 pub use check_is_clean::check as check_is_clean;

@@ -154,8 +154,9 @@ impl Tables {
                 quota_messages: entry.record.quota_messages,
                 enabled: entry.record.enabled,
             },
+            // A record that can't be read may be that of the account: then it counts as disabled.
             None => AccountFacts {
-                address: "".into(),
+                address: if self.damaged > 0 { "?".into() } else { "".into() },
                 quota_bytes: None,
                 quota_messages: None,
                 enabled: false,

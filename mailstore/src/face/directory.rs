@@ -109,7 +109,7 @@ pub struct Account {
 /// What the master of a mailbox has to know of its account.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AccountFacts {
-    /// Canonical address; empty when there is no such account (any more).
+    /// Canonical address; empty when there certainly is no such account (any more).
     pub address: Arc<str>,
     /// `None`: unlimited.
     pub quota_bytes: Option<u64>,
@@ -117,6 +117,14 @@ pub struct AccountFacts {
     pub quota_messages: Option<u64>,
     /// False for a disabled or missing account.
     pub enabled: bool,
+}
+
+impl AccountFacts {
+    /// There is no such account any more: what comes for it is refused for good, also what was promised.
+    #[must_use]
+    pub fn is_removed(&self) -> bool {
+        self.address.is_empty()
+    }
 }
 
 /// Why a log-in failed. The session logs it.

@@ -12,7 +12,7 @@ use super::machine::Effect;
 use super::memory::DeliveryMemory;
 use super::pipeline::Pipeline;
 use super::reading::Reading;
-use super::service::{Class, class, is_change, is_own, serves_disabled};
+use super::service::{Class, class, is_change, is_own, serves};
 use super::show::Parked;
 use super::{IDLE_TIMER, Limits, Waiting, answer, fail};
 use crate::face::{
@@ -171,12 +171,25 @@ impl Core {
 
     /// The first step after loading.
     pub fn begin(&mut self, cx: &mut Cx<'_, Effect>) {
-        let raised = self.raise();
-        if !self.by_name.contains_key(&FolderName::inbox()) {
-            self.found(cx, raised);
-        } else if !raised.is_empty() {
-            self.submit_raised(cx, raised);
+        if self.is_founded() {
+            let raised = self.raise();
+            if !raised.is_empty() {
+                self.submit_raised(cx, raised);
+            }
         }
+    }
+
+    /// Makes the folders of a new user. Before every task: an account that is gone founds nothing.
+    pub fn found_if_new(&mut self, cx: &mut Cx<'_, Effect>) {
+        if !self.is_founded() && self.founding.is_none() {
+            let raised = self.raise();
+            self.found(cx, raised);
+        }
+    }
+
+    #[must_use]
+    pub fn is_founded(&self) -> bool {
+        self.by_name.contains_key(&FolderName::inbox())
     }
 
     #[must_use]
@@ -295,8 +308,8 @@ impl Core {
 
     /// Takes a task of a session.
     pub fn on_task(&mut self, cx: &mut Cx<'_, Effect>, waiting: Waiting) {
-        let disabled = self.context.account.as_ref().is_some_and(|account| !account.enabled);
-        if disabled && !serves_disabled(&waiting.task) {
+        let account = self.context.account.as_ref();
+        if account.is_some_and(|account| !account.enabled && !serves(account, &waiting.task)) {
             return fail(cx, waiting.asker, UserError::Disabled);
         }
         if self.founding.is_some() {

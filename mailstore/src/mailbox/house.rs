@@ -89,7 +89,7 @@ impl Core {
         if self.house.pace == Pace::Stalled || !self.may_write() || !self.blocked.is_empty() {
             return;
         }
-        if self.house.stage == Stage::UnderWay {
+        if self.house.stage == Stage::UnderWay || !self.is_founded() {
             return;
         }
         match std::mem::take(&mut self.house.work) {

@@ -1,13 +1,14 @@
 //! How tasks are served: which depend on what, which end with their session, which a disabled account still gets.
 
 use super::Waiting;
-use crate::face::{Promise, SessionId, UserTask};
+use crate::face::{AccountFacts, Promise, SessionId, UserTask};
 
-/// A disabled account gets what was accepted for it, may let go of what it holds, and is served nothing else.
+/// A disabled account gets what was accepted for it, may let go of what it holds, and is served nothing else. One that is
+/// gone gets nothing either: who promised learns that it ends here.
 #[must_use]
-pub fn serves_disabled(task: &UserTask) -> bool {
+pub fn serves(account: &AccountFacts, task: &UserTask) -> bool {
     match task {
-        UserTask::Deliver(deliver) => deliver.promise == Promise::Given,
+        UserTask::Deliver(deliver) => deliver.promise == Promise::Given && !account.is_removed(),
         UserTask::CloseFolder { .. } | UserTask::ReleaseMaildrop | UserTask::DropAppend { .. } => {
             true
         }

@@ -7,6 +7,7 @@ mod golden;
 mod model;
 mod partial;
 mod quiet;
+mod removed;
 mod restored;
 mod sections;
 mod staging;

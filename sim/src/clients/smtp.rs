@@ -26,6 +26,8 @@ enum Awaited {
     Hello,
     Mail,
     Recipient(UserNumber),
+    /// An account or alias that comes and goes: whatever the answer.
+    Stranger,
     Data,
     /// The end of the message, for all recipients.
     Accepted,
@@ -107,6 +109,12 @@ impl Deliverer {
             let line = format!("RCPT TO:<u{user}{detail}@example.org>\r\n");
             cx.say.extend_from_slice(line.as_bytes());
             self.awaited.push_back(Awaited::Recipient(user));
+        }
+        if self.kind == DelivererKind::Smtp && users.len() > 1 && cx.rng.chance(1, 3) {
+            let kind = if cx.rng.chance(1, 2) { 't' } else { 'a' };
+            let line = format!("RCPT TO:<{kind}{}@example.org>\r\n", cx.rng.below(3));
+            cx.say.extend_from_slice(line.as_bytes());
+            self.awaited.push_back(Awaited::Stranger);
         }
         let chunked = cx.rng.chance(1, 3);
         if !chunked {
@@ -190,6 +198,12 @@ impl Deliverer {
                 }
                 if let Some(transaction) = self.transaction.as_mut().filter(|_| good) {
                     transaction.accepted.push(user);
+                }
+                self.after_recipients(cx);
+            }
+            Awaited::Stranger => {
+                if good {
+                    cx.coverage.action("recipient that may be removed");
                 }
                 self.after_recipients(cx);
             }

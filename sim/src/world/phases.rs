@@ -10,6 +10,7 @@ use fsm::Token;
 use mailstore::face::{
     AdminDone, AdminTask, Completion, DirectoryDone, DirectoryTask, Protocol, Task,
 };
+use std::collections::BTreeSet;
 use vspace::{GroupId, Inward};
 
 /// Virtual time in which everything must be finished once nothing goes wrong any more.
@@ -29,7 +30,43 @@ impl World {
         self.wind_down()?;
         let judged = self.judge(Moment::Finished)?;
         self.look_at_everything(&judged)?;
-        self.await_space()
+        self.await_space()?;
+        self.await_erasure()
+    }
+
+    /// No account, no mailbox: neither left over nor founded again by mail that was promised.
+    fn await_erasure(&mut self) -> Result<(), Failure> {
+        if !self.harmed.is_none() {
+            return Ok(());
+        }
+        let accounts = match self.operate(AdminTask::AccountList { domain: None })? {
+            AdminDone::Accounts(entries) => entries,
+            other => return Err(Failure::new("mailboxes_have_accounts", format!("{other:?}"))),
+        };
+        let users: BTreeSet<_> = accounts.iter().map(|entry| entry.user).collect();
+        let end = self.schedule.now() + SPACE_NANOS;
+        loop {
+            let mut founded = self.judge(Moment::Finished)?.founded;
+            founded.retain(|user| !users.contains(user));
+            if founded.is_empty() {
+                return Ok(());
+            }
+            if !self.pass_second()? || self.schedule.now() > end {
+                let what = format!("mailboxes without an account: {founded:?}");
+                return Err(Failure::new("mailboxes_have_accounts", what));
+            }
+        }
+    }
+
+    /// False when nothing is planned any more.
+    fn pass_second(&mut self) -> Result<bool, Failure> {
+        let next = self.schedule.now() + 1_000_000_000;
+        while self.schedule.now() < next {
+            if !self.happen()? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Where nothing went wrong no sweep is needed to free what single mailboxes deleted.
@@ -43,9 +80,7 @@ impl World {
             if garbage.is_empty() {
                 return Ok(());
             }
-            let next = self.schedule.now() + 1_000_000_000;
-            while self.schedule.now() < next && self.happen()? {}
-            if self.schedule.now() < next || next > end {
+            if !self.pass_second()? || self.schedule.now() > end {
                 let what = format!("blobs that nobody refers to: {garbage:x?}");
                 return Err(Failure::new("space_comes_back", what));
             }

@@ -257,6 +257,8 @@ fn a_damaged_record_makes_not_found_a_temporary_answer() {
     bench.seen.clear();
     bench.input(Input::AskedUsers { token: Token(3), after: None, users_max: 10 });
     assert!(matches!(&bench.seen[..], [Effect::UsersAre(page)] if page.missing == 1));
+    let facts = bench.directory.tables.facts(UserId(999));
+    assert!(!facts.enabled && !facts.is_removed(), "the damaged record may be its own");
 }
 
 #[test]

@@ -11,7 +11,7 @@ const BLOB: BlobId = BlobId(9);
 fn with_blob(bytes: &Bytes) -> (World, FolderId) {
     let mut world = World::new();
     world.table.blobs.insert(BLOB, (bytes.clone(), fsm::Wall(0)));
-    let body = Body::Blob { blob: BLOB, len: bytes.len() as u64 };
+    let body = Body::Blob { blob: BLOB, len: bytes.len() as u64, holders: Holders::Several };
     let deliver = Deliver { body, columns: columns(bytes), ..delivery(1) };
     world.done(ANN, UserTask::Deliver(deliver));
     let folder = world.inbox(ANN).folder;
