@@ -155,6 +155,8 @@ pub struct StageReport {
     /// Entries that wait now, and how many may; 0: what was admitted bounds them.
     pub depth: u64,
     pub depth_max: u64,
+    /// Most that ever waited, where it is counted.
+    pub depth_peak: Option<u64>,
     pub wait: Latency,
     pub service: Latency,
     pub processed: u64,

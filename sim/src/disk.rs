@@ -76,6 +76,12 @@ impl Disk {
         true
     }
 
+    /// Groups that are queued or being written.
+    #[must_use]
+    pub fn depth(&self) -> usize {
+        self.writing.len() + self.queued.len()
+    }
+
     #[must_use]
     pub fn is_idle(&self) -> bool {
         self.writing.is_empty() && self.queued.is_empty()

@@ -1,7 +1,7 @@
 //! A queue into a stage's thread: batches, two lanes, and a wake only when the thread sleeps.
 //!
 //! *Completions* never block and are never refused: what they answer was admitted, so their number is bounded by what is
-//! under way. *Tasks* are bounded and refused when the lane is full. A batch is one queue entry, so a hop costs a share of one
+//! under way; the most there ever were is kept, for whoever doubts it. *Tasks* are bounded and refused when the lane is full. A batch is one queue entry, so a hop costs a share of one
 //! channel operation; the receiver's flag is looked at once per batch.
 
 use crate::StageStats;
@@ -65,7 +65,7 @@ impl<T> PortSender<T> {
         if messages.is_empty() {
             return;
         }
-        self.stats.depth.fetch_add(messages.len() as u64, Relaxed);
+        self.stats.on_queued(messages.len() as u64);
         if self.completions.send(Parcel { sent: now, messages }).is_ok() {
             self.parking.wake(&self.stats);
         }
@@ -80,7 +80,7 @@ impl<T> PortSender<T> {
             return Ok(());
         }
         let count = messages.len() as u64;
-        self.stats.depth.fetch_add(count, Relaxed);
+        self.stats.on_queued(count);
         match self.tasks.try_send(Parcel { sent: now, messages }) {
             Ok(()) => {
                 self.parking.wake(&self.stats);
@@ -230,6 +230,7 @@ mod tests {
         assert_eq!(got, [9, 1, 2]);
         let seen = stats.snapshot("test");
         assert_eq!((seen.depth, seen.hops, seen.refusals), (0, 3, 1));
+        assert_eq!(seen.depth_peak, 3);
         drop(sender);
         assert_eq!(receiver.drain(Mono(5), 10, &mut got), Drained::Disconnected);
     }

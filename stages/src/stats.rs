@@ -77,6 +77,8 @@ impl HistogramSnapshot {
 pub struct StageStats {
     /// Messages in the queue now.
     pub depth: AtomicU64,
+    /// Most messages that were ever in the queue.
+    pub depth_peak: AtomicU64,
     /// Messages served.
     pub served: AtomicU64,
     /// Nanoseconds from entering the queue to being served, per message.
@@ -98,6 +100,7 @@ pub struct StageStats {
 pub struct StageSnapshot {
     pub name: String,
     pub depth: u64,
+    pub depth_peak: u64,
     pub served: u64,
     pub wait: HistogramSnapshot,
     pub service: HistogramSnapshot,
@@ -108,12 +111,22 @@ pub struct StageSnapshot {
 }
 
 impl StageStats {
+    /// `count` messages enter the queue.
+    pub fn on_queued(&self, count: u64) {
+        let depth = self.depth.fetch_add(count, Relaxed).saturating_add(count);
+        // One more write only while the queue grows beyond what it ever was.
+        if depth > self.depth_peak.load(Relaxed) {
+            self.depth_peak.fetch_max(depth, Relaxed);
+        }
+    }
+
     /// A copy to read.
     #[must_use]
     pub fn snapshot(&self, name: &str) -> StageSnapshot {
         StageSnapshot {
             name: name.to_owned(),
             depth: self.depth.load(Relaxed),
+            depth_peak: self.depth_peak.load(Relaxed),
             served: self.served.load(Relaxed),
             wait: self.wait.snapshot(),
             service: self.service.snapshot(),

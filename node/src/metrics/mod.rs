@@ -68,6 +68,7 @@ const FAMILIES: &[(&str, Kind, &str)] = &[
     ("hikyaku_log_lines_dropped_total", Kind::Counter, "Log lines there was no room for"),
     ("hikyaku_stage_depth", Kind::Gauge, "Entries waiting by stage"),
     ("hikyaku_stage_depth_max", Kind::Gauge, "Entries that may wait by stage"),
+    ("hikyaku_stage_depth_peak", Kind::Gauge, "Most entries that ever waited by stage"),
     ("hikyaku_stage_wait_seconds", Kind::Summary, "Time in the queue by stage"),
     ("hikyaku_stage_service_seconds", Kind::Summary, "Time of work by stage"),
     ("hikyaku_stage_processed_total", Kind::Counter, "Entries done by stage"),
@@ -242,6 +243,9 @@ fn stage_samples(page: &mut Page, stage: &StageReport) {
     let labels = [("stage", stage.name.as_str())];
     page.count("hikyaku_stage_depth", &labels, stage.depth);
     page.count("hikyaku_stage_depth_max", &labels, stage.depth_max);
+    if let Some(peak) = stage.depth_peak {
+        page.count("hikyaku_stage_depth_peak", &labels, peak);
+    }
     page.summary("hikyaku_stage_wait_seconds", &labels, stage.wait);
     page.summary("hikyaku_stage_service_seconds", &labels, stage.service);
     page.count("hikyaku_stage_processed_total", &labels, stage.processed);
@@ -317,7 +321,8 @@ mod tests {
             accepted: 5,
             refused: 0,
         };
-        let stage = StageReport { name: "worker-0".to_owned(), ..StageReport::default() };
+        let name = "worker-0".to_owned();
+        let stage = StageReport { name, depth_peak: Some(7), ..StageReport::default() };
         StatusReport {
             state: NodeState::Ready,
             listeners: vec![listener("127.0.0.1:143"), listener("[::1]:143")],

@@ -196,6 +196,7 @@ impl HashPool {
             name: "hash".to_owned(),
             depth: self.shared.lock().waiting as u64,
             depth_max: self.shared.queue_max as u64,
+            depth_peak: None,
             wait: stats.wait.latency(),
             service: stats.service.latency(),
             processed,

@@ -174,6 +174,7 @@ fn stage_report(snapshot: &StageSnapshot) -> StageReport {
         name: snapshot.name.clone(),
         depth: snapshot.depth,
         depth_max: 0,
+        depth_peak: Some(snapshot.depth_peak),
         wait: latency(&snapshot.wait),
         service: latency(&snapshot.service),
         processed: snapshot.served,

@@ -13,6 +13,14 @@ use mailstore::directory::HashVerdict;
 use mailstore::face::SessionInput;
 use vspace::{ConnectionOrder, GroupId, Inward, Outward, SessionId, Ticket};
 
+/// The least weight of a task, in credits.
+const TASK_BYTES: u64 = 1024;
+/// Writes that a mailbox asks for without a task: one of housekeeping, released blobs, and messages
+/// staged ahead of the answer.
+const OWN_PER_MAILBOX: usize = 1 + 32 + 32;
+/// The same of the sweep, the delivery queue and the directory.
+const OWN_OF_NODE: usize = 64 + 32 + 32;
+
 impl World {
     pub(super) fn accept(&mut self, node: usize, group: GroupId, inward: Inward) {
         let now = self.now();
@@ -149,7 +157,21 @@ impl World {
             self.arrive(life, from, HOP_NANOS, stored);
         }
         self.nodes[life.node].disk.submit(Job { from, ticket, queued, group });
+        self.assert_queue_is_bounded(life.node);
         self.begin_write(life);
+    }
+
+    /// What waits for the writer was admitted: one write per task at a time, and what machines do of
+    /// their own accord. So the lanes that never refuse are bounded by credits.
+    fn assert_queue_is_bounded(&self, node: usize) {
+        let node = &self.nodes[node];
+        let held: Vec<_> = node.shards.iter().map(vspace::Shard::population).collect();
+        let credits: u64 = held.iter().map(|held| held.credits_taken).sum();
+        let mailboxes: usize = held.iter().map(|held| held.mailboxes).sum();
+        let admitted = usize::try_from(credits / TASK_BYTES).unwrap_or(usize::MAX);
+        let bound = admitted + mailboxes * OWN_PER_MAILBOX + OWN_OF_NODE;
+        let depth = node.disk.depth();
+        assert!(depth <= bound, "{depth} writes wait, {admitted} tasks are admitted");
     }
 
     fn begin_write(&mut self, life: Life) {
