@@ -20,6 +20,7 @@ mod copy;
 mod core;
 mod criteria;
 mod deliver;
+mod events;
 mod expunge;
 mod fetch;
 mod fold;

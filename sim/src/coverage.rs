@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use vspace::INPUT_KINDS;
 
 /// Every kind of fault that a run may meet.
-pub const FAULT_KINDS: [&str; 49] = [
+pub const FAULT_KINDS: [&str; 50] = [
     "IMAP client vanishes",
     "POP3 client vanishes",
     "another master claims a mailbox",
@@ -25,6 +25,7 @@ pub const FAULT_KINDS: [&str; 49] = [
     "disk is full",
     "disk is lost and restored",
     "disk stalls",
+    "events are read and not acknowledged",
     "hash pool has no room",
     "node is down for long",
     "node is told that space runs low",

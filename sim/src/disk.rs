@@ -105,6 +105,9 @@ impl Disk {
         if mutation == Some(Mutation::KeepOwn) {
             groups.iter_mut().flat_map(|group| &mut group.ops).for_each(keep_own);
         }
+        if mutation == Some(Mutation::HideGap) {
+            groups.iter_mut().flat_map(|group| &mut group.ops).for_each(hide_gap);
+        }
         let results = self.chains.commit(&self.store, &groups, durability);
         if !self.rotten.is_empty() {
             let applied = groups.iter().zip(&results).filter(|(_, result)| result.is_ok());
@@ -247,6 +250,16 @@ fn take_for_own(op: &mut StoreOp) {
 fn keep_own(op: &mut StoreOp) {
     if let Some(value) = blob_reference(op) {
         value.truncate(REFERENCE_BYTES);
+    }
+}
+
+/// Takes the mark of missed events from a cursor of the event log.
+fn hide_gap(op: &mut StoreOp) {
+    if let StoreOp::Put { key, value, .. } = op
+        && key.get(2..4) == Some(&[9, b'u'])
+        && key.get(12) == Some(&0x1C)
+    {
+        *value = [&value[..value.len() - 1], &[0]].concat().into();
     }
 }
 

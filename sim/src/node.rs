@@ -87,6 +87,9 @@ fn config(scenario: &Scenario, group: GroupId, seed: u64) -> ShardConfig {
         fold_entries_most: 24,
         vanished_entries_max: 20,
         batch_rows_max: 8,
+        events_bytes_max: 8 * 1024,
+        events_age_max: Duration::from_secs(60),
+        events_per_page: 7,
         idle_after: Duration::from_secs(2),
         // Beyond every retry of a run; what is older is forgotten.
         delivery_memory: Duration::from_secs(3_600),

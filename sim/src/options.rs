@@ -190,6 +190,7 @@ impl Scenario {
             name: "churn",
             about: "large messages come and go, no faults: their space comes back without a sweep",
             groups: 2,
+            partition_group_offset: 0,
             load: Load { large: 5_000, deliveries: 30, ..LOAD },
             faults: NO_FAULTS,
         },
@@ -252,12 +253,14 @@ pub enum Mutation {
     ReleaseShared,
     /// A mailbox takes no blob for its own.
     KeepOwn,
+    /// A reader of the event log is not told that it missed events.
+    HideGap,
     /// EXPUNGE is said while a FETCH by number is under way.
     ForbiddenExpunge,
 }
 
 impl Mutation {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::DropSync,
         Self::AcknowledgeEarly,
         Self::ForgetWindow,
@@ -265,6 +268,7 @@ impl Mutation {
         Self::SkipRenewal,
         Self::ReleaseShared,
         Self::KeepOwn,
+        Self::HideGap,
         Self::ForbiddenExpunge,
     ];
 
@@ -278,6 +282,7 @@ impl Mutation {
             Self::SkipRenewal => "skip-renewal",
             Self::ReleaseShared => "release-shared",
             Self::KeepOwn => "keep-own",
+            Self::HideGap => "hide-gap",
             Self::ForbiddenExpunge => "forbidden-expunge",
         }
     }

@@ -9,6 +9,7 @@ mod faults;
 mod link;
 mod machines;
 mod phases;
+mod readers;
 mod restore;
 
 use crate::clients::Client;
@@ -136,6 +137,9 @@ pub struct World {
     restored: mailstore::mailbox::Restored,
     /// Users whose stored data were damaged on purpose: they are owed no more than the truth.
     harmed: crate::invariants::Harm,
+    /// What an extension knows, by user.
+    readers: Vec<readers::Reader>,
+    tokens_of_readers: u64,
 }
 
 impl World {
@@ -162,6 +166,8 @@ impl World {
             backup: None,
             restored: mailstore::mailbox::Restored::default(),
             harmed: crate::invariants::Harm::default(),
+            readers: Vec::new(),
+            tokens_of_readers: 0,
         }
     }
 

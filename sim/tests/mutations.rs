@@ -91,3 +91,9 @@ fn blobs_that_are_left_to_the_sweep_are_noticed() {
     let failure = noticed_in("churn", Mutation::KeepOwn);
     assert_eq!(failure.invariant, "space_comes_back", "{failure}");
 }
+
+#[test]
+fn a_gap_in_the_event_log_that_is_hidden_is_noticed() {
+    let failure = noticed_in("storm", Mutation::HideGap);
+    assert_eq!(failure.invariant, "events_seen", "{failure}");
+}

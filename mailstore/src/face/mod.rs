@@ -3,6 +3,7 @@
 mod date;
 mod delivery;
 mod directory;
+mod events;
 mod flags;
 mod folder;
 mod ids;
@@ -19,6 +20,7 @@ mod user;
 pub use date::InternalDate;
 pub use delivery::*;
 pub use directory::*;
+pub use events::*;
 pub use flags::{FlagChange, Flags, Keyword, SystemFlag, SystemFlags};
 pub use folder::*;
 pub use ids::*;

@@ -66,6 +66,8 @@ pub enum UserTask {
     DropAppend { pending: PendingId },
     /// Done: `Quota`.
     Quota,
+    /// Done: `Events`, or `Done`; see [`EventTask`].
+    Events { subscriber: Subscriber, task: EventTask },
 
     /// POP3: takes the one exclusive lock of the maildrop. Done: `MaildropOpened`.
     OpenMaildrop,
@@ -123,6 +125,7 @@ pub enum UserDone {
     Appended { folder: FolderId, uid_validity: UidValidity, uids: UidSet },
     Staged { pending: PendingId },
     Quota(QuotaReport),
+    Events(EventPage),
     MaildropOpened(Maildrop),
     Failed(UserError),
 }

@@ -4,7 +4,7 @@ use super::format::{CondemnedEmail, Header, Meta, Rows};
 use super::show::ShowPlan;
 use crate::face::{
     Copied, DeliveryId, FlagChange, Flags, FolderId, FolderName, Keyword, ModSeq, PendingId,
-    SessionId, SpecialUse, UidSet, UidValidity,
+    SessionId, SpecialUse, UidSet, UidValidity, UserDone,
 };
 use fsm::{Mono, Token};
 use std::sync::Arc;
@@ -32,6 +32,11 @@ pub enum Change {
     Flagged(Box<Flagging>),
     Expunged(Box<Expunging>),
     Folders(Box<FolderChange>, Asker),
+    /// A cursor of the event log.
+    Cursor {
+        asker: Asker,
+        done: UserDone,
+    },
     House(House),
 }
 
@@ -51,6 +56,7 @@ impl Change {
             | Self::Flagged(_)
             | Self::Expunged(_)
             | Self::Folders(..)
+            | Self::Cursor { .. }
             | Self::House(_) => None,
         }
     }
@@ -72,7 +78,7 @@ impl Change {
             },
             Self::Shelved(plan) => Some(plan.asker),
             Self::Expunged(expunging) => Some(expunging.asker),
-            Self::Folders(_, asker) => Some(*asker),
+            Self::Folders(_, asker) | Self::Cursor { asker, done: _ } => Some(*asker),
             Self::House(_) => None,
         }
     }

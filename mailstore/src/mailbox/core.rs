@@ -69,6 +69,7 @@ pub struct Core {
     pub pending: BTreeMap<PendingId, super::append::Pending>,
     pub memory: DeliveryMemory,
     pub removals: super::removal::Removals,
+    pub events: super::events::Events,
     /// Deleted folders whose mail is yet to be removed.
     pub tombstones: BTreeMap<FolderId, Header>,
     pub exclusive: Exclusive,
@@ -155,6 +156,7 @@ impl Core {
                 loaded.orphans,
                 loaded.released,
             ),
+            events: loaded.events,
             tombstones: loaded.tombstones,
             exclusive: Exclusive::Free,
             contenders: VecDeque::new(),
@@ -381,6 +383,7 @@ impl Core {
             UserTask::CommitAppend { pending } => self.commit_append(cx, asker, pending),
             UserTask::DropAppend { pending } => self.drop_append(cx, asker, pending),
             UserTask::Quota => self.quota(cx, asker),
+            UserTask::Events { subscriber, task } => self.events(cx, asker, (subscriber, task)),
             UserTask::OpenMaildrop => self.open_maildrop(cx, asker),
             UserTask::CommitMaildrop { delete } => self.commit_maildrop(cx, asker, delete),
             UserTask::ReleaseMaildrop => self.release_maildrop(cx, asker),

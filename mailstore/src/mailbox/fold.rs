@@ -6,7 +6,7 @@
 use super::change::House;
 use super::core::Core;
 use super::folder::Folder;
-use super::format::{Header, Meta, Rows, Writer, encode_rows, keys};
+use super::format::{Header, Meta, Rows, Stretch, Writer, encode_rows, keys};
 use super::house::Work;
 use super::index::{Chunk, ChunkState, Index};
 use super::machine::Effect;
@@ -162,19 +162,29 @@ impl Core {
         let floor = folder.loaded_mut().map_or(ModSeq(0), |index| {
             index.trim_vanished(limits.vanished_entries_max, limits.vanished_ranges_max)
         });
+        let bytes = folder.loaded_mut().map_or(0, |index| std::mem::take(&mut index.log_bytes));
+        let stretch = Stretch { up_to: folding.up_to, bytes, at: cx.wall().unix_seconds() };
         let mut ops = Vec::new();
-        let (from, to) = keys::log_up_to(id, folding.up_to);
-        ops.push(Op::DeleteRange { from, to });
         for pending in &folding.adopted {
             let (from, to) = keys::staged_all(*pending);
             ops.push(Op::DeleteRange { from, to });
         }
         // What is not folded yet can't be forgotten: replay needs it.
         let floor = floor.min(folding.up_to).max(folder.assigned.vanished_floor);
+        let mut raised = ModSeq(0);
         if floor > folder.assigned.vanished_floor {
             let (from, to) = keys::vanished_up_to(id, floor);
             ops.push(Op::DeleteRange { from, to });
+            raised = floor;
         }
+        let forgotten = self.retain_events((id, stretch, raised), cx.wall(), &mut ops);
+        if forgotten > ModSeq(0) {
+            let (from, to) = keys::log_up_to(id, forgotten);
+            ops.push(Op::DeleteRange { from, to });
+        }
+        let Some(folder) = self.folders.get_mut(&id) else {
+            return;
+        };
         let header = &mut folder.assigned;
         header.folded = folding.up_to;
         header.vanished_floor = floor;

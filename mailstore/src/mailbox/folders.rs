@@ -226,11 +226,12 @@ impl Core {
             };
             return fail(cx, asker, error);
         };
-        let ops = vec![
+        let mut ops = vec![
             Op::Delete { key: keys::of_folder(keys::FOLDER, id) },
             Op::Put { key: keys::of_folder(keys::TOMBSTONE, id), value: subscription_value() },
-            self.root_op(),
         ];
+        self.forget_events(id, &mut ops);
+        ops.push(self.root_op());
         self.change_folders(cx, asker, FolderChange::Deleted(id), ops);
     }
 

@@ -16,6 +16,8 @@
 //! | `19` | columns: every block below this one is packed | packing |
 //! | `1A` block | 64 bits: which messages of a packed block are gone | removal |
 //! | `1B` | restorations the mailbox was raised for, floor of MODSEQ, blocks that stay empty | first use after a restoration |
+//! | `1C` subscriber | cursor of the event log: MODSEQ acknowledged, whether events are missing | acknowledgement |
+//! | `1D` folder | stretches of the log that were folded and are kept for cursors | folding |
 //! | `1E` blob | released: a blob that nobody refers to any more, yet to be deleted | removal |
 //! | `20` folder uid | segment: up to 512 rows, the first UID when it was made | folding |
 //! | `21` folder modseq part | log: arrivals, flag changes, adopted pending sets | every change |
@@ -41,6 +43,7 @@
 mod body;
 mod codec;
 mod columns;
+mod events;
 mod folder;
 pub mod keys;
 mod log;
@@ -53,6 +56,7 @@ pub use codec::{Damaged, Reader, Writer};
 pub use columns::{
     BLOCK_MESSAGES, Block, BlockEntry, BlockKind, ColumnRecord, decode_search, encode_search,
 };
+pub use events::Stretch;
 pub use folder::{FolderRecord, Header, KeywordTable};
 pub use log::{LogEntry, decode_uids, encode_uids, split_uids};
 pub use restored::RestoredRecord;

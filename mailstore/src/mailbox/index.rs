@@ -61,6 +61,8 @@ pub struct Index {
     pub graves: BTreeMap<Uid, Grave>,
     /// Pending sets whose staged rows are replayed from the log until the next fold.
     pub adopted: Vec<PendingId>,
+    /// Bytes of the log since the last fold.
+    pub log_bytes: u64,
     uids: Option<Arc<UidSet>>,
     messages: usize,
 }

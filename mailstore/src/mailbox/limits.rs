@@ -36,6 +36,14 @@ pub struct Limits {
     pub fold_entries: u32,
     /// See `fold_entries`.
     pub fold_entries_most: u32,
+    /// Subscribers of the event log of a mailbox.
+    pub event_subscribers_max: usize,
+    /// Bytes of log entries of a mailbox that are kept for subscribers only. Beyond, the slowest miss events.
+    pub events_bytes_max: u64,
+    /// How long log entries are kept for subscribers only, from when they were folded.
+    pub events_age_max: Duration,
+    /// Events of one page.
+    pub events_per_page: usize,
     /// Vanished records kept per folder; older ones are answered from what the client names (RFC 7162 3.2.10.1).
     pub vanished_entries_max: usize,
     /// UID ranges kept per folder in vanished records.
@@ -86,6 +94,10 @@ impl Default for Limits {
             staged_ahead_bytes_max: 1024 * 1024,
             fold_entries: 256,
             fold_entries_most: 4_096,
+            event_subscribers_max: 8,
+            events_bytes_max: 4 * 1024 * 1024,
+            events_age_max: Duration::from_secs(7 * 86_400),
+            events_per_page: 256,
             vanished_entries_max: 4_096,
             vanished_ranges_max: 65_536,
             delivery_memory: Duration::from_secs(7 * 86_400),

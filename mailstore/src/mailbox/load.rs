@@ -5,10 +5,11 @@
 //! with their commit.
 
 use super::core::{Core, Counters};
+use super::events::{Cursor, Events};
 use super::folder::{Folder, IndexState};
 use super::format::{
     Condemned, CondemnedEmail, Damaged, FolderRecord, Header, KeywordTable, LogEntry, PackedUpTo,
-    Reader, References, RestoredRecord, Root, decode_rows, decode_uids, keys,
+    Reader, References, RestoredRecord, Root, Stretch, decode_rows, decode_uids, keys,
 };
 use super::index::Index;
 use super::machine::Effect;
@@ -46,6 +47,7 @@ pub struct UserLoading {
     gone: BTreeMap<u64, u64>,
     raised: RestoredRecord,
     released: Vec<BlobId>,
+    events: Events,
 }
 
 /// After one page.
@@ -68,6 +70,8 @@ pub struct LoadedUser {
     pub condemned: Vec<(SortKey, Vec<CondemnedEmail>)>,
     /// Blobs that nobody refers to any more, yet to be deleted.
     pub released: Vec<BlobId>,
+    /// Cursors of the event log, and what is kept for them.
+    pub events: Events,
     /// Pending sets of the time before: nobody can show them any more.
     pub orphans: Vec<(PendingId, super::format::PendingSet)>,
     /// Deleted folders whose mail is yet to be removed.
@@ -94,6 +98,7 @@ impl UserLoading {
             gone: BTreeMap::new(),
             raised: RestoredRecord::default(),
             released: Vec::new(),
+            events: Events::default(),
         }
     }
 
@@ -159,6 +164,12 @@ impl UserLoading {
             }
             Some(keys::RESTORED) => self.raised = RestoredRecord::decode(value)?,
             Some(keys::RELEASED) => self.released.push(keys::parse_released(key)?),
+            Some(keys::CURSOR) => {
+                self.events.cursors.insert(keys::parse_cursor(key)?, Cursor::decode(value)?);
+            }
+            Some(keys::KEPT) => {
+                self.events.kept.insert(folder()?, Stretch::decode_all(value)?);
+            }
             // Written by a later version: it would have raised the format number if it mattered.
             Some(_) | None => {}
         }
@@ -214,6 +225,7 @@ impl UserLoading {
             raised: self.raised,
             condemned: self.condemned,
             released: self.released,
+            events: self.events,
             orphans: self.orphans,
             tombstones,
         })
@@ -552,6 +564,7 @@ impl FolderLoading {
                 if mod_seq > header.mod_seq {
                     return Ok(None);
                 }
+                self.index.log_bytes += entry.value.len() as u64;
                 let logged = LogEntry::decode(&entry.value)?;
                 if let LogEntry::Adopted { pending, first_uid, count } = logged {
                     let resume = keys::next(&entry.key);

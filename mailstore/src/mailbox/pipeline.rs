@@ -5,8 +5,9 @@
 //! a refusal every later batch is refused too, and the number of the first refused one is used again.
 
 use super::change::{Asker, Change};
+use super::format::keys;
 use super::machine::Effect;
-use crate::face::{PendingId, TaskRefusal};
+use crate::face::{FolderId, PendingId, TaskRefusal};
 use dds::{Batch, Epoch, Op, Outcome, Refusal, Request, RouteKey, Seq, Writer};
 use fsm::{Cx, Duration, Token};
 use std::collections::VecDeque;
@@ -49,7 +50,8 @@ enum Mode {
 /// What the front of the pipeline came to.
 #[derive(Debug)]
 pub enum Settled {
-    Committed(Change),
+    /// With the bytes of log entries in the batch, and their folder.
+    Committed(Change, Option<(FolderId, u64)>),
     Refused(Change, TaskRefusal),
     /// All batches behind a refused one are collected: assigned state goes back to the committed one.
     RolledBack,
@@ -158,7 +160,10 @@ impl Pipeline {
         match outcome {
             // What follows a refused batch can't be committed: our picture of the route is wrong.
             Outcome::Committed { .. } if rolling => Some(self.lose()),
-            Outcome::Committed { .. } => self.pop().map(Settled::Committed),
+            Outcome::Committed { .. } => {
+                let logged = front.logged();
+                self.pop().map(|change| Settled::Committed(change, logged))
+            }
             // Another master, or an answer that leaves open whether it applied: the store knows, so load again.
             Outcome::Refused(Refusal::Fenced { .. } | Refusal::Forgotten) => Some(self.lose()),
             Outcome::Refused(Refusal::Corrupt { .. }) if front.unsure => Some(self.lose()),
@@ -216,6 +221,15 @@ impl Pipeline {
 }
 
 impl Flight {
+    /// Log entries of the batch: their folder, and their bytes.
+    fn logged(&self) -> Option<(FolderId, u64)> {
+        let entries = self.batch.ops.iter().filter_map(|op| match op {
+            Op::Put { key, value } => Some((keys::folder_of_log(key)?, value.len() as u64)),
+            Op::Delete { .. } | Op::DeleteRange { .. } => None,
+        });
+        entries.reduce(|(folder, sum), (_, bytes)| (folder, sum + bytes))
+    }
+
     fn seq(&self) -> Seq {
         self.batch.writer.map_or(Seq(0), |writer| writer.seq)
     }

@@ -2,6 +2,7 @@
 
 use super::change::{Asker, MemoryKey};
 use super::core::Core;
+use super::events::EventRead;
 use super::fetch::FetchJob;
 use super::format::{Remembered, keys};
 use super::load::{got, scan_request, scanned};
@@ -34,6 +35,8 @@ pub enum Reading {
     /// Search columns of a window of rows.
     Search(Box<SearchJob>),
     Section(Box<SectionJob>),
+    /// A page of the event log.
+    Events(Box<EventRead>),
     /// A released blob is being deleted.
     Dropped(BlobId),
     /// Blob references of condemned messages, references of an orphaned pending set, columns to pack.
@@ -52,6 +55,7 @@ impl Reading {
             Self::Columns(job) => vec![job.asker],
             Self::Search(job) => vec![job.asker],
             Self::Section(job) => vec![job.asker],
+            Self::Events(read) => vec![read.asker],
         }
     }
 }
@@ -69,6 +73,7 @@ impl Core {
             Reading::Columns(job) => self.on_columns(cx, job, response),
             Reading::Search(job) => self.on_search_columns(cx, job, response),
             Reading::Section(job) => self.on_section(cx, job, response),
+            Reading::Events(read) => self.on_events(cx, *read, response),
             Reading::Dropped(blob) => self.on_dropped(blob, &response),
             Reading::House => self.on_house_read(cx, response),
         }

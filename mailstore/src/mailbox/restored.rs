@@ -91,6 +91,8 @@ impl Core {
             ops.push(Op::Put { key, value: header.encode() });
         }
         ops.push(Op::Put { key: keys::lone(keys::RESTORED), value: self.raised.encode() });
+        // Who reads the event log knows of the time behind the backup.
+        self.events.pass_by(floor, &mut ops);
         ops
     }
 

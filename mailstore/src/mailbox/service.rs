@@ -1,7 +1,7 @@
 //! How tasks are served: which depend on what, which end with their session, which a disabled account still gets.
 
 use super::Waiting;
-use crate::face::{AccountFacts, Promise, SessionId, UserTask};
+use crate::face::{AccountFacts, EventTask, Promise, SessionId, UserTask};
 
 /// A disabled account gets what was accepted for it, may let go of what it holds, and is served nothing else. One that is
 /// gone gets nothing either: who promised learns that it ends here.
@@ -31,6 +31,7 @@ pub fn serves(account: &AccountFacts, task: &UserTask) -> bool {
         | UserTask::StageAppend { .. }
         | UserTask::CommitAppend { .. }
         | UserTask::Quota
+        | UserTask::Events { .. }
         | UserTask::OpenMaildrop
         | UserTask::CommitMaildrop { .. } => false,
     }
@@ -69,9 +70,11 @@ pub enum Class {
 #[must_use]
 pub fn class(task: &UserTask) -> Class {
     match task {
-        UserTask::Deliver(_) | UserTask::Append { .. } | UserTask::StageAppend { .. } => {
-            Class::Arrival
-        }
+        UserTask::Events { subscriber: _, task: EventTask::Read { .. } } => Class::Read,
+        UserTask::Events { .. }
+        | UserTask::Deliver(_)
+        | UserTask::Append { .. }
+        | UserTask::StageAppend { .. } => Class::Arrival,
         UserTask::CreateFolder { .. }
         | UserTask::DeleteFolder { .. }
         | UserTask::RenameFolder { .. } => Class::Barrier,

@@ -8,7 +8,7 @@ use super::load::Meanwhile;
 use super::machine::Effect;
 use super::pipeline::Settled;
 use super::{SETTLE_TIMER, answer};
-use crate::face::{FlagChange, Flags, ModSeq, TaskRefusal, UidSet};
+use crate::face::{FlagChange, Flags, FolderId, ModSeq, TaskRefusal, UidSet};
 use fsm::Cx;
 use std::sync::Arc;
 
@@ -19,7 +19,10 @@ impl Core {
         while let Some(settled) = self.pipeline.settle(cx) {
             settled_any = true;
             match settled {
-                Settled::Committed(change) => self.on_committed(cx, change),
+                Settled::Committed(change, logged) => {
+                    self.on_committed(cx, change);
+                    self.count_logged(logged);
+                }
                 Settled::Refused(change, why) => self.on_refused(cx, change, why),
                 Settled::RolledBack => self.roll_back(),
                 Settled::Lost(changes) => {
@@ -50,7 +53,18 @@ impl Core {
             Change::Flagged(flagging) => self.flagged(cx, *flagging),
             Change::Expunged(expunging) => self.expunged(cx, *expunging),
             Change::Folders(change, asker) => self.folders_changed(cx, *change, asker),
+            Change::Cursor { asker, done } => {
+                self.cursor_set();
+                answer(cx, asker, Ok(done));
+            }
             Change::House(house) => self.house_committed(house),
+        }
+    }
+
+    fn count_logged(&mut self, logged: Option<(FolderId, u64)>) {
+        let Some((id, bytes)) = logged else { return };
+        if let Some(index) = self.folders.get_mut(&id).and_then(Folder::loaded_mut) {
+            index.log_bytes = index.log_bytes.saturating_add(bytes);
         }
     }
 
@@ -82,6 +96,7 @@ impl Core {
                     self.show_refused(showing);
                 }
             }
+            Change::Cursor { asker, done: _ } => answer(cx, asker, Err(why)),
             Change::House(_) => self.house_refused(cx),
         }
     }

@@ -2,6 +2,7 @@
 
 mod basics;
 mod blobs;
+mod events;
 mod expected;
 mod golden;
 mod model;

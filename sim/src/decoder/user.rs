@@ -210,6 +210,10 @@ fn replay(route: &Route, folder: &mut DecodedFolder) -> Result<(), Unreadable> {
         }
     }
     for (key, value) in of_kind(route, 0x21).filter(|(key, _)| mine(key)) {
+        // Kept for readers of the event log.
+        if u64_in(key, 5) <= folder.header.folded {
+            continue;
+        }
         log_entry(route, u64_in(key, 5), value, &mut table)?;
     }
     for (key, value) in of_kind(route, 0x22).filter(|(key, _)| mine(key)) {

@@ -26,9 +26,12 @@ impl World {
         for fault in Fault::ALL {
             self.plan_fault(fault);
         }
-        while self.steps() < self.options.steps && self.happen()? {}
+        while self.steps() < self.options.steps && self.happen()? {
+            self.read_events_sometimes()?;
+        }
         self.wind_down()?;
         let judged = self.judge(Moment::Finished)?;
+        self.check_readers(&judged)?;
         self.look_at_everything(&judged)?;
         self.await_space()?;
         self.await_erasure()

@@ -1,7 +1,9 @@
 //! Sort keys of a user's route. The table is in the parent module.
 
 use super::{BlockKind, Damaged};
-use crate::face::{DeliveryId, EmailId, FolderId, FolderName, ModSeq, PendingId, Uid, UserId};
+use crate::face::{
+    DeliveryId, EmailId, FolderId, FolderName, ModSeq, PendingId, Subscriber, Uid, UserId,
+};
 use bytes::{BufMut, Bytes, BytesMut};
 use dds::{BlobId, RouteKey, SortKey};
 
@@ -17,6 +19,8 @@ pub const REFERENCES: u8 = 0x18;
 pub const PACKED: u8 = 0x19;
 pub const GONE: u8 = 0x1A;
 pub const RESTORED: u8 = 0x1B;
+pub const CURSOR: u8 = 0x1C;
+pub const KEPT: u8 = 0x1D;
 pub const RELEASED: u8 = 0x1E;
 /// Everything below this is read when the mailbox loads.
 pub const SMALL_END: u8 = 0x20;
@@ -246,6 +250,27 @@ pub fn blob_reference(email: EmailId) -> SortKey {
 #[must_use]
 pub fn blob_references() -> KeyRange {
     (lone(BLOB), lone(BLOB + 1))
+}
+
+#[must_use]
+pub fn cursor(subscriber: &Subscriber) -> SortKey {
+    key(CURSOR, |key| key.put_slice(subscriber.as_str().as_bytes()))
+}
+
+/// The subscriber of a cursor.
+///
+/// # Errors
+/// When it is none.
+pub fn parse_cursor(key: &SortKey) -> Result<Subscriber, Damaged> {
+    let name = key.0.get(1..).and_then(|name| std::str::from_utf8(name).ok());
+    name.and_then(Subscriber::new).ok_or(Damaged("cursor key"))
+}
+
+/// The folder of a log key.
+#[must_use]
+pub fn folder_of_log(key: &SortKey) -> Option<FolderId> {
+    let (folder, _) = key.0.strip_prefix(&[LOG])?.split_first_chunk::<4>()?;
+    Some(FolderId(u32::from_be_bytes(*folder)))
 }
 
 #[must_use]

@@ -1,0 +1,97 @@
+//! The event log: what changed in a mailbox, for extensions. It is the change log itself, kept until every subscriber has
+//! acknowledged it, under a cap by age and by bytes.
+//!
+//! A subscriber sees every event at least once, or a [`EventPage::Reset`]: then it looks at the mailbox anew and acknowledges
+//! the MODSEQ that came with it. Of one folder arrivals and changes of flags come first, in order, then what vanished.
+
+use super::{FolderId, ModSeq, UidSet};
+use std::sync::Arc;
+
+/// Who reads the event log.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Subscriber(Arc<str>);
+
+/// Bytes of a subscriber's name. Our choice.
+pub const SUBSCRIBER_BYTES_MAX: usize = 64;
+
+impl Subscriber {
+    /// Letters, digits, `-`, `_` and `.`; `None`: anything else.
+    #[must_use]
+    pub fn new(name: &str) -> Option<Self> {
+        let good = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+        let fits = (1..=SUBSCRIBER_BYTES_MAX).contains(&name.len());
+        (fits && name.bytes().all(good)).then(|| Self(name.into()))
+    }
+
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// What a subscriber asks of the event log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EventTask {
+    /// From now on events are kept. Done: `Reset`, also when it had subscribed before.
+    Subscribe,
+    /// Done: `Done`.
+    Unsubscribe,
+    /// Events behind what was acknowledged, or the next page of them. Done: `Page` or `Reset`.
+    Read { from: Option<EventPlace> },
+    /// Everything up to there was dealt with. Done: `Done`.
+    Acknowledge { up_to: ModSeq },
+}
+
+/// A change of a folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    pub folder: FolderId,
+    pub mod_seq: ModSeq,
+    pub change: EventChange,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EventChange {
+    Arrived(UidSet),
+    Flagged(UidSet),
+    Vanished(UidSet),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EventPage {
+    Page {
+        events: Vec<Event>,
+        next: EventNext,
+    },
+    /// Events are missing: look at the whole mailbox, then acknowledge `at`.
+    Reset {
+        at: ModSeq,
+    },
+}
+
+/// What comes behind a page.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EventNext {
+    /// More, from there.
+    More(EventPlace),
+    /// Nothing: acknowledge this when all pages are dealt with.
+    End { up_to: ModSeq },
+}
+
+/// A place between two pages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EventPlace {
+    /// Later events belong to the next reading.
+    pub up_to: ModSeq,
+    pub folder: FolderId,
+    pub lane: EventLane,
+    /// Everything up to there was read: MODSEQ and part.
+    pub behind: (ModSeq, u16),
+}
+
+/// The two parts of a folder's log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventLane {
+    Changes,
+    Vanished,
+}

@@ -1,0 +1,212 @@
+//! The event log: every event at least once, or a reset; and nothing is kept for nobody.
+
+use super::world::*;
+use crate::face::*;
+use crate::mailbox::Limits;
+use crate::mailbox::format::keys;
+use std::collections::{BTreeMap, BTreeSet};
+
+const DELETED: SystemFlags = SystemFlags(SystemFlag::Deleted as u8);
+const SEEN: SystemFlags = SystemFlags(SystemFlag::Seen as u8);
+
+fn small() -> Limits {
+    Limits {
+        fold_entries: 4,
+        fold_entries_most: 8,
+        events_per_page: 2,
+        event_subscribers_max: 2,
+        ..Limits::default()
+    }
+}
+
+fn ask(world: &mut World, name: &str, task: EventTask) -> UserDone {
+    let subscriber = Subscriber::new(name).expect("a name");
+    let done = world.done(ANN, UserTask::Events { subscriber, task });
+    world.settle();
+    done
+}
+
+/// All pages, or where to begin anew.
+fn read(world: &mut World, name: &str) -> Result<(Vec<Event>, ModSeq), ModSeq> {
+    let (mut all, mut from) = (Vec::new(), None);
+    loop {
+        match ask(world, name, EventTask::Read { from }) {
+            UserDone::Events(EventPage::Reset { at }) => return Err(at),
+            UserDone::Events(EventPage::Page { events, next }) => {
+                all.extend(events);
+                match next {
+                    EventNext::More(place) => from = Some(place),
+                    EventNext::End { up_to } => return Ok((all, up_to)),
+                }
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+fn acknowledge(world: &mut World, name: &str, up_to: ModSeq) {
+    assert_eq!(ask(world, name, EventTask::Acknowledge { up_to }), UserDone::Done);
+}
+
+fn subscribe(world: &mut World, name: &str) {
+    let UserDone::Events(EventPage::Reset { at }) = ask(world, name, EventTask::Subscribe) else {
+        panic!("a subscriber begins with a look at the mailbox");
+    };
+    acknowledge(world, name, at);
+}
+
+fn log_entries(world: &World) -> usize {
+    let log = keys::log_from(FolderId(0), ModSeq(0)).0.0[0];
+    world.table.entries.keys().filter(|key| key.0[0] == log).count()
+}
+
+/// The messages of a reader that has applied events to what it knew.
+fn apply(known: &mut BTreeMap<FolderId, BTreeSet<u32>>, events: Vec<Event>) {
+    for Event { folder, mod_seq: _, change } in events {
+        let known = known.entry(folder).or_default();
+        match change {
+            EventChange::Arrived(uids) => known.extend(uids.iter().map(|uid| uid.0)),
+            EventChange::Flagged(_) => {}
+            EventChange::Vanished(uids) => {
+                uids.iter().for_each(|uid| {
+                    known.remove(&uid.0);
+                });
+            }
+        }
+    }
+}
+
+#[test]
+fn without_a_subscriber_nothing_is_kept() {
+    let mut world = World::with_limits(small());
+    for number in 1..=40 {
+        world.deliver(number);
+    }
+    assert!(log_entries(&world) < 10, "{}", log_entries(&world));
+    let kinds = [keys::CURSOR, keys::KEPT];
+    assert!(!world.table.entries.keys().any(|key| kinds.contains(&key.0[0])));
+}
+
+#[test]
+fn events_are_kept_until_all_have_acknowledged_them_over_folds_and_crashes() {
+    let mut world = World::with_limits(small());
+    world.deliver(1);
+    subscribe(&mut world, "index");
+    subscribe(&mut world, "spam");
+    for number in 2..=40 {
+        world.deliver(number);
+    }
+    let inbox = world.inbox(ANN).folder;
+    world.store(ANN, inbox, ("3:5", FlagChange::Add, SEEN));
+    world.store(ANN, inbox, ("7", FlagChange::Add, DELETED));
+    world.done(ANN, UserTask::Expunge { folder: inbox, uids: None });
+    world.crash(0);
+    let (events, up_to) = read(&mut world, "index").expect("nothing is missing");
+    let arrived: Vec<u32> = events
+        .iter()
+        .filter_map(|event| match &event.change {
+            EventChange::Arrived(uids) => uids.iter().next().map(|uid| uid.0),
+            EventChange::Flagged(_) | EventChange::Vanished(_) => None,
+        })
+        .collect();
+    assert_eq!(arrived, (2..=40).collect::<Vec<u32>>());
+    let flagged = EventChange::Flagged(set("3:5"));
+    assert!(events.iter().any(|event| event.change == flagged), "{events:?}");
+    let vanished = EventChange::Vanished(set("7"));
+    assert_eq!(events.last().map(|event| &event.change), Some(&vanished));
+    let (again, _) = read(&mut world, "index").expect("at least once");
+    assert_eq!(again, events);
+    acknowledge(&mut world, "index", up_to);
+    assert_eq!(read(&mut world, "index"), Ok((Vec::new(), up_to)));
+    assert!(log_entries(&world) > 35, "the other has not read them");
+    acknowledge(&mut world, "spam", up_to);
+    world.settle();
+    assert!(log_entries(&world) < 10, "{}", log_entries(&world));
+}
+
+#[test]
+fn past_the_cap_by_bytes_or_age_the_slowest_is_reset() {
+    let bytes = Limits { events_bytes_max: 600, ..small() };
+    let age = Limits { events_age_max: fsm::Duration::from_secs(60), ..small() };
+    for limits in [bytes, age] {
+        let mut world = World::with_limits(limits);
+        subscribe(&mut world, "index");
+        for number in 1..=60 {
+            world.now += 3_000;
+            world.deliver(number);
+        }
+        world.settle();
+        assert!(log_entries(&world) < 40, "{}", log_entries(&world));
+        let at = read(&mut world, "index").expect_err("events are missing");
+        world.crash(0);
+        assert_eq!(read(&mut world, "index"), Err(at), "also after a restart");
+        acknowledge(&mut world, "index", ModSeq(at.0 - 1));
+        assert_eq!(read(&mut world, "index"), Err(at), "an old acknowledgement says nothing");
+        acknowledge(&mut world, "index", at);
+        let (events, _) = read(&mut world, "index").expect("from there on nothing is missing");
+        assert!(events.iter().all(|event| event.mod_seq > at));
+        assert!(!events.is_empty());
+    }
+}
+
+#[test]
+fn a_reader_that_follows_knows_every_message() {
+    let mut world = World::with_limits(small());
+    subscribe(&mut world, "index");
+    let mut known = BTreeMap::new();
+    let inbox = world.inbox(ANN).folder;
+    world.done(ANN, UserTask::CreateFolder { name: folder("kept"), special_use: None });
+    for round in 1..=12_u32 {
+        for number in 0..5 {
+            world.deliver(u128::from(round * 10 + number));
+        }
+        let copy = |remove_source| UserTask::Copy {
+            folder: inbox,
+            uids: set(&format!("{}", round * 4)),
+            to: folder("kept"),
+            remove_source,
+        };
+        world.done(ANN, copy(round % 2 == 0));
+        world.store(ANN, inbox, (&format!("{}", round * 3), FlagChange::Add, DELETED));
+        world.done(ANN, UserTask::Expunge { folder: inbox, uids: None });
+        if round % 3 == 0 {
+            world.crash(0);
+        }
+        if round % 4 == 0 {
+            let (events, up_to) = read(&mut world, "index").expect("nothing is missing");
+            apply(&mut known, events);
+            acknowledge(&mut world, "index", up_to);
+        }
+    }
+    for name in ["INBOX", "kept"] {
+        let opened = world.open(ANN, name, OpenMode::ReadOnly);
+        let uids: BTreeSet<u32> = opened.uids.iter().map(|uid| uid.0).collect();
+        assert_eq!(known.get(&opened.folder), Some(&uids), "{name}");
+    }
+}
+
+#[test]
+fn a_deleted_folder_resets_its_readers() {
+    let mut world = World::with_limits(small());
+    world.done(ANN, UserTask::CreateFolder { name: folder("old"), special_use: None });
+    subscribe(&mut world, "index");
+    world.done(ANN, UserTask::DeleteFolder { name: folder("old") });
+    assert!(read(&mut world, "index").is_err());
+}
+
+#[test]
+fn subscribers_are_few_and_known() {
+    let mut world = World::with_limits(small());
+    subscribe(&mut world, "one");
+    subscribe(&mut world, "two");
+    let three = Subscriber::new("three").expect("a name");
+    let task = EventTask::Subscribe;
+    let refused = world.error(ANN, UserTask::Events { subscriber: three.clone(), task });
+    assert!(matches!(refused, UserError::Limit(_)));
+    let task = EventTask::Read { from: None };
+    let refused = world.error(ANN, UserTask::Events { subscriber: three, task });
+    assert!(matches!(refused, UserError::Cannot(_)));
+    assert_eq!(ask(&mut world, "two", EventTask::Unsubscribe), UserDone::Done);
+    subscribe(&mut world, "three");
+    assert_eq!(Subscriber::new("a b"), None);
+}
