@@ -143,7 +143,7 @@ const NO_FAULTS: FaultRates = FaultRates {
 
 impl Scenario {
     /// All named scenarios that run a whole node.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self {
             name: "steady",
             about: "20 deliveries a second, 10 sessions, faults on",

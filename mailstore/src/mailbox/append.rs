@@ -9,17 +9,18 @@ use super::change::{ArrivalSource, Asker, Change, Staging};
 use super::core::Core;
 use super::deliver::{Arriving, new_meta, now, put_message};
 use super::format::{
-    KeywordTable, Meta, PendingBodies, PendingSet, Rows, Writer, encode_rows, keys,
+    KeywordTable, Meta, PendingBodies, PendingSet, Rows, Writer, decode_blob_reference,
+    encode_rows, keys,
 };
 use super::machine::Effect;
 use super::show::{Parked, ShowFrom, ShowPlan};
 use super::{BlobLife, Waiting, answer, fail};
 use crate::face::{
-    Body, FolderId, FolderName, Keyword, ModSeq, NewMessage, PendingId, SessionId, TaskRefusal,
-    Uid, UserDone, UserError, UserTask,
+    Body, FolderId, FolderName, Holders, Keyword, ModSeq, NewMessage, PendingId, SessionId,
+    TaskRefusal, Uid, UserDone, UserError, UserTask,
 };
 use bytes::Bytes;
-use dds::Op;
+use dds::{BlobId, Op};
 use fsm::Cx;
 use std::collections::VecDeque;
 
@@ -69,6 +70,20 @@ pub enum PendingState {
 }
 
 impl Gathered {
+    /// Blobs that are lost to everybody when this is not sent.
+    #[must_use]
+    pub fn blobs(&self) -> Vec<BlobId> {
+        let (from, to) = keys::blob_references();
+        let references = self.ops.iter().filter_map(|op| match op {
+            Op::Put { key, value } if (&from..&to).contains(&key) => {
+                decode_blob_reference(value).ok()
+            }
+            Op::Put { .. } | Op::Delete { .. } | Op::DeleteRange { .. } => None,
+        });
+        let own = references.filter(|(_, holders)| *holders == Holders::One);
+        own.map(|(blob, _)| blob).collect()
+    }
+
     /// Ends: whoever waits.
     #[must_use]
     pub fn into_askers(self) -> Vec<Asker> {
@@ -381,7 +396,9 @@ impl Core {
             if set.state == PendingState::Open {
                 set.state = PendingState::Broken(why);
             }
-            for asker in std::mem::take(&mut set.gathered).into_askers() {
+            let unsent = std::mem::take(&mut set.gathered);
+            self.removals.release(unsent.blobs());
+            for asker in unsent.into_askers() {
                 answer(cx, asker, Err(why));
             }
         }
@@ -479,7 +496,9 @@ impl Core {
         }
         if let Some(set) = self.pending.get_mut(&pending) {
             set.state = PendingState::Dropped;
-            for asker in std::mem::take(&mut set.gathered).into_askers() {
+            let unsent = std::mem::take(&mut set.gathered);
+            self.removals.release(unsent.blobs());
+            for asker in unsent.into_askers() {
                 answer(cx, asker, Err(TaskRefusal::Unavailable));
             }
         }

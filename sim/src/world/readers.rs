@@ -7,7 +7,7 @@ use crate::invariants::Judged;
 use fsm::Token;
 use mailstore::face::{
     Completion, Event, EventChange, EventNext, EventPage, EventTask, FolderId, FolderKind,
-    FolderName, ModSeq, OpenMode, Subscriber, Task, UserDone, UserTask,
+    FolderName, ModSeq, OpenMode, Subscriber, Task, UserDone, UserError, UserTask,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use vspace::{GroupId, Inward};
@@ -163,6 +163,21 @@ impl World {
             }
         }
         match self.answers.remove(&token) {
+            // It was renamed or deleted a moment ago.
+            Some(Completion::User(UserDone::Failed(UserError::NoSuchFolder))) => Ok(None),
+            // The record of the account was damaged on purpose.
+            Some(Completion::User(UserDone::Failed(UserError::Disabled)))
+                if !self.harmed.is_none() =>
+            {
+                Ok(None)
+            }
+            // The backup knew of no subscriber.
+            Some(Completion::User(UserDone::Failed(UserError::Cannot(_))))
+                if self.restored.steps > 0 =>
+            {
+                self.readers[number].subscribed = false;
+                Ok(None)
+            }
             Some(Completion::User(UserDone::Failed(error))) => {
                 Err(Failure::new("events_seen", error.to_string()))
             }
