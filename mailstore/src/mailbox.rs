@@ -31,6 +31,7 @@ mod house;
 mod index;
 mod limits;
 mod load;
+mod load_user;
 mod machine;
 mod maildrop;
 mod matching;
@@ -56,7 +57,7 @@ use change::Asker;
 use core::Core;
 use dds::{Claimed, Epoch, Outcome, Request, Response, RouteKey};
 use fsm::{Cx, Digest, Machine, TimerKey, Token};
-use load::UserLoading;
+use load_user::UserLoading;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -267,8 +268,8 @@ impl Mailbox {
         response: Response,
     ) {
         match loading.on_page(cx, &self.route, response) {
-            Ok(load::UserLoaded::More(loading)) => self.state = State::Loading(loading),
-            Ok(load::UserLoaded::All(loaded)) => {
+            Ok(load_user::UserLoaded::More(loading)) => self.state = State::Loading(loading),
+            Ok(load_user::UserLoaded::All(loaded)) => {
                 let context = core::Context {
                     user: self.user,
                     limits: Arc::clone(&self.limits),

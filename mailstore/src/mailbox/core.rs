@@ -7,7 +7,7 @@
 use super::change::Asker;
 use super::folder::{Folder, IndexState};
 use super::format::Header;
-use super::load::LoadedUser;
+use super::load_user::LoadedUser;
 use super::machine::Effect;
 use super::memory::DeliveryMemory;
 use super::pipeline::Pipeline;
