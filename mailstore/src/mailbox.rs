@@ -20,7 +20,7 @@ mod copy;
 mod core;
 mod criteria;
 mod deliver;
-mod events;
+pub(crate) mod events;
 mod expunge;
 mod fetch;
 mod fold;

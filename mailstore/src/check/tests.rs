@@ -29,6 +29,8 @@ impl Disk {
     fn new() -> Self {
         let mut world = World::new();
         let inbox = world.inbox(ANN).folder;
+        let subscriber = Subscriber::new("index").expect("a name");
+        world.done(ANN, UserTask::Events { subscriber, task: EventTask::Subscribe });
         for number in 1..=4 {
             world.deliver(number);
         }
@@ -36,7 +38,7 @@ impl Disk {
         world.table.blobs.insert(BLOB, (text.clone(), EXPIRES));
         let large = Deliver {
             columns: columns(&text),
-            body: Body::Blob { blob: BLOB, len: text.len() as u64 },
+            body: Body::Blob { blob: BLOB, len: text.len() as u64, holders: Holders::One },
             ..delivery(5)
         };
         world.done(ANN, UserTask::Deliver(large));

@@ -4,11 +4,12 @@ use super::folder::{FolderSeen, Row, Staged, rows_of};
 use super::source::{self, Pages};
 use super::{COUNTS, RESTORE, Walk};
 use crate::face::{EmailId, FolderId, PendingId, Uid};
+use crate::mailbox::events::Cursor;
 use crate::mailbox::format::{
     BLOCK_MESSAGES, Block, BlockKind, BodyRecord, ColumnRecord, Condemned, Damaged, Extent,
     FolderRecord, Header, KeywordTable, LogEntry, PackedUpTo, PendingBodies, PendingSet, Reader,
-    References, Remembered, RestoredRecord, Root, decode_blob_reference, decode_rows, decode_uids,
-    keys,
+    References, Remembered, RestoredRecord, Root, Stretch, decode_blob_reference, decode_rows,
+    decode_uids, keys,
 };
 use bytes::Bytes;
 use dds::{BlobId, Column, PartitionId, RouteKey, SortKey, layout};
@@ -72,6 +73,12 @@ impl UserCheck {
             keys::ROOT => Root::decode(value).map(drop),
             keys::PACKED => PackedUpTo::decode(value).map(drop),
             keys::RESTORED => RestoredRecord::decode(value).map(drop),
+            keys::RELEASED => keys::parse_released(key).map(drop),
+            keys::CURSOR => {
+                keys::parse_cursor(key)?;
+                Cursor::decode(value).map(drop)
+            }
+            keys::KEPT => Stretch::decode_all(value).map(drop),
             keys::FOLDER => {
                 self.folder(key)?.record = Some(FolderRecord::decode(value)?);
                 Ok(())
@@ -169,7 +176,7 @@ impl UserCheck {
                 Remembered::decode(value)?;
             }
             keys::BLOB => {
-                let blob = decode_blob_reference(value)?;
+                let (blob, _) = decode_blob_reference(value)?;
                 self.blobs.insert(EmailId(keys::parse_u64(key)?), blob);
             }
             keys::APART => {}
