@@ -7,10 +7,11 @@ use sim::{Failure, Mutation, Options, Scenario, Table, World};
 const SEEDS: u64 = 8;
 
 /// Messages lost or doubled, UIDs used twice or told wrongly, an index that lies.
-const REAL_HARM: [&str; 7] = [
+const REAL_HARM: [&str; 8] = [
     "acknowledged_present",
     "at_most_once",
     "bodies_resolve",
+    "check_is_clean",
     "index_matches",
     "told_one_story",
     "uids_never_reused",
@@ -69,7 +70,7 @@ fn a_uid_assigned_before_the_outcome_is_settled_is_noticed() {
 #[test]
 fn a_skipped_renewal_is_noticed() {
     let failure = noticed_in("blobs", Mutation::SkipRenewal);
-    let blobs = ["blobs_kept", "bodies_resolve"];
+    let blobs = ["blobs_kept", "bodies_resolve", "check_is_clean"];
     assert!(blobs.contains(&failure.invariant), "{failure}");
 }
 
@@ -82,7 +83,7 @@ fn a_forbidden_expunge_is_noticed() {
 #[test]
 fn a_release_of_a_blob_that_others_refer_to_is_noticed() {
     let failure = noticed_in("blobs", Mutation::ReleaseShared);
-    let blobs = ["blobs_kept", "bodies_resolve"];
+    let blobs = ["blobs_kept", "bodies_resolve", "check_is_clean"];
     assert!(blobs.contains(&failure.invariant), "{failure}");
 }
 
