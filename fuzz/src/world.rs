@@ -199,6 +199,8 @@ impl World {
                 let uid = self.append(0);
                 Ok(UserDone::Delivered { folder: deliver.folder, uid })
             }
+            // No session reads the event log.
+            UserTask::Events { .. } => Err(UserError::Cannot("no such subscriber")),
             UserTask::Quota => {
                 Ok(UserDone::Quota(QuotaReport { bytes_max: Some(9999), ..QuotaReport::default() }))
             }
