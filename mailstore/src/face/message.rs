@@ -28,7 +28,7 @@ pub enum Holders {
 pub const INLINE_BYTES_MAX: usize = 48 * 1024;
 
 /// Largest body that travels and commits with the metadata of its only mailbox, in bytes: kept in pieces, still in one round
-/// with one fsync, and gone with the message. Only longer ones, and those of several mailboxes, are worth a blob. ADR 6.
+/// with one fsync, and gone with the message. Only longer ones, and those of several mailboxes, are worth a blob. ADR 7.
 pub const LONE_BYTES_MAX: usize = 240 * 1024;
 
 /// How long a blob lives after it was renewed last. Whoever refers to it renews it before the metadata commits, and every

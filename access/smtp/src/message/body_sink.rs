@@ -36,13 +36,6 @@ struct Chunked {
     under_way: Vec<Token>,
 }
 
-/// Whom a body is for: what one mailbox alone refers to may go with its metadata, though it is long.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Readers {
-    One,
-    Several,
-}
-
 /// What the completion of a chunk means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sunk {
@@ -53,12 +46,13 @@ pub enum Sunk {
 }
 
 impl BodySink {
-    /// An empty body. `announced` octets are made room for, as far as they are kept inline.
+    /// An empty body. `announced` octets are made room for, as far as they are kept inline; what one mailbox alone will hold
+    /// is kept so though it is long.
     #[must_use]
-    pub fn new(announced: u64, readers: Readers, bytes_max: u64, chunk_life: Duration) -> Self {
-        let inline_max = match readers {
-            Readers::One => LONE_BYTES_MAX,
-            Readers::Several => INLINE_BYTES_MAX,
+    pub fn new(announced: u64, holders: Holders, bytes_max: u64, chunk_life: Duration) -> Self {
+        let inline_max = match holders {
+            Holders::One => LONE_BYTES_MAX,
+            Holders::Several => INLINE_BYTES_MAX,
         };
         let room = usize::try_from(announced).unwrap_or(usize::MAX).min(inline_max);
         let kept = Kept::Inline(Vec::with_capacity(room));

@@ -4,13 +4,13 @@
 //! Invariant: what the scanner saw is, byte for byte, what the sink keeps.
 
 use super::submitted::{self, Edited};
-use super::{BodySink, Envelope, Fault, HeaderWatch, Readers, Sunk, Watched};
+use super::{BodySink, Envelope, Fault, HeaderWatch, Sunk, Watched};
 use crate::Limits;
 use bytes::Bytes;
 use fsm::{Cx, Digest, Token};
 use mailstore::face::{
     Account, BlobDone, Body, Columns, Completion, DeliveryId, DirectoryDone, DirectoryTask,
-    InternalDate, Lane, SessionEffect, Task,
+    Holders, InternalDate, Lane, SessionEffect, Task,
 };
 use mailstore::mime::Scanner;
 use std::sync::Arc;
@@ -41,13 +41,13 @@ impl Message {
     #[must_use]
     pub fn new(envelope: Envelope, submitter: Option<Account>, limits: &Limits) -> Self {
         let announced = envelope.announced_bytes;
-        let readers = match envelope.single_mailbox() {
-            Some(_) => Readers::One,
-            None => Readers::Several,
+        let holders = match envelope.single_mailbox() {
+            Some(_) => Holders::One,
+            None => Holders::Several,
         };
         Self {
             envelope,
-            sink: BodySink::new(announced, readers, limits.message_bytes_max, limits.chunk_life),
+            sink: BodySink::new(announced, holders, limits.message_bytes_max, limits.chunk_life),
             scanner: Scanner::new(&limits.mime),
             watch: HeaderWatch::default(),
             header: match submitter {

@@ -12,7 +12,7 @@ mod submitted;
 mod trace;
 
 use authors::authors;
-use body_sink::{BodySink, Readers, Sunk};
+use body_sink::{BodySink, Sunk};
 pub use envelope::{Envelope, Finding, Lookup};
 pub use fault::{Fault, refusal_reply};
 use header_watch::{HeaderWatch, Watched};
