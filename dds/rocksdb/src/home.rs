@@ -28,6 +28,11 @@ pub enum OpenError {
     NoFormat { path: PathBuf },
     #[error("{path}: {source}")]
     Io { path: PathBuf, source: io::Error },
+    /// Mail that was acknowledged may stand behind the damage: nothing is dropped, nothing is opened.
+    #[error(
+        "{path}: damaged at byte {offset}, in a part of the log that was synced: restore a backup"
+    )]
+    LogDamaged { path: PathBuf, offset: u64 },
     #[error("{path}: {message}")]
     Database { path: PathBuf, message: String },
 }

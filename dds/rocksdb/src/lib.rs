@@ -19,6 +19,7 @@ mod read;
 mod space;
 mod stats;
 mod store;
+mod tail;
 
 pub use config::{Fit, MemoryConfig, SpaceConfig, StoreConfig};
 pub use home::{FORMAT, OpenError};
@@ -26,3 +27,4 @@ pub use moment::Moment;
 pub use space::SpaceState;
 pub use stats::StoreStats;
 pub use store::RocksStore;
+pub use tail::Place;

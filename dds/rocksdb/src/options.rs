@@ -28,8 +28,8 @@ pub fn database(config: &StoreConfig) -> Options {
     let mut options = Options::default();
     options.create_if_missing(true);
     options.create_missing_column_families(true);
-    // Only what a power loss leaves of the last record is forgiven; any other damage must be seen. It excludes recycling of
-    // WAL files, because an old record behind the new tail could not be told from damage.
+    // Only what a power loss leaves of the last record is forgiven (see `tail`); any other damage must be seen. It excludes
+    // recycling of WAL files, because an old record behind the new tail could not be told from damage.
     options.set_wal_recovery_mode(DBRecoveryMode::TolerateCorruptedTailRecords);
     options.set_recycle_log_file_num(0);
     // One thread writes: no leader election among writers, no spinning for it.

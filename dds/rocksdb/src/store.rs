@@ -3,16 +3,20 @@
 use crate::garbage::Garbage;
 use crate::home::{self, Home};
 use crate::space::{self, Space};
+use crate::tail::{self, Place, Tail};
 use crate::{OpenError, SpaceState, StoreConfig, options, read};
 use dds::{Column, Durability, Group, Read, ReadDone, Store, StoreError, StoreOp, Tier};
-use rocksdb::{Cache, ColumnFamily, DB, Options, ReadOptions, WriteBatch, WriteOptions};
-use std::path::Path;
+use rocksdb::{
+    Cache, ColumnFamily, DB, DBRecoveryMode, Options, ReadOptions, WriteBatch, WriteOptions,
+};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 /// A [`dds::Store`] on RocksDB. See the head of the crate.
 pub struct RocksStore {
     pub(crate) db: DB,
     pub(crate) options: Options,
+    torn: Option<Place>,
     pub(crate) cache: Cache,
     pub(crate) space: Space,
     pub(crate) memory_reads: ReadOptions,
@@ -46,17 +50,14 @@ impl RocksStore {
         let config = &config.fitted(space::device_bytes(home.dir()));
         let space = Space::new(home.dir(), home.ballast(), config.space);
         let cache = Cache::new_lru_cache(config.memory.cache_bytes);
-        let options = options::database(config);
-        let columns = options::columns(config, &cache);
-        let path = home.database();
-        let db = DB::open_cf_descriptors(&options, &path, columns)
-            .map_err(|error| OpenError::Database { path, message: error.into_string() })?;
+        let (db, options, torn) = open_database(config, &cache, home.database())?;
         let mut synced = WriteOptions::default();
         synced.set_sync(config.sync);
         let buffered = WriteOptions::default();
         Ok(Self {
             db,
             options,
+            torn,
             cache,
             space,
             memory_reads: read::options(Tier::Memory),
@@ -71,6 +72,13 @@ impl RocksStore {
             syncs: AtomicU64::new(0),
             home,
         })
+    }
+
+    /// Where the log was torn when the store was opened: a power failure came before the last write was synced, and nothing
+    /// of that write is in the store.
+    #[must_use]
+    pub fn torn(&self) -> Option<&Place> {
+        self.torn.as_ref()
     }
 
     /// Writes a complete copy of the store to `dir`, which must not exist: files are linked where the device allows it.
@@ -153,6 +161,36 @@ impl RocksStore {
         self.stopped.store(true, Relaxed);
         StoreError::Fatal(message.to_owned())
     }
+}
+
+/// Opens RocksDB; leniently only when nothing that was synced would be dropped.
+fn open_database(
+    config: &StoreConfig,
+    cache: &Cache,
+    path: PathBuf,
+) -> Result<(DB, Options, Option<Place>), OpenError> {
+    let mut options = options::database(config);
+    let mut torn = None;
+    if !config.sync {
+        // Nothing was promised: what follows the first hole goes.
+        options.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
+    } else if path.exists() {
+        let found = tail::examine(&path);
+        match found.map_err(|source| OpenError::Io { path: path.clone(), source })? {
+            Tail::Whole => {}
+            Tail::Torn(place) => torn = Some(place),
+            Tail::Damaged(Place { log: path, offset }) => {
+                return Err(OpenError::LogDamaged { path, offset });
+            }
+        }
+    }
+    if torn.is_some() {
+        options.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
+    }
+    let columns = options::columns(config, cache);
+    let db = DB::open_cf_descriptors(&options, &path, columns)
+        .map_err(|error| OpenError::Database { path, message: error.into_string() })?;
+    Ok((db, options, torn))
 }
 
 impl Store for RocksStore {

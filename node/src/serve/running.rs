@@ -192,7 +192,13 @@ fn open_store(config: &Config, data: &Path) -> anyhow::Result<RocksStore> {
     store.space.low_bytes = config.store.space_low.0;
     store.space.critical_bytes = config.store.space_exhausted.0;
     store.space.ballast_bytes = config.store.ballast.0;
-    RocksStore::open(&store).context("the store can't be opened")
+    let store = RocksStore::open(&store).context("the store can't be opened")?;
+    if let Some(place) = store.torn() {
+        let fields =
+            vec![("log", place.log.display().to_string()), ("offset", place.offset.to_string())];
+        crate::log::note(LogLevel::Warn, "an unsynced write was torn, and is dropped", fields);
+    }
+    Ok(store)
 }
 
 /// The certificates and the store, both at once: one takes CPU, the other waits for the disk.
