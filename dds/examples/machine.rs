@@ -67,7 +67,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         ];
         let route = routes[user as usize].clone();
         let writer = Some(Writer { epoch: Epoch(1), seq: Seq(seq) });
-        let batch = Batch { route, writer, preconditions: Vec::new(), ops };
+        let batch = Batch { route, writer, preconditions: Vec::new(), makes_way: false, ops };
         assert_eq!(bench.ask(write, Request::Write(batch)), 1);
     }
     let each = began.elapsed().as_nanos() as f64 / writes as f64;

@@ -57,6 +57,9 @@ pub struct Batch {
     /// Without a writer the batch is judged by its preconditions alone, and its outcome is not remembered.
     pub writer: Option<Writer>,
     pub preconditions: Vec<Precondition>,
+    /// It is a step toward deleting something, small, and without a body: it passes while only deletions do. A batch that
+    /// deletes need not say so.
+    pub makes_way: bool,
     pub ops: Vec<Op>,
 }
 

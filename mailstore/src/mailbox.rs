@@ -380,6 +380,7 @@ impl Mailbox {
             route: self.route.clone(),
             writer,
             preconditions: Vec::new(),
+            makes_way: false,
             ops: ops.into(),
         };
         let token = cx.fresh_token();

@@ -335,7 +335,13 @@ impl Table {
         history.write_begins(value, now);
         let writer = epoch.map(|epoch| Writer { epoch, seq: Seq(self.clients[index].seq) });
         let put = Op::Put { key: sort_key(key), value: value.to_be_bytes().to_vec().into() };
-        let batch = Batch { route: name, writer, preconditions: Vec::new(), ops: vec![put] };
+        let batch = Batch {
+            route: name,
+            writer,
+            preconditions: Vec::new(),
+            makes_way: false,
+            ops: vec![put],
+        };
         self.clients[index].doing = match writer {
             Some(_) => Doing::Numbered { key, value, batch: batch.clone() },
             None => Doing::Blind { key, value },

@@ -65,8 +65,8 @@ pub fn write(
     version: Version,
     writer: Option<(&mut WriterRecord, usize)>,
 ) -> Plan {
-    let Batch { route, writer: _, preconditions: _, ops } = batch;
-    let frees_space = frees_space(&ops);
+    let Batch { route, writer: _, preconditions: _, makes_way, ops } = batch;
+    let frees_space = frees_space(makes_way, &ops);
     let prefix = layout::prefix_bytes(&route);
     let record_bytes =
         writer.as_ref().map_or(0, |(record, _)| prefix + 11 + record.encoded_bytes());
@@ -105,13 +105,14 @@ fn op_bytes(op: &Op, prefix: usize) -> usize {
     }
 }
 
-/// Deleting mail also writes: a change log, a folder's header. So a batch frees space when it deletes something and puts no
-/// body; what it writes is small, and the ballast below the second watermark has room for it.
-fn frees_space(ops: &[Op]) -> bool {
-    let deletes = ops.iter().any(|op| match op {
-        Op::Put { .. } => false,
-        Op::Delete { .. } | Op::DeleteRange { .. } => true,
-    });
+/// Deleting mail also writes: a change log, a folder's header. So a batch frees space when it deletes something, or makes way
+/// for that, and puts no body; what it writes is small, and the ballast below the second watermark has room for it.
+fn frees_space(makes_way: bool, ops: &[Op]) -> bool {
+    let deletes = makes_way
+        || ops.iter().any(|op| match op {
+            Op::Put { .. } => false,
+            Op::Delete { .. } | Op::DeleteRange { .. } => true,
+        });
     let puts_body = ops.iter().any(|op| match op {
         Op::Put { key, .. } => key.is_body(),
         Op::Delete { .. } | Op::DeleteRange { .. } => false,

@@ -165,7 +165,7 @@ pub fn put(key: &[u8], value: &[u8]) -> Op {
 
 pub fn batch(route: &RouteKey, writer: Option<(Epoch, u64)>, ops: Vec<Op>) -> Batch {
     let writer = writer.map(|(epoch, seq)| Writer { epoch, seq: Seq(seq) });
-    Batch { route: route.clone(), writer, preconditions: Vec::new(), ops }
+    Batch { route: route.clone(), writer, preconditions: Vec::new(), makes_way: false, ops }
 }
 
 pub fn committed(version: u64) -> Response {

@@ -263,14 +263,17 @@ fn limits_and_reserved_keys_are_refused() {
 #[test]
 fn groups_that_delete_and_put_no_body_free_space() {
     let (mut bench, user) = (new_bench(), route("user"));
-    let mut frees = |ops| {
-        bench.ask(Request::Write(batch(&user, None, ops)));
+    let mut frees_as = |makes_way, ops| {
+        bench.ask(Request::Write(Batch { makes_way, ..batch(&user, None, ops) }));
         bench.settle_reads();
         let frees = bench.commits[0].1.frees_space;
         bench.settle();
         frees
     };
     let delete = Op::Delete { key: sort_key(b"k") };
+    assert!(frees_as(true, vec![put(b"header", b"v")]));
+    assert!(!frees_as(true, vec![put(b"\x80body", b"v")]), "whatever it says");
+    let mut frees = |ops| frees_as(false, ops);
     assert!(frees(vec![delete.clone()]));
     assert!(frees(vec![delete.clone(), put(b"header", b"v")]));
     assert!(!frees(vec![put(b"header", b"v")]));

@@ -132,6 +132,7 @@ impl Commits {
             route: self.route.clone(),
             writer: Some(self.writer),
             preconditions: Vec::new(),
+            makes_way: false,
             ops,
         };
         let token = write(cx, &batch);

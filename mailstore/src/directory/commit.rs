@@ -117,8 +117,13 @@ impl Commits {
             return;
         }
         let ops = planned.iter().flat_map(|planned| &planned.plan.changes).map(op_of).collect();
-        let batch =
-            Batch { route: route(), writer: Some(self.writer), preconditions: Vec::new(), ops };
+        let batch = Batch {
+            route: route(),
+            writer: Some(self.writer),
+            preconditions: Vec::new(),
+            makes_way: false,
+            ops,
+        };
         let token = send(cx, &batch);
         self.flight = Some(Flight { stage: Stage::UnderWay(token), batch, planned, tries: 0 });
     }

@@ -4,7 +4,7 @@ use super::format::{CondemnedEmail, Header, Meta, Rows};
 use super::show::ShowPlan;
 use crate::face::{
     Copied, DeliveryId, FlagChange, Flags, FolderId, FolderName, Keyword, ModSeq, PendingId,
-    SessionId, SpecialUse, UidSet, UidValidity, UserDone,
+    SessionId, SpecialUse, SystemFlag, UidSet, UidValidity, UserDone,
 };
 use fsm::{Mono, Token};
 use std::sync::Arc;
@@ -58,6 +58,27 @@ impl Change {
             | Self::Folders(..)
             | Self::Cursor { .. }
             | Self::House(_) => None,
+        }
+    }
+
+    /// Whether it is a step of a deletion, so that it must pass while the disk is full: clients mark messages \Deleted before
+    /// they expunge them (RFC 9051 2.3.2), and an expunge is noted first and done later.
+    #[must_use]
+    pub fn makes_way(&self) -> bool {
+        match self {
+            Self::Flagged(flagging) => {
+                flagging.change != FlagChange::Remove
+                    && flagging.flags.system.has(SystemFlag::Deleted)
+            }
+            Self::Expunged(_) => true,
+            Self::Founded
+            | Self::Arrived(_)
+            | Self::Staged(_)
+            | Self::Shown(_)
+            | Self::Shelved(_)
+            | Self::Folders(..)
+            | Self::Cursor { .. }
+            | Self::House(_) => false,
         }
     }
 

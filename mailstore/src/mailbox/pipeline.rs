@@ -102,7 +102,8 @@ impl Pipeline {
         assert!(self.is_open(), "nothing is assigned while an outcome is unsettled");
         let writer = Some(Writer { epoch: self.epoch, seq: Seq(self.next_seq) });
         self.next_seq += 1;
-        let batch = Batch { route: self.route.clone(), writer, preconditions: Vec::new(), ops };
+        let (route, preconditions) = (self.route.clone(), Vec::new());
+        let batch = Batch { route, writer, preconditions, makes_way: change.makes_way(), ops };
         let token = cx.fresh_token();
         cx.emit(Effect::Dds { token, request: Request::Write(batch.clone()) });
         let state = FlightState::UnderWay;

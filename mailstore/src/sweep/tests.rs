@@ -111,7 +111,13 @@ impl Bench {
     }
 
     fn write(&mut self, route: RouteKey, op: Op) {
-        let batch = Batch { route, writer: None, preconditions: Vec::new(), ops: vec![op] };
+        let batch = Batch {
+            route,
+            writer: None,
+            preconditions: Vec::new(),
+            makes_way: false,
+            ops: vec![op],
+        };
         let response = self.dds.answer(Request::Write(batch));
         assert!(matches!(response, Response::Wrote(Outcome::Committed { .. })), "{response:?}");
     }

@@ -243,7 +243,13 @@ fn a_damaged_record_makes_not_found_a_temporary_answer() {
     let mut bench = Bench::peopled();
     let key = format::account_key(bench.user("ann@x.example"));
     let ops = vec![dds::Op::Put { key, value: Bytes::from_static(b"\x01??") }];
-    let batch = dds::Batch { route: format::route(), writer: None, preconditions: Vec::new(), ops };
+    let batch = dds::Batch {
+        route: format::route(),
+        writer: None,
+        preconditions: Vec::new(),
+        makes_way: false,
+        ops,
+    };
     bench.dds.answer(Request::Write(batch));
     let mut bench = bench.restart();
     assert!(matches!(bench.seen[0], Effect::Log(LogEvent::Trouble { .. })));

@@ -181,7 +181,7 @@ impl Client {
         let put = |number| Op::Put { key: values.key(number), value: values.value.clone() };
         let ops = keys.map(put).collect();
         let route = self.route.clone();
-        Request::Write(Batch { route, writer, preconditions: Vec::new(), ops })
+        Request::Write(Batch { route, writer, preconditions: Vec::new(), makes_way: false, ops })
     }
 
     /// xorshift64.
