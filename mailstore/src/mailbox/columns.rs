@@ -31,6 +31,25 @@ enum AskedFor {
     Search(EmailId),
 }
 
+/// A block, as far as it is known.
+enum AtHand {
+    Block(Arc<Block>),
+    /// The store has none.
+    Absent,
+    Unread,
+}
+
+impl AtHand {
+    /// Whether a message is known not to be in it: it was too long, or is removed, and may have a record of its own.
+    fn lacks(&self, email: EmailId) -> bool {
+        match self {
+            Self::Block(block) => block.find(email).is_none(),
+            Self::Absent => true,
+            Self::Unread => false,
+        }
+    }
+}
+
 /// Values asked for at once: 48 KiB each at most.
 const KEYS_PER_GET: usize = 64;
 
@@ -51,9 +70,9 @@ impl ColumnSet {
     #[must_use]
     pub fn field(&self, email: EmailId, kind: BlockKind, index: usize) -> Bytes {
         if let Some(Some(block)) = self.blocks.get(&(Block::number_of(email), kind))
-            && let Some(entry) = block.find(email)
+            && let Some(slot) = block.find(email)
         {
-            return block.field(entry, index);
+            return block.field(slot, index);
         }
         let Some(Some(record)) = self.records.get(&email) else {
             return Bytes::new();
@@ -66,18 +85,23 @@ impl ColumnSet {
         }
     }
 
-    /// The search columns of a message.
+    /// The search columns of a message; `block` is [`ColumnSet::search_block`] of its number.
     #[must_use]
-    pub fn search_view(&self, email: EmailId) -> Columns<'_> {
-        let number = Block::number_of(email);
-        if let Some(Some(block)) = self.blocks.get(&(number, BlockKind::Search))
-            && let Some(entry) = block.find(email)
+    pub fn search_view<'a>(&'a self, email: EmailId, block: Option<&'a Block>) -> Columns<'a> {
+        if let Some(block) = block
+            && let Some(slot) = block.find(email)
         {
-            return Columns::Block { number, block, entry };
+            return Columns::Block { number: Block::number_of(email), block, slot };
         }
         let record = self.records.get(&email).and_then(Option::as_ref);
         let search = record.and_then(|record| record.search.as_ref());
         search.map_or(Columns::Absent, Columns::Record)
+    }
+
+    /// The search columns of 64 messages, if they are packed.
+    #[must_use]
+    pub fn search_block(&self, number: u64) -> Option<&Block> {
+        self.blocks.get(&(number, BlockKind::Search))?.as_deref()
     }
 }
 
@@ -176,61 +200,60 @@ impl Core {
         let mut missing = Vec::new();
         set.asked.clear();
         let mut asked_blocks: BTreeSet<(u64, BlockKind)> = BTreeSet::new();
-        for at in set.complete..set.emails.len() {
-            if missing.len() >= KEYS_PER_GET {
-                break;
-            }
-            let email = set.emails[at];
-            let number = Block::number_of(email);
-            let before = missing.len();
-            let mut waits = false;
-            if number >= self.packed && self.is_packing(number) {
-                // Its record may have gone into a block since it was asked for.
-                if let Some(None) = set.records.get(&email) {
-                    set.records.remove(&email);
+        let mut at = set.complete;
+        while at < set.emails.len() && missing.len() < KEYS_PER_GET {
+            let number = Block::number_of(set.emails[at]);
+            // Mostly neighbours: what is looked up for one holds for those that follow.
+            let same = |email: &&EmailId| Block::number_of(**email) == number;
+            let end = at + set.emails[at..].iter().take_while(same).count();
+            let blocks = self.blocks_at_hand(set, number);
+            for (kind, _) in blocks.iter().filter(|(_, block)| matches!(block, AtHand::Unread)) {
+                if asked_blocks.insert((number, *kind)) {
+                    set.asked.push(AskedFor::Block(number, *kind));
+                    missing.push(keys::block(*kind, number));
                 }
             }
-            let mut single = number >= self.packed;
-            for kind_at in 0..set.kinds.len() {
-                let kind = set.kinds[kind_at];
-                if single {
+            let waits = blocks.iter().any(|(_, block)| matches!(block, AtHand::Unread));
+            for at in at..end {
+                if missing.len() >= KEYS_PER_GET {
                     break;
                 }
-                match self.block_at_hand(set, number, kind) {
-                    // Too long for its block, or removed: it may have a record of its own.
-                    Some(block) => single = block.is_none_or(|block| block.find(email).is_none()),
-                    None => {
-                        waits = true;
-                        if asked_blocks.insert((number, kind)) {
-                            set.asked.push(AskedFor::Block(number, kind));
-                            missing.push(keys::block(kind, number));
-                        }
-                    }
+                let (email, before) = (set.emails[at], missing.len());
+                let packing = number >= self.packed && self.is_packing(number);
+                if packing && matches!(set.records.get(&email), Some(None)) {
+                    // Its record may have gone into a block since it was asked for.
+                    set.records.remove(&email);
+                }
+                if number >= self.packed || blocks.iter().any(|(_, block)| block.lacks(email)) {
+                    set.ask_record(email, &mut missing);
+                }
+                if missing.len() == before && !waits && set.complete == at {
+                    set.complete = at + 1;
                 }
             }
-            if single {
-                set.ask_record(email, &mut missing);
-            }
-            if missing.len() == before && !waits && set.complete == at {
-                set.complete = at + 1;
-            }
+            at = end;
         }
         missing
     }
 
-    /// A block that the set or the cache has; the inner `None`: the store has none.
-    fn block_at_hand(
-        &mut self,
-        set: &mut ColumnSet,
-        number: u64,
-        kind: BlockKind,
-    ) -> Option<Option<Arc<Block>>> {
-        if let Some(known) = set.blocks.get(&(number, kind)) {
-            return Some(known.clone());
+    /// The blocks that hold the columns of these messages; none when they are not packed.
+    fn blocks_at_hand(&mut self, set: &mut ColumnSet, number: u64) -> Vec<(BlockKind, AtHand)> {
+        if number >= self.packed {
+            return Vec::new();
         }
-        let block = self.blocks.get((number, kind))?;
-        set.blocks.insert((number, kind), Some(Arc::clone(&block)));
-        Some(Some(block))
+        let (kinds, blocks) = (set.kinds.clone(), &mut self.blocks);
+        let mut at_hand = |kind| match set.blocks.get(&(number, kind)) {
+            Some(Some(block)) => AtHand::Block(Arc::clone(block)),
+            Some(None) => AtHand::Absent,
+            None => match blocks.get((number, kind)) {
+                Some(block) => {
+                    set.blocks.insert((number, kind), Some(Arc::clone(&block)));
+                    AtHand::Block(block)
+                }
+                None => AtHand::Unread,
+            },
+        };
+        kinds.into_iter().map(|kind| (kind, at_hand(kind))).collect()
     }
 
     /// Takes the answer to [`Core::missing_columns`].

@@ -1,7 +1,7 @@
 //! SEARCH criteria, compiled: keywords to bits, texts to folded needles, body texts to numbered tests. Judged in three
 //! values, so that what the facts at hand decide is decided, also below NOT and OR.
 
-use super::format::{Block, BlockEntry, Meta};
+use super::format::{Block, Meta, Slot};
 use super::matching::{BodyTest, TESTS_MAX};
 use crate::face::{
     Criteria, DayTest, EmailId, InternalDate, Keyword, ModSeq, SearchColumns, SystemFlag, ThreadId,
@@ -49,7 +49,7 @@ pub enum Columns<'a> {
     Block {
         number: u64,
         block: &'a Block,
-        entry: &'a BlockEntry,
+        slot: Slot,
     },
 }
 
@@ -93,8 +93,8 @@ enum Node {
 struct ColumnTest {
     field: usize,
     finder: Finder<'static>,
-    /// The block that was looked at last, and whether the needle is anywhere in it.
-    block: Cell<(u64, bool)>,
+    /// The block that was looked at last, and which of its messages have the needle.
+    block: Cell<(u64, u64)>,
 }
 
 /// Levels of criteria. `access/imap` nests less; our choice.
@@ -194,7 +194,7 @@ impl Compiler<'_> {
     fn column(&mut self, field: usize, text: &Bytes) -> Node {
         self.needs_columns = true;
         let finder = Finder::new(&fold_needle(text)).into_owned();
-        Node::Column(Box::new(ColumnTest { field, finder, block: Cell::new((u64::MAX, true)) }))
+        Node::Column(Box::new(ColumnTest { field, finder, block: Cell::new((u64::MAX, 0)) }))
     }
 
     fn test(&mut self, test: BodyTest) -> Result<Node, UserError> {
@@ -285,7 +285,7 @@ impl Node {
             Self::ArrivedAfter(second) => Tri::of(meta.unix_seconds > *second),
             Self::ArrivedBy(second) => Tri::of(meta.unix_seconds <= *second),
             Self::SentDate(test) => sent_on(*test, &facts.columns),
-            Self::Column(test) => test.judge(&facts.columns),
+            Self::Column(test) => test.judge(meta.email, &facts.columns),
             Self::Body(at) => match facts.bits {
                 Some(bits) => Tri::of(bits >> at & 1 == 1),
                 None => Tri::Maybe,
@@ -311,13 +311,13 @@ fn sent_on(test: DayTest, columns: &Columns<'_>) -> Tri {
         Columns::Unknown => return Tri::Maybe,
         Columns::Absent => None,
         Columns::Record(search) => search.sent,
-        Columns::Block { entry, .. } => entry.sent,
+        Columns::Block { block, slot, .. } => block.sent(*slot),
     };
     Tri::of(sent.is_some_and(|sent| on_day(test, sent)))
 }
 
 impl ColumnTest {
-    fn judge(&self, columns: &Columns<'_>) -> Tri {
+    fn judge(&self, email: EmailId, columns: &Columns<'_>) -> Tri {
         let holds = match columns {
             Columns::Unknown => return Tri::Maybe,
             Columns::Absent => false,
@@ -331,21 +331,19 @@ impl ColumnTest {
                 };
                 self.finder.find(field).is_some()
             }
-            Columns::Block { number, block, entry } => {
-                self.is_in_block(*number, block)
-                    && self.finder.find(block.field_bytes(entry, self.field)).is_some()
+            Columns::Block { number, block, slot: _ } => {
+                self.in_block(*number, block) >> Block::low_of(email) & 1 == 1
             }
         };
         Tri::of(holds)
     }
 
-    /// A text that is nowhere in a block is in none of its messages.
-    fn is_in_block(&self, number: u64, block: &Block) -> bool {
+    fn in_block(&self, number: u64, block: &Block) -> u64 {
         let (seen, found) = self.block.get();
         if seen == number {
             return found;
         }
-        let found = self.finder.find(block.data()).is_some();
+        let found = block.matching(self.field, &self.finder);
         self.block.set((number, found));
         found
     }

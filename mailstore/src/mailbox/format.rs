@@ -54,7 +54,7 @@ mod user;
 pub use body::{BodyRecord, Extent, PIECE_BYTES, PIECES_MAX, Piece, pieces_of};
 pub use codec::{Damaged, Reader, Writer};
 pub use columns::{
-    BLOCK_MESSAGES, Block, BlockEntry, BlockKind, ColumnRecord, decode_search, encode_search,
+    BLOCK_MESSAGES, Block, BlockKind, ColumnRecord, Slot, decode_search, encode_search,
 };
 pub use events::Stretch;
 pub use folder::{FolderRecord, Header, KeywordTable};

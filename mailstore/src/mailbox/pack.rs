@@ -148,7 +148,7 @@ impl Core {
                 cc: field(2),
                 bcc: field(3),
                 subject: field(4),
-                sent: search.sent,
+                sent: searches.sent(search),
             };
             let texts = (
                 envelopes.field_bytes(envelope, 0),

@@ -5,7 +5,7 @@ use super::change::Asker;
 use super::columns::ColumnSet;
 use super::core::Core;
 use super::criteria::{Columns, Compiled, Facts, Tri, compile};
-use super::format::{BlockKind, Meta};
+use super::format::{Block, BlockKind, Meta};
 use super::machine::Effect;
 use super::matching::{MatchBody, MatchHits, MatchJob};
 use super::reading::Reading;
@@ -198,9 +198,15 @@ impl Core {
             self.get(cx, missing, Reading::Search(job));
             return None;
         }
+        let mut near: (u64, Option<&Block>) = (u64::MAX, None);
         while job.judged < job.open.len() {
             let candidate = job.open[job.judged];
-            let view = columns.search_view(candidate.meta.email);
+            let email = candidate.meta.email;
+            let number = Block::number_of(email);
+            if near.0 != number {
+                near = (number, columns.search_block(number));
+            }
+            let view = columns.search_view(email, near.1);
             let facts = Facts {
                 meta: &candidate.meta,
                 keywords: candidate.keywords,
@@ -279,7 +285,9 @@ impl Core {
             // Columns are looked at again only by criteria that name both.
             let email = candidate.meta.email;
             let kept = job.kept.as_ref();
-            let columns = kept.map_or(Columns::Absent, |kept| kept.search_view(email));
+            let columns = kept.map_or(Columns::Absent, |kept| {
+                kept.search_view(email, kept.search_block(Block::number_of(email)))
+            });
             let facts = Facts {
                 meta: &candidate.meta,
                 keywords: candidate.keywords,

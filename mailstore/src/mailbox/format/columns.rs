@@ -3,6 +3,8 @@
 use super::{Damaged, Reader, Writer};
 use crate::face::{EmailId, InternalDate, SearchColumns};
 use bytes::Bytes;
+use memchr::memmem::Finder;
+use std::ops::Range;
 
 /// EMAILIDs of one block.
 pub const BLOCK_MESSAGES: u64 = 64;
@@ -128,26 +130,22 @@ impl BlockKind {
     }
 }
 
-/// Fields of a block entry at most.
-const FIELDS_MAX: usize = 5;
-
-/// One kind of columns of up to 64 neighbouring EMAILIDs.
+/// One kind of columns of up to 64 neighbouring EMAILIDs. Column by column: the first field of all messages, then the second
+/// of all, so that a search looks at one column and at nothing else.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Block {
-    entries: Vec<BlockEntry>,
-    /// The fields of all entries, one behind the other.
+    /// EMAILIDs modulo 64 of its messages, one bit each.
+    present: u64,
+    /// Field `f` of the message in slot `s` lies in `bounds[f * count + s]..bounds[f * count + s + 1]` of the data.
+    bounds: Box<[u32]>,
+    /// The dates sent, by slot; empty when the kind has none.
+    sent: Box<[Option<InternalDate>]>,
     data: Bytes,
 }
 
-/// Where the fields of one message lie.
+/// Where a message stands in its block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BlockEntry {
-    /// EMAILID modulo 64.
-    pub low: u8,
-    /// Field `n` lies in `bounds[n]..bounds[n + 1]` of the data.
-    bounds: [u32; FIELDS_MAX + 1],
-    pub sent: Option<InternalDate>,
-}
+pub struct Slot(u8);
 
 impl Block {
     #[must_use]
@@ -164,18 +162,19 @@ impl Block {
     #[must_use]
     pub fn encode(kind: BlockKind, entries: &[(u8, Vec<Bytes>, Option<InternalDate>)]) -> Bytes {
         let bytes = entries.iter().flat_map(|(_, fields, _)| fields).map(Bytes::len).sum::<usize>();
-        let mut writer = Writer::new(bytes + entries.len() * 20);
-        writer.number(entries.len() as u64);
-        for (low, fields, sent) in entries {
-            writer.byte(*low);
-            for field in fields {
-                writer.number(field.len() as u64);
-            }
-            if kind == BlockKind::Search {
+        let mut writer = Writer::new(bytes + entries.len() * 20 + 8);
+        writer.fixed(entries.iter().fold(0, |present, (low, ..)| present | 1 << low));
+        let column =
+            |index: usize| entries.iter().filter_map(move |(_, fields, _)| fields.get(index));
+        for field in (0..kind.fields()).flat_map(column) {
+            writer.number(field.len() as u64);
+        }
+        if kind == BlockKind::Search {
+            for (_, _, sent) in entries {
                 put_sent(&mut writer, *sent);
             }
         }
-        for field in entries.iter().flat_map(|(_, fields, _)| fields) {
+        for field in (0..kind.fields()).flat_map(column) {
             writer.raw(field);
         }
         writer.finish()
@@ -185,69 +184,143 @@ impl Block {
     /// When it is no block of this kind.
     pub fn decode(kind: BlockKind, value: &Bytes) -> Result<Self, Damaged> {
         let mut reader = Reader::new(value, "block of columns")?;
-        let count = reader.number()?;
-        if count > BLOCK_MESSAGES {
-            return Err(reader.damaged());
+        let present = reader.fixed()?;
+        let count = present.count_ones() as usize;
+        let mut bounds = Vec::with_capacity(kind.fields() * count + 1);
+        let mut end = 0_u32;
+        bounds.push(end);
+        for _ in 0..kind.fields() * count {
+            end = end.checked_add(reader.number32()?).ok_or(reader.damaged())?;
+            bounds.push(end);
         }
-        let mut entries: Vec<BlockEntry> = Vec::new();
-        let mut at = 0_u32;
-        for _ in 0..count {
-            let low = reader.byte()?;
-            let rises = entries.last().is_none_or(|last| last.low < low);
-            if u64::from(low) >= BLOCK_MESSAGES || !rises {
-                return Err(reader.damaged());
-            }
-            let mut bounds = [at; FIELDS_MAX + 1];
-            for index in 0..FIELDS_MAX {
-                if index < kind.fields() {
-                    at = at.checked_add(reader.number32()?).ok_or(reader.damaged())?;
-                }
-                bounds[index + 1] = at;
-            }
-            let sent = if kind == BlockKind::Search { take_sent(&mut reader)? } else { None };
-            entries.push(BlockEntry { low, bounds, sent });
-        }
+        let dated = if kind == BlockKind::Search { count } else { 0 };
+        let sent = (0..dated).map(|_| take_sent(&mut reader)).collect::<Result<_, _>>()?;
         let data = value.slice_ref(reader.rest());
-        if data.len() as u64 != u64::from(at) {
+        if data.len() as u64 != u64::from(end) {
             return Err(reader.damaged());
         }
-        Ok(Self { entries, data })
+        Ok(Self { present, bounds: bounds.into(), sent, data })
     }
 
     #[must_use]
-    pub fn entries(&self) -> &[BlockEntry] {
-        &self.entries
+    pub fn find(&self, email: EmailId) -> Option<Slot> {
+        let bit = 1_u64 << Self::low_of(email);
+        let before = (self.present & (bit - 1)).count_ones();
+        (self.present & bit != 0).then_some(Slot(before.to_le_bytes()[0]))
     }
 
+    /// Field `index` of a message of this block.
     #[must_use]
-    pub fn find(&self, email: EmailId) -> Option<&BlockEntry> {
-        let low = Self::low_of(email);
-        let at = self.entries.binary_search_by_key(&low, |entry| entry.low).ok()?;
-        self.entries.get(at)
-    }
-
-    /// Field `index` of an entry of this block.
-    #[must_use]
-    pub fn field(&self, entry: &BlockEntry, index: usize) -> Bytes {
-        let (from, to) = (entry.bounds[index] as usize, entry.bounds[index + 1] as usize);
-        self.data.slice(from..to)
+    pub fn field(&self, slot: Slot, index: usize) -> Bytes {
+        self.data.slice(self.range(slot, index))
     }
 
     /// As [`Block::field`], borrowed.
     #[must_use]
-    pub fn field_bytes(&self, entry: &BlockEntry, index: usize) -> &[u8] {
-        &self.data[entry.bounds[index] as usize..entry.bounds[index + 1] as usize]
+    pub fn field_bytes(&self, slot: Slot, index: usize) -> &[u8] {
+        &self.data[self.range(slot, index)]
+    }
+
+    fn range(&self, Slot(slot): Slot, index: usize) -> Range<usize> {
+        let at = index * self.present.count_ones() as usize + usize::from(slot);
+        self.bounds[at] as usize..self.bounds[at + 1] as usize
+    }
+
+    /// The date that a message was sent.
+    #[must_use]
+    pub fn sent(&self, Slot(slot): Slot) -> Option<InternalDate> {
+        self.sent.get(usize::from(slot)).copied().flatten()
+    }
+
+    /// The messages whose field `index` holds the needle: EMAILIDs modulo 64, one bit each. One pass over the column.
+    #[must_use]
+    pub fn matching(&self, index: usize, finder: &Finder<'_>) -> u64 {
+        if finder.needle().is_empty() {
+            return self.present;
+        }
+        let count = self.present.count_ones() as usize;
+        let bounds = &self.bounds[index * count..=(index + 1) * count];
+        let (mut at, end) = (bounds[0] as usize, bounds[count] as usize);
+        let mut slots = 0_u64;
+        while let Some(found) = finder.find(&self.data[at..end]) {
+            let from = at + found;
+            let slot = bounds.partition_point(|bound| *bound as usize <= from) - 1;
+            let slot_end = bounds[slot + 1] as usize;
+            if from + finder.needle().len() <= slot_end {
+                slots |= 1 << slot;
+                at = slot_end;
+            } else {
+                // It reaches from one message into the next.
+                at = from + 1;
+            }
+        }
+        self.lows_of(slots)
+    }
+
+    /// From bits by slot to bits by EMAILID modulo 64.
+    fn lows_of(&self, slots: u64) -> u64 {
+        let (mut left, mut lows, mut slot) = (self.present, 0, 0);
+        while left != 0 {
+            let bit = left & left.wrapping_neg();
+            lows |= if slots >> slot & 1 == 1 { bit } else { 0 };
+            left ^= bit;
+            slot += 1;
+        }
+        lows
     }
 
     /// Bytes of memory, about.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
-        self.data.len() + self.entries.len() * size_of::<BlockEntry>() + 96
+        self.data.len() + self.bounds.len() * 4 + size_of_val(&*self.sent) + 128
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    fn block_of(lows: &BTreeMap<u8, [String; 5]>) -> Block {
+        let sent = |low: u8| {
+            (!low.is_multiple_of(3))
+                .then(|| InternalDate { unix_seconds: i64::from(low), zone_minutes: 60 })
+        };
+        let entries: Vec<_> = lows
+            .iter()
+            .map(|(low, fields)| {
+                let fields = fields.iter().map(|field| Bytes::from(field.clone())).collect();
+                (*low, fields, sent(*low))
+            })
+            .collect();
+        let block = Block::decode(BlockKind::Search, &Block::encode(BlockKind::Search, &entries));
+        let block = block.expect("what was encoded");
+        for (low, fields, sent) in entries {
+            let slot = block.find(EmailId(64 * 7 + u64::from(low))).expect("it is there");
+            assert_eq!(block.sent(slot), sent);
+            for (index, field) in fields.iter().enumerate() {
+                assert_eq!(block.field(slot, index), field);
+                assert_eq!(block.field_bytes(slot, index), field);
+            }
+        }
+        block
     }
 
-    /// All fields of all entries, one behind the other: a text that is not in here is in none of them.
-    #[must_use]
-    pub fn data(&self) -> &Bytes {
-        &self.data
+    proptest! {
+        #[test]
+        fn a_block_finds_what_each_of_its_messages_holds(
+            lows in prop::collection::btree_map(0_u8..64, prop::array::uniform5("[ab]{0,4}"), 0..64),
+            needle in "[ab]{0,3}",
+            index in 0_usize..5,
+        ) {
+            let block = block_of(&lows);
+            let holding = lows.iter().filter(|(_, fields)| fields[index].contains(&needle));
+            let expected = holding.fold(0_u64, |lows, (low, _)| lows | 1 << low);
+            prop_assert_eq!(block.matching(index, &Finder::new(&needle)), expected);
+            for low in (0..64).filter(|low| !lows.contains_key(low)) {
+                prop_assert_eq!(block.find(EmailId(u64::from(low))), None);
+            }
+        }
     }
 }
