@@ -251,10 +251,9 @@ pub enum House {
     },
     /// A slice of a deleted folder.
     Buried,
-    /// Columns of a block; bits of messages that are gone.
+    /// Columns of blocks; of each the number, and bits of messages that are gone.
     Packed {
-        number: u64,
-        gone: u64,
+        blocks: Vec<(u64, u64)>,
     },
     Unpacked {
         number: u64,

@@ -16,6 +16,7 @@ use crate::face::{FolderId, LogEvent, ModSeq, PendingId, TaskRefusal};
 use dds::{Op, Request, Response};
 use fsm::{Cx, Duration};
 use std::collections::BTreeSet;
+use std::ops::Range;
 
 /// What housekeeping is at.
 #[derive(Debug, Default)]
@@ -47,7 +48,7 @@ pub enum Work {
     Folding(Folding),
     Burying(Box<Burial>),
     Packing {
-        number: u64,
+        numbers: Range<u64>,
     },
     Unpacking {
         number: u64,
@@ -161,7 +162,9 @@ impl Core {
                 Ok(())
             }
             Work::Burying(burial) => self.on_burial_page(cx, burial, response),
-            Work::Packing { number } if self.may_write() => self.on_pack_read(cx, number, response),
+            Work::Packing { numbers } if self.may_write() => {
+                self.on_pack_read(cx, numbers, response)
+            }
             Work::Unpacking { number } if self.may_write() => {
                 self.on_unpack_read(cx, number, response)
             }
@@ -209,7 +212,7 @@ impl Core {
             }
             (Work::Folding(folding), House::Trimmed { header }) => self.trimmed(&folding, header),
             (Work::Burying(burial), House::Buried) => self.buried(burial),
-            (Work::Packing { .. }, House::Packed { number, gone }) => self.packed(number, gone),
+            (Work::Packing { .. }, House::Packed { blocks }) => self.packed(blocks),
             (Work::Unpacking { .. }, House::Unpacked { number }) => self.unpacked(number),
             (
                 work,

@@ -17,84 +17,82 @@ use crate::face::{EmailId, InternalDate, SearchColumns, TaskRefusal};
 use bytes::Bytes;
 use dds::{Op, Request, Response, SortKey};
 use fsm::Cx;
+use std::ops::Range;
 
 /// Gone messages of a block at which the rest gets its own records back.
 const THIN: u32 = 48;
+/// Blocks that are read and packed at once: what a mailbox is filled with must not run away from packing.
+const BLOCKS_AT_ONCE: u64 = 4;
 
 /// One message's share of a block of one kind.
 type Share = (u8, Vec<Bytes>, Option<InternalDate>);
 
 impl Core {
-    /// Reads the next block to pack; false when none is due.
+    /// Reads the next blocks to pack; false when none is due.
     pub fn pack(&mut self, cx: &mut Cx<'_, Effect>) -> bool {
         self.packed = self.raised.skip_gap(self.packed);
-        let first = self.packed.saturating_mul(BLOCK_MESSAGES);
-        let due = first.saturating_add(BLOCK_MESSAGES + self.limits().pack_lag);
-        // Staged messages gather before they are sent: what is not in the store yet must not be taken for gone.
-        if self.counters.email_next < due || self.first_email_ahead() < first + BLOCK_MESSAGES {
+        let last = self.packed.saturating_add(BLOCKS_AT_ONCE);
+        let count = (self.packed..last).take_while(|number| self.may_pack(*number)).count() as u64;
+        if count == 0 {
             return false;
         }
-        let emails = (first..first + BLOCK_MESSAGES).map(EmailId);
-        let keys = emails.map(keys::columns).collect();
-        self.house.work = Work::Packing { number: self.packed };
+        let numbers = self.packed..self.packed + count;
+        let emails = numbers.start * BLOCK_MESSAGES..numbers.end * BLOCK_MESSAGES;
+        let keys = emails.map(|email| keys::columns(EmailId(email))).collect();
+        self.house.work = Work::Packing { numbers };
         self.house_get(cx, keys);
         true
     }
 
-    /// The records of a block.
+    fn may_pack(&self, number: u64) -> bool {
+        let end = number.saturating_add(1).saturating_mul(BLOCK_MESSAGES);
+        let due = end.saturating_add(self.limits().pack_lag);
+        // Staged messages gather before they are sent: what is not in the store yet must not be taken for gone.
+        self.raised.skip_gap(number) == number
+            && self.counters.email_next >= due
+            && self.first_email_ahead() >= end
+    }
+
+    /// The records of blocks. As many blocks are packed as fit a batch.
     pub fn on_pack_read(
         &mut self,
         cx: &mut Cx<'_, Effect>,
-        number: u64,
+        numbers: Range<u64>,
         response: Response,
     ) -> Result<(), TaskRefusal> {
         let values = got(response)?;
-        let mut shares: [Vec<Share>; 3] = Default::default();
-        let mut room = [VALUE_BYTES_FILL; 3];
-        let mut gone = 0_u64;
-        let mut ops = Vec::with_capacity(70);
-        for (low, value) in (0_u8..).zip(values) {
-            let Some(value) = value else {
-                gone |= 1 << low;
-                continue;
-            };
-            let record = ColumnRecord::decode(&value)?;
-            let Some(taken) = share(low, record, &mut room) else {
-                continue;
-            };
-            for (shares, share) in shares.iter_mut().zip(taken) {
-                shares.push(share);
+        let bytes_max = self.limits().batch_bytes_max;
+        let (mut blocks, mut ops, mut bytes) = (Vec::new(), Vec::new(), 0);
+        for (number, values) in numbers.clone().zip(values.chunks(BLOCK_MESSAGES as usize)) {
+            let packed = pack_block(number, values)?;
+            bytes += packed.bytes;
+            if !blocks.is_empty() && bytes > bytes_max {
+                break;
             }
-            let email = EmailId(number * BLOCK_MESSAGES + u64::from(low));
-            ops.push(Op::Delete { key: keys::columns(email) });
+            ops.extend(packed.ops);
+            blocks.push((number, packed.gone));
         }
-        if !ops.is_empty() {
-            for (kind, shares) in BlockKind::ALL.into_iter().zip(&shares) {
-                let value = Block::encode(kind, shares);
-                ops.push(Op::Put { key: keys::block(kind, number), value });
-            }
-        }
-        if gone != 0 && gone != u64::MAX {
-            ops.push(Op::Put { key: keys::gone(number), value: gone_value(gone) });
-        }
-        let value = PackedUpTo(number + 1).encode();
+        let Some((last, _)) = blocks.last() else { return Ok(()) };
+        let value = PackedUpTo(last + 1).encode();
         ops.push(Op::Put { key: keys::lone(keys::PACKED), value });
-        self.house.work = Work::Packing { number };
-        self.house_submit(cx, ops, House::Packed { number, gone });
+        self.house.work = Work::Packing { numbers };
+        self.house_submit(cx, ops, House::Packed { blocks });
         Ok(())
     }
 
     /// Whether a block is being packed now.
     #[must_use]
     pub fn is_packing(&self, block: u64) -> bool {
-        matches!(self.house.work, Work::Packing { number } if number == block)
+        matches!(&self.house.work, Work::Packing { numbers } if numbers.contains(&block))
     }
 
-    /// A block is packed.
-    pub fn packed(&mut self, number: u64, gone: u64) {
-        self.packed = number + 1;
-        if gone != 0 && gone != u64::MAX {
-            self.gone.insert(number, gone);
+    /// Blocks are packed; with the bits of their messages that are gone.
+    pub fn packed(&mut self, blocks: Vec<(u64, u64)>) {
+        for (number, gone) in blocks {
+            self.packed = number + 1;
+            if gone != 0 && gone != u64::MAX {
+                self.gone.insert(number, gone);
+            }
         }
     }
 
@@ -177,6 +175,47 @@ impl Core {
         let route = self.context.route.clone();
         self.house_read(cx, Request::Get { route, keys });
     }
+}
+
+/// A block on its way.
+struct PackedBlock {
+    ops: Vec<Op>,
+    /// Bytes that they put.
+    bytes: usize,
+    /// Bits of messages that have no record.
+    gone: u64,
+}
+
+fn pack_block(number: u64, values: &[Option<Bytes>]) -> Result<PackedBlock, TaskRefusal> {
+    let mut shares: [Vec<Share>; 3] = Default::default();
+    let mut room = [VALUE_BYTES_FILL; 3];
+    let mut packed = PackedBlock { ops: Vec::with_capacity(70), bytes: 0, gone: 0 };
+    for (low, value) in (0_u8..).zip(values) {
+        let Some(value) = value else {
+            packed.gone |= 1 << low;
+            continue;
+        };
+        let Some(taken) = share(low, ColumnRecord::decode(value)?, &mut room) else {
+            continue;
+        };
+        for (shares, share) in shares.iter_mut().zip(taken) {
+            shares.push(share);
+        }
+        let email = EmailId(number * BLOCK_MESSAGES + u64::from(low));
+        packed.ops.push(Op::Delete { key: keys::columns(email) });
+    }
+    if !packed.ops.is_empty() {
+        for (kind, shares) in BlockKind::ALL.into_iter().zip(&shares) {
+            let value = Block::encode(kind, shares);
+            packed.bytes += value.len();
+            packed.ops.push(Op::Put { key: keys::block(kind, number), value });
+        }
+    }
+    if packed.gone != 0 && packed.gone != u64::MAX {
+        let value = gone_value(packed.gone);
+        packed.ops.push(Op::Put { key: keys::gone(number), value });
+    }
+    Ok(packed)
 }
 
 /// What a message puts into each kind of block, if it fits all of them.
