@@ -4,7 +4,8 @@
 //! An [`Address`] keeps the local part as a person means it (quotes and escapes undone, NFC) and
 //! the domain as lower-case A-labels. Two addresses are the same mailbox when their
 //! [`Address::canonical`] forms are equal: local parts compare case-insensitively.
-//! Invariants: whatever [`Address`] displays, [`Address::parse`] reads back to an equal address;
+//! Invariants: whatever [`Address`] displays, [`Address::parse`] reads back to an equal address,
+//! and its canonical form to one of the same canonical form;
 //! parsing is linear in the input.
 //! Absences: nothing here knows which domains are ours.
 
@@ -28,7 +29,7 @@ pub const PATH_BYTES_MAX: usize = 1024;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Address {
     /// Without quotes and escapes, NFC, in the case it was given. Never empty, at most
-    /// [`LOCAL_BYTES_MAX`].
+    /// [`LOCAL_BYTES_MAX`], in lower case as well.
     pub local: Arc<str>,
     pub domain: Domain,
 }
@@ -85,7 +86,12 @@ impl Address {
         } else {
             AddressError::BadLocalPart
         })?;
-        Ok(Self { local: checked_local(local)?, domain: Domain::parse(domain)? })
+        let address = Self { local: checked_local(local)?, domain: Domain::parse(domain)? };
+        // What keys the directory is an address as well: lower case can be longer (U+0130 is).
+        if !address.local.is_ascii() && address.local_key().len() > LOCAL_BYTES_MAX {
+            return Err(AddressError::TooLong);
+        }
+        Ok(address)
     }
 
     /// The local part in the form that compares: lower case.
@@ -423,6 +429,15 @@ mod tests {
     }
 
     #[test]
+    fn the_canonical_form_keeps_the_limit_too() {
+        // Two bytes, and three in lower case.
+        let dotted = |count| format!("{}@x", "İ".repeat(count));
+        let longest = canonical(&dotted(LOCAL_BYTES_MAX / 3));
+        assert_eq!(canonical(&longest), longest);
+        assert_eq!(error(&dotted(LOCAL_BYTES_MAX / 3 + 1)), AddressError::TooLong);
+    }
+
+    #[test]
     fn paths_end_at_their_bracket() {
         let mailbox = |text: &str| Path::Mailbox(Address::parse(text.as_bytes()).unwrap());
         assert_eq!(parse_path(b"<> BODY=8BITMIME"), Ok((Path::Null, 2)));
@@ -454,7 +469,7 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_displayed_reads_back(
-            local in "[ -~äÖ日]{1,20}",
+            local in "[ -~äÖ日İßΣẞ]{1,20}",
             domain in "[a-zA-Z0-9]{1,10}(\\.[a-z0-9]{1,5}){0,3}",
         ) {
             let escaped = local.replace('\\', "\\\\").replace('"', "\\\"");
