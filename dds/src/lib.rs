@@ -10,7 +10,9 @@
 mod batch;
 mod blob;
 mod chains;
+pub mod cluster;
 pub mod contract;
+pub mod control;
 mod key;
 pub mod layout;
 mod limits;

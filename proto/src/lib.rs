@@ -1,3 +1,7 @@
-//! Formats that other programs read. The `.proto` files of the APIs stand beside this crate; what is made of them is where it
-//! is served (the admin API: `node/src/admin/api.rs`). Frames between nodes come with the cluster.
+//! Formats that other programs read. The `.proto` files stand beside this crate. What is made of the admin API's is where it is
+//! served (`node/src/admin/api.rs`); what nodes say to each other is here.
 #![forbid(unsafe_code)]
+
+#[allow(clippy::all, missing_debug_implementations, reason = "made from the .proto file")]
+#[rustfmt::skip]
+pub mod cluster;

@@ -1,11 +1,21 @@
-//! Writes `node/src/admin/api.rs` from `proto/hikyaku/admin/v1/admin.proto`. Run it at the root of the checkout: `make proto`.
+//! Writes `node/src/admin/api.rs` and `proto/src/cluster.rs` from the .proto files. Run it at the root of the checkout:
+//! `make proto`.
 
 use std::path::Path;
 
+type Made = Result<String, Box<dyn std::error::Error>>;
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let root = Path::new("proto");
     let out = Path::new("target-proto");
     std::fs::create_dir_all(out)?;
+    std::fs::write("node/src/admin/api.rs", admin(out)?)?;
+    std::fs::write("proto/src/cluster.rs", cluster(out)?)?;
+    std::fs::remove_dir_all(out)?;
+    Ok(())
+}
+
+fn admin(out: &Path) -> Made {
+    let root = Path::new("proto");
     let descriptors = protox::compile([root.join("hikyaku/admin/v1/admin.proto")], [root])?;
     tonic_prost_build::configure()
         .type_attribute(".", "#[derive(serde::Serialize)]")
@@ -13,7 +23,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .compile_fds(descriptors)?;
     let made = std::fs::read_to_string(out.join("hikyaku.admin.v1.rs"))?;
     let header = "//! The admin API, made from `proto/hikyaku/admin/v1/admin.proto` by `make proto`. Not edited by hand.\n";
-    std::fs::write("node/src/admin/api.rs", format!("{header}{made}"))?;
-    std::fs::remove_dir_all(out)?;
-    Ok(())
+    Ok(format!("{header}{made}"))
+}
+
+fn cluster(out: &Path) -> Made {
+    let root = Path::new("proto");
+    let descriptors = protox::compile([root.join("hikyaku/cluster/v1/cluster.proto")], [root])?;
+    tonic_prost_build::configure().bytes(".").out_dir(out).compile_fds(descriptors)?;
+    let made = std::fs::read_to_string(out.join("hikyaku.cluster.v1.rs"))?;
+    let header = "//! What nodes say to each other, made from `proto/hikyaku/cluster/v1/cluster.proto` by `make proto`. Not edited by hand.\n";
+    Ok(format!("{header}{made}"))
 }

@@ -1,0 +1,32 @@
+//! The cluster map: which nodes there are, who holds which partition, and who should.
+//!
+//! [`ClusterMap`] changes by [`Command`]s alone, in the order of the control log, on every node alike; the `control` machine
+//! replicates that log. Watchers follow by [`Delta`]s.
+//!
+//! Absences: nothing here knows of a clock, of messages or of disks; no command depends on anything but the map.
+
+mod apply;
+mod codec;
+mod command;
+mod delta;
+mod group_change;
+mod invariants;
+mod map;
+mod names;
+mod placement;
+mod rebalance;
+mod replica_group;
+mod succession;
+
+pub use apply::Applied;
+pub use codec::{Malformed, decode_map, decode_proposal, encode_map, encode_proposal};
+pub use command::{
+    Address, Command, Objection, Proposal, Scope, Settings, Site, Suggestion, Verdict,
+};
+pub use delta::Delta;
+pub use invariants::{Broken, invariant_followed, invariant_sound};
+pub use map::{ClusterMap, NODES_MAX, Node, NodeState, REPLICAS_MAX};
+pub use names::{Incarnation, NodeId, Session, Start};
+pub use placement::{Candidate, wanted_replicas};
+pub use rebalance::{Rebalancer, Throttle};
+pub use replica_group::{GroupChange, ReplicaGroup};
