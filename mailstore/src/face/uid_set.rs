@@ -30,15 +30,22 @@ impl UidSet {
     pub fn from_ranges(mut ranges: Vec<(u32, u32)>) -> Self {
         ranges.retain(|(first, last)| first <= last);
         ranges.sort_unstable();
-        let mut set = Self::new();
-        for (first, last) in ranges {
-            set.append_range(first, last);
+        ranges.dedup_by(|next, before| {
+            let joins = next.0 <= before.1.saturating_add(1);
+            if joins {
+                before.1 = before.1.max(next.1);
+            }
+            joins
+        });
+        // Sets are kept: what was many single UIDs must not hold their memory.
+        if ranges.len() < ranges.capacity() / 2 {
+            ranges.shrink_to_fit();
         }
-        set
+        Self { ranges }
     }
 
     /// Adds a range that begins at or behind the beginning of the last one: the cheap way to build a set in order.
-    fn append_range(&mut self, first: u32, last: u32) {
+    pub fn append_range(&mut self, first: u32, last: u32) {
         match self.ranges.last_mut() {
             Some(tail) if first <= tail.1.saturating_add(1) => tail.1 = tail.1.max(last),
             Some(_) | None => self.ranges.push((first, last)),

@@ -4,8 +4,8 @@
 use super::format::{Block, Meta, Slot};
 use super::matching::{BodyTest, TESTS_MAX};
 use crate::face::{
-    Criteria, DayTest, EmailId, InternalDate, Keyword, ModSeq, SearchColumns, SystemFlag, ThreadId,
-    UidSet, UserError,
+    Criteria, DayTest, EmailId, InternalDate, Keyword, ModSeq, SearchColumns, SystemFlag,
+    SystemFlags, ThreadId, UidSet, UserError,
 };
 use crate::mime::fold_needle;
 use bytes::Bytes;
@@ -60,6 +60,19 @@ pub struct Compiled {
     pub tests: Arc<[BodyTest]>,
     pub needs_columns: bool,
     pub names_mod_seq: bool,
+    /// Present when system flags decide alone.
+    pub by_flags: Option<FlagTable>,
+}
+
+/// The answer for each set of system flags, one bit each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FlagTable(u32);
+
+impl FlagTable {
+    #[must_use]
+    pub const fn holds(self, flags: SystemFlags) -> bool {
+        self.0 >> (flags.0 & 31) & 1 == 1
+    }
 }
 
 #[derive(Debug)]
@@ -113,6 +126,7 @@ pub fn compile(
         Compiler { keywords, wall, tests: Vec::new(), needs_columns: false, names_mod_seq: false };
     let root = compiler.node(criteria, 0)?;
     Ok(Compiled {
+        by_flags: root.by_flags().map(FlagTable),
         root,
         tests: compiler.tests.into(),
         needs_columns: compiler.needs_columns,
@@ -246,6 +260,36 @@ impl Node {
         }
     }
 
+    /// See [`FlagTable`].
+    fn by_flags(&self) -> Option<u32> {
+        match self {
+            Self::Always(holds) => Some(if *holds { u32::MAX } else { 0 }),
+            Self::Flag(flag) => {
+                let with = (0..32_u8).filter(|flags| SystemFlags(*flags).has(*flag));
+                Some(with.fold(0, |table, flags| table | 1 << flags))
+            }
+            Self::And(nodes) => {
+                nodes.iter().try_fold(u32::MAX, |table, node| Some(table & node.by_flags()?))
+            }
+            Self::Or(one, other) => Some(one.by_flags()? | other.by_flags()?),
+            Self::Not(inner) => Some(!inner.by_flags()?),
+            Self::Uids(_)
+            | Self::Keyword(_)
+            | Self::InternalDate(_)
+            | Self::SavedDate(_)
+            | Self::SentDate(_)
+            | Self::Larger(_)
+            | Self::Smaller(_)
+            | Self::ArrivedAfter(_)
+            | Self::ArrivedBy(_)
+            | Self::Column(_)
+            | Self::Body(_)
+            | Self::ModSeq(_)
+            | Self::Email(_)
+            | Self::Thread(_) => None,
+        }
+    }
+
     fn judge(&self, facts: &Facts<'_>) -> Tri {
         let meta = facts.meta;
         match self {
@@ -346,5 +390,50 @@ impl ColumnTest {
         let found = block.matching(self.field, &self.finder);
         self.block.set((number, found));
         found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mailbox::format::Rows;
+    use proptest::prelude::*;
+
+    fn of_flags() -> impl Strategy<Value = Criteria> {
+        let flag = prop::sample::select(SystemFlag::ALL.to_vec()).prop_map(Criteria::Flag);
+        let leaf = prop_oneof![Just(Criteria::All), flag];
+        leaf.prop_recursive(4, 16, 3, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Criteria::And),
+                (inner.clone(), inner.clone())
+                    .prop_map(|(one, other)| Criteria::Or(Box::new(one), Box::new(other))),
+                inner.prop_map(|inner| Criteria::Not(Box::new(inner))),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn the_table_says_what_judging_says(criteria in of_flags()) {
+            let compiled = compile(&criteria, &[], Wall::default()).expect("small enough");
+            let table = compiled.by_flags.expect("flags decide");
+            for flags in (0..32).map(SystemFlags) {
+                let mut rows = Rows::default();
+                rows.push(Meta { flags, ..Meta::ZERO }, 0);
+                let (meta, columns) = (&rows.metas[0], Columns::Unknown);
+                let facts = Facts { meta, keywords: 0, columns, bits: None };
+                prop_assert_eq!(Tri::of(table.holds(flags)), compiled.judge(&facts));
+            }
+        }
+    }
+
+    #[test]
+    fn there_is_no_table_when_more_decides() {
+        let size = || Box::new(Criteria::Larger(7));
+        let seen = Box::new(Criteria::Flag(SystemFlag::Seen));
+        for criteria in [Criteria::Not(size()), Criteria::Or(size(), seen)] {
+            let compiled = compile(&criteria, &[], Wall::default()).expect("small enough");
+            assert_eq!(compiled.by_flags, None);
+        }
     }
 }

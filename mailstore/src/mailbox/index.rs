@@ -162,6 +162,12 @@ impl Index {
         self.chunks.partition_point(|chunk| chunk.base <= uid).saturating_sub(1)
     }
 
+    /// The chunks with rows from `first` on; the first of them may begin before.
+    #[must_use]
+    pub fn chunks_from(&self, first: Uid) -> &[Chunk] {
+        &self.chunks[self.chunk_of(first).min(self.chunks.len())..]
+    }
+
     /// The row of a message that is here.
     #[must_use]
     pub fn get(&self, uid: Uid) -> Option<(&Meta, &Rows)> {
@@ -182,15 +188,14 @@ impl Index {
 
     /// Rows from `first` to `last`, rising.
     pub fn rows_between(&self, first: Uid, last: Uid) -> impl Iterator<Item = (&Meta, &Rows)> + '_ {
-        self.chunks[self.chunk_of(first).min(self.chunks.len())..]
-            .iter()
-            .take_while(move |chunk| chunk.base <= last)
-            .flat_map(move |chunk| {
+        self.chunks_from(first).iter().take_while(move |chunk| chunk.base <= last).flat_map(
+            move |chunk| {
                 let metas = &chunk.rows.metas;
                 let from = metas.partition_point(|meta| meta.uid < first);
                 let to = metas.partition_point(|meta| meta.uid <= last);
                 metas[from..to.max(from)].iter().map(move |meta| (meta, &chunk.rows))
-            })
+            },
+        )
     }
 
     /// Rows that changed after `since`, rising.

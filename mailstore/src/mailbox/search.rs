@@ -4,8 +4,9 @@
 use super::change::Asker;
 use super::columns::ColumnSet;
 use super::core::Core;
-use super::criteria::{Columns, Compiled, Facts, Tri, compile};
+use super::criteria::{Columns, Compiled, Facts, FlagTable, Tri, compile};
 use super::format::{Block, BlockKind, Meta};
+use super::index::Index;
 use super::machine::Effect;
 use super::matching::{MatchBody, MatchHits, MatchJob};
 use super::reading::Reading;
@@ -35,7 +36,8 @@ pub struct SearchJob {
     judged: usize,
     /// Those of `open` that need their bodies.
     bodies: VecDeque<Candidate>,
-    found: Vec<Uid>,
+    /// Runs of UIDs; rising within a window.
+    found: Vec<(u32, u32)>,
     mod_seq: ModSeq,
 }
 
@@ -49,6 +51,8 @@ struct Candidate {
 const WINDOW_ROWS: usize = 2048;
 /// Rows judged for one unit of budget (100 ns).
 const ROWS_PER_UNIT: usize = 8;
+/// The same where a look into a table judges a row.
+const FLAG_ROWS_PER_UNIT: usize = 64;
 /// Rows judged between two looks at the budget.
 const STRIDE: usize = 256;
 
@@ -158,6 +162,9 @@ impl Core {
         let Some(index) = self.folders.get(&job.folder).and_then(|folder| folder.loaded()) else {
             return Rows::Gone;
         };
+        if let Some(table) = job.compiled.by_flags {
+            return judge_flags(cx, index, (job, table));
+        }
         let mut seen = 0_usize;
         let mut rows = index.rows_between(job.next, Uid(u32::MAX));
         loop {
@@ -303,6 +310,28 @@ impl Core {
     }
 }
 
+/// Looks at rows that their system flags decide, chunk by chunk.
+fn judge_flags(
+    cx: &mut Cx<'_, Effect>,
+    index: &Index,
+    (job, table): (&mut SearchJob, FlagTable),
+) -> Rows {
+    for chunk in index.chunks_from(job.next) {
+        let metas = &chunk.rows.metas;
+        let metas = &metas[metas.partition_point(|meta| meta.uid < job.next)..];
+        for meta in metas.iter().filter(|meta| table.holds(meta.flags)) {
+            job.found(meta);
+        }
+        if let Some(last) = metas.last() {
+            job.next = Uid(last.uid.0.saturating_add(1));
+        }
+        if !cx.budget().spend((metas.len() / FLAG_ROWS_PER_UNIT + 1) as u64) {
+            return Rows::Paused;
+        }
+    }
+    Rows::Done
+}
+
 /// How the look at rows ended.
 enum Rows {
     Paused,
@@ -313,12 +342,16 @@ enum Rows {
 
 impl SearchJob {
     fn found(&mut self, meta: &Meta) {
-        self.found.push(meta.uid);
+        let uid = meta.uid.0;
+        match self.found.last_mut() {
+            Some((_, last)) if last.checked_add(1) == Some(uid) => *last = uid,
+            Some(_) | None => self.found.push((uid, uid)),
+        }
         self.mod_seq = self.mod_seq.max(meta.mod_seq);
     }
 
     fn finish(self, cx: &mut Cx<'_, Effect>) {
-        let uids: UidSet = self.found.into_iter().collect();
+        let uids = UidSet::from_ranges(self.found);
         // RFC 7162 3.1.5: told when the criteria name MODSEQ and something was found.
         let told = self.compiled.names_mod_seq && !uids.is_empty();
         let highest_mod_seq = told.then_some(self.mod_seq);

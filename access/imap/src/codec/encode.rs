@@ -15,6 +15,30 @@ pub fn put_number(buffer: &mut BytesMut, number: impl Into<u64>) {
     buffer.extend_from_slice(itoa::Buffer::new().format(number.into()).as_bytes());
 }
 
+/// Appends every number of a set, each behind a space.
+pub fn put_numbers(buffer: &mut BytesMut, numbers: &UidSet) {
+    // By the page: a copy for each number took longer than to write it.
+    let (mut page, mut at) = ([b' '; 512], 0);
+    for number in numbers.iter() {
+        let end = at + 2 + number.0.checked_ilog10().unwrap_or(0) as usize;
+        page[at] = b' ';
+        let mut left = number.0;
+        for digit in page[at + 1..end].iter_mut().rev() {
+            *digit = b'0' + (left % 10).to_le_bytes()[0];
+            left /= 10;
+        }
+        at = end;
+        if at + NUMBER_BYTES_MAX > page.len() {
+            buffer.extend_from_slice(&page[..at]);
+            at = 0;
+        }
+    }
+    buffer.extend_from_slice(&page[..at]);
+}
+
+/// A space and a number of 32 bits.
+const NUMBER_BYTES_MAX: usize = 11;
+
 /// RFC 9051 section 9 string: quoted where it can be, else a literal. 8-bit text goes quoted only
 /// to clients that enabled UTF8=ACCEPT (RFC 9755 3).
 pub fn put_string(buffer: &mut BytesMut, text: &[u8], names: NameEncoding) {
@@ -373,6 +397,12 @@ mod tests {
     fn sets_and_ids() {
         let set = UidSet::from_ranges(vec![(1, 3), (7, 7), (4_294_967_294, u32::MAX)]);
         assert_eq!(shown(|buffer| put_uid_set(buffer, &set)), set.to_string());
+        let numbers = shown(|buffer| put_numbers(buffer, &set));
+        assert_eq!(numbers, " 1 2 3 7 4294967294 4294967295");
+        assert_eq!(shown(|buffer| put_numbers(buffer, &UidSet::new())), "");
+        let many = UidSet::from_range(1..=1234);
+        let plain: String = (1..=1234).map(|number| format!(" {number}")).collect();
+        assert_eq!(shown(|buffer| put_numbers(buffer, &many)), plain);
         assert_eq!(shown(|buffer| put_email_id(buffer, EmailId(255))), "M00000000000000ff");
         assert_eq!(shown(|buffer| put_thread_id(buffer, ThreadId(1))), "T0000000000000001");
         assert_eq!(shown(|buffer| put_mailbox_id(buffer, FolderId(1))), "F0000000000000001");

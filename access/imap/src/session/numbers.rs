@@ -90,7 +90,7 @@ fn uids_of_numbers(map: &UidMap, numbers: &UidSet) -> UidSet {
 /// The sequence numbers of a set of UIDs, those not there left out.
 fn numbers_of_uids(map: &UidMap, uids: &UidSet) -> UidSet {
     let all = map.uids();
-    let mut ranges = Vec::new();
+    let mut numbers = UidSet::new();
     let mut wanted = uids.ranges().iter().copied().peekable();
     let mut number = 1_u32;
     for &(first, last) in all.ranges() {
@@ -100,7 +100,7 @@ fn numbers_of_uids(map: &UidMap, uids: &UidSet) -> UidSet {
             }
             let (low, high) = (from.max(first), to.min(last));
             if low <= high {
-                ranges.push((number + (low - first), number + (high - first)));
+                numbers.append_range(number + (low - first), number + (high - first));
             }
             if to > last {
                 break;
@@ -109,7 +109,7 @@ fn numbers_of_uids(map: &UidMap, uids: &UidSet) -> UidSet {
         }
         number = number.saturating_add(last - first).saturating_add(1);
     }
-    UidSet::from_ranges(ranges)
+    numbers
 }
 
 /// Looks up sequence numbers of rising UIDs: the neighbour of the last one costs nothing.

@@ -36,14 +36,6 @@ impl Output {
         self
     }
 
-    /// Appends what has a `Display`.
-    pub fn show(&mut self, value: impl std::fmt::Display) -> &mut Self {
-        use std::fmt::Write;
-        // `BytesMut` grows: writing to it cannot fail.
-        let _ = write!(self.buffer, "{value}");
-        self
-    }
-
     /// Ends a line.
     pub fn line(&mut self) -> &mut Self {
         self.put(CRLF)

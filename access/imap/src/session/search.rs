@@ -190,11 +190,7 @@ impl SearchJob {
 /// RFC 3501 7.2.5; RFC 7162 3.1.5 for MODSEQ.
 fn put_search(output: &mut Output, shown: &UidSet, mod_seq: Option<ModSeq>) {
     output.put("* SEARCH");
-    let buffer = output.buffer();
-    for number in shown.iter() {
-        buffer.extend_from_slice(b" ");
-        encode::put_number(buffer, number.0);
-    }
+    encode::put_numbers(output.buffer(), shown);
     if let Some(mod_seq) = mod_seq {
         output.put(" (MODSEQ ").number(mod_seq.0).put(")");
     }
@@ -231,7 +227,8 @@ fn put_esearch(
         output.put(" MAX ").number(max.0);
     }
     if returns.all && !shown.is_empty() {
-        output.put(" ALL ").show(shown);
+        output.put(" ALL ");
+        encode::put_uid_set(output.buffer(), shown);
     }
     if let Some(mod_seq) = mod_seq {
         output.put(" MODSEQ ").number(mod_seq.0);

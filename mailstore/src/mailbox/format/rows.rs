@@ -100,7 +100,8 @@ pub fn encode_rows<'a>(
 }
 
 impl Meta {
-    const ZERO: Self = Self {
+    /// The row before the first one.
+    pub const ZERO: Self = Self {
         uid: Uid(0),
         bytes: 0,
         mod_seq: ModSeq(0),
