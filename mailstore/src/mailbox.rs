@@ -27,6 +27,7 @@ mod fold;
 mod folder;
 mod folders;
 pub mod format;
+mod gathered;
 mod house;
 mod index;
 mod limits;

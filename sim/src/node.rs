@@ -87,6 +87,7 @@ fn config(scenario: &Scenario, group: GroupId, seed: u64) -> ShardConfig {
         fold_entries_most: 24,
         vanished_entries_max: 20,
         batch_rows_max: 8,
+        block_rows_min: 2,
         events_bytes_max: 8 * 1024,
         events_age_max: Duration::from_secs(60),
         events_per_page: 7,

@@ -7,7 +7,7 @@ use crate::face::{EmailId, FolderId, PendingId, Uid};
 use crate::mailbox::events::Cursor;
 use crate::mailbox::format::{
     BLOCK_MESSAGES, Block, BlockKind, BodyRecord, ColumnRecord, Condemned, Damaged, Extent,
-    FolderRecord, Header, KeywordTable, LogEntry, PackedUpTo, PendingBodies, PendingSet, Reader,
+    FolderRecord, Header, KeywordTable, LogEntry, Packed, PendingBodies, PendingSet, Reader,
     References, Remembered, RestoredRecord, Root, Stretch, decode_blob_reference, decode_rows,
     decode_uids, keys,
 };
@@ -71,7 +71,7 @@ impl UserCheck {
     fn take(&mut self, key: &SortKey, value: &Bytes) -> Result<(), Damaged> {
         match key.0.first().copied().unwrap_or(0) {
             keys::ROOT => Root::decode(value).map(drop),
-            keys::PACKED => PackedUpTo::decode(value).map(drop),
+            keys::PACKED => Packed::decode(value).map(drop),
             keys::RESTORED => RestoredRecord::decode(value).map(drop),
             keys::RELEASED => keys::parse_released(key).map(drop),
             keys::CURSOR => {

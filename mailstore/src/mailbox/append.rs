@@ -2,25 +2,21 @@
 //!
 //! Staged messages are durable and belong to no folder. Their rows stand in memory with the set; when its session or its
 //! master ends before the set is shown, the set is dropped, after a restart from the rows in the store.
-//!
-//! The messages of a set gather until there are enough for a batch, or the set is to be shown: so many cost few batches.
 
-use super::change::{ArrivalSource, Asker, Change, Staging};
+use super::change::{ArrivalSource, Asker};
 use super::core::Core;
-use super::deliver::{Arriving, new_meta, now, put_message};
-use super::format::{
-    KeywordTable, Meta, PendingBodies, PendingSet, Rows, Writer, decode_blob_reference,
-    encode_rows, keys,
-};
+use super::deliver::{Apart, Arriving, now};
+use super::format::{KeywordTable, PendingBodies, PendingSet, Rows, keys};
+use super::gathered::{Gathered, GatheredMessage, StagedBatch};
 use super::machine::Effect;
 use super::show::{Parked, ShowFrom, ShowPlan};
 use super::{BlobLife, Waiting, answer, fail};
 use crate::face::{
-    Body, FolderId, FolderName, Holders, Keyword, ModSeq, NewMessage, PendingId, SessionId,
-    TaskRefusal, Uid, UserDone, UserError, UserTask,
+    Body, FolderId, FolderName, Keyword, ModSeq, NewMessage, PendingId, SessionId, TaskRefusal,
+    UserDone, UserError, UserTask,
 };
 use bytes::Bytes;
-use dds::{BlobId, Op};
+use dds::Op;
 use fsm::Cx;
 use std::collections::VecDeque;
 
@@ -30,9 +26,11 @@ pub struct Pending {
     pub session: SessionId,
     /// The folder of the last message staged: MULTIAPPEND has one.
     pub folder: FolderId,
-    /// UIDs count from 1 and are no UIDs yet.
+    /// Those that were sent. UIDs count from 1 and are no UIDs yet.
     pub rows: Rows,
-    /// Keywords by row, resolved when the set is shown.
+    /// How many, those that gather included.
+    messages: u64,
+    /// Keywords by message, resolved when the set is shown.
     pub keywords: Vec<Vec<Keyword>>,
     pub bytes: u64,
     /// The batches that have not settled.
@@ -40,24 +38,6 @@ pub struct Pending {
     /// What goes with the next batch.
     pub gathered: Gathered,
     pub state: PendingState,
-}
-
-/// A batch of staged messages, seen from its set.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct StagedBatch {
-    first_email: u64,
-    bytes: usize,
-}
-
-/// Staged messages that have not been sent to the store.
-#[derive(Debug, Default)]
-pub struct Gathered {
-    ops: Vec<Op>,
-    /// The last so many rows of the set.
-    rows: usize,
-    batch: StagedBatch,
-    /// Who waits until the messages are durable.
-    askers: Vec<Asker>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,34 +48,6 @@ pub enum PendingState {
     /// Its session is gone, or it was dropped: to be removed once nothing of it is under way.
     Dropped,
 }
-
-impl Gathered {
-    /// Blobs that are lost to everybody when this is not sent.
-    #[must_use]
-    pub fn blobs(&self) -> Vec<BlobId> {
-        let (from, to) = keys::blob_references();
-        let references = self.ops.iter().filter_map(|op| match op {
-            Op::Put { key, value } if (&from..&to).contains(&key) => {
-                decode_blob_reference(value).ok()
-            }
-            Op::Put { .. } | Op::Delete { .. } | Op::DeleteRange { .. } => None,
-        });
-        let own = references.filter(|(_, holders)| *holders == Holders::One);
-        own.map(|(blob, _)| blob).collect()
-    }
-
-    /// Ends: whoever waits.
-    #[must_use]
-    pub fn into_askers(self) -> Vec<Asker> {
-        self.askers
-    }
-}
-
-/// A batch of staged messages is sent at the latest when it is so large; `dds::Limits::batch_bytes_max` is 1 MiB, and a
-/// message in it has at most 200 KiB.
-const STAGED_BATCH_BYTES: usize = 512 * 1024;
-/// And when it has so many messages: their rows fit one value.
-const STAGED_BATCH_ROWS: usize = 256;
 
 /// See [`Core::mark_keywords`].
 #[derive(Clone, Copy, Debug)]
@@ -109,25 +61,13 @@ pub struct KeywordMark {
 impl Pending {
     /// Bytes that are not durable yet.
     fn ahead_bytes(&self) -> usize {
-        self.under_way.iter().map(|batch| batch.bytes).sum::<usize>() + self.gathered.batch.bytes
-    }
-
-    /// No EMAILID from here on is known to be in the store.
-    fn first_email_ahead(&self) -> Option<u64> {
-        let gathered = (self.gathered.rows > 0).then_some(self.gathered.batch);
-        self.under_way.front().copied().or(gathered).map(|batch| batch.first_email)
-    }
-
-    /// Whether a batch is to be sent now.
-    fn is_batch_due(&self) -> bool {
-        let Gathered { rows, batch, askers, .. } = &self.gathered;
-        *rows >= STAGED_BATCH_ROWS || batch.bytes >= STAGED_BATCH_BYTES || !askers.is_empty()
+        self.under_way.iter().map(|batch| batch.bytes).sum::<usize>() + self.gathered.bytes()
     }
 
     /// What it counts in the quota.
     #[must_use]
     pub fn usage(&self) -> (u64, u64) {
-        (self.bytes, self.rows.metas.len() as u64)
+        (self.bytes, self.messages)
     }
 }
 
@@ -253,60 +193,30 @@ impl Core {
             let task = UserTask::StageAppend { to, pending, message };
             return self.renew_blob(cx, blob_id, Waiting { asker, task, blob });
         }
-        let mut ops = Vec::with_capacity(5);
-        let pending = pending.unwrap_or_else(|| self.open_pending(asker, folder, &mut ops));
-        if let Err(error) = self.stage(cx, (pending, folder), &message, &mut ops) {
-            return self.fail_message(cx, asker, (error, &message.body));
-        }
+        let arriving = arriving_of(cx, &message);
+        let apart = match Apart::of(&arriving) {
+            Ok(apart) => apart,
+            Err(error) => return self.fail_message(cx, asker, (error, &message.body)),
+        };
+        let pending = pending.unwrap_or_else(|| self.open_pending(asker, folder));
         let ahead_max = self.limits().staged_ahead_bytes_max;
         let Some(set) = self.pending.get_mut(&pending) else {
             return;
         };
-        set.gathered.batch.bytes += ops.iter().map(op_bytes).sum::<usize>();
-        set.gathered.ops.append(&mut ops);
+        let bytes = arriving.bytes();
+        set.folder = folder;
+        set.keywords.push(message.keywords);
+        set.gathered.push(GatheredMessage { arriving, apart });
+        set.messages += 1;
+        set.bytes = set.bytes.saturating_add(bytes);
+        self.usage.bytes = self.usage.bytes.saturating_add(bytes);
+        self.usage.messages += 1;
         // The batch that shows the set comes behind this one: no need to wait for it, unless too much is under way.
         if set.ahead_bytes() <= ahead_max {
             answer(cx, asker, Ok(UserDone::Staged { pending }));
         } else {
-            set.gathered.askers.push(asker);
+            set.gathered.wait(asker);
         }
-    }
-
-    /// Sends what has gathered and is due. A batch may be numbered.
-    pub fn send_gathered(&mut self, cx: &mut Cx<'_, Effect>) {
-        while self.may_write() {
-            let due = self.pending.iter().find(|(_, set)| set.is_batch_due());
-            let Some(pending) = due.map(|(pending, _)| *pending) else {
-                return;
-            };
-            self.send_staged(cx, pending);
-        }
-    }
-
-    /// Sends what has gathered of a set, if anything.
-    fn send_staged(&mut self, cx: &mut Cx<'_, Effect>, pending: PendingId) {
-        let Some(set) = self.pending.get_mut(&pending) else {
-            return;
-        };
-        let Gathered { mut ops, rows, batch, askers } = std::mem::take(&mut set.gathered);
-        if rows == 0 {
-            return;
-        }
-        set.under_way.push_back(batch);
-        let first = set.rows.metas.len() - rows;
-        let index = u32::try_from(first).unwrap_or(u32::MAX);
-        let value = staged_value(&set.rows.metas[first..]);
-        ops.push(Op::Put { key: keys::staged(pending, index), value });
-        // No header says yet that these EMAILIDs are used up.
-        ops.push(self.root_op());
-        self.pipeline.submit(cx, ops, Change::Staged(Staging { pending, askers }));
-    }
-
-    /// No EMAILID from here on need be in the store.
-    #[must_use]
-    pub fn first_email_ahead(&self) -> u64 {
-        let ahead = self.pending.values().filter_map(Pending::first_email_ahead);
-        ahead.min().unwrap_or(u64::MAX)
     }
 
     /// Why a message can't be staged, if so.
@@ -322,7 +232,7 @@ impl Core {
         };
         match self.pending.get(&pending) {
             Some(set) if set.session == asker.session => match set.state {
-                PendingState::Open if set.rows.metas.len() >= self.limits().pending_rows_max => {
+                PendingState::Open if set.messages >= self.limits().pending_rows_max as u64 => {
                     failed(UserError::Limit("too many messages in one APPEND"))
                 }
                 PendingState::Open => None,
@@ -333,17 +243,16 @@ impl Core {
         }
     }
 
-    fn open_pending(&mut self, asker: Asker, folder: FolderId, ops: &mut Vec<Op>) -> PendingId {
+    fn open_pending(&mut self, asker: Asker, folder: FolderId) -> PendingId {
         let pending = PendingId(self.counters.next_pending);
         self.counters.next_pending += 1;
-        let set = PendingSet { owns: PendingBodies::Own };
-        ops.push(Op::Put { key: keys::pending(pending), value: set.encode() });
         self.pending.insert(
             pending,
             Pending {
                 session: asker.session,
                 folder,
                 rows: Rows::default(),
+                messages: 0,
                 keywords: Vec::new(),
                 bytes: 0,
                 under_way: VecDeque::new(),
@@ -352,60 +261,6 @@ impl Core {
             },
         );
         pending
-    }
-
-    fn stage(
-        &mut self,
-        cx: &mut Cx<'_, Effect>,
-        (pending, folder): (PendingId, FolderId),
-        message: &NewMessage,
-        ops: &mut Vec<Op>,
-    ) -> Result<(), UserError> {
-        let arriving = arriving_of(cx, message);
-        let email = self.next_email();
-        put_message(ops, email, &arriving)?;
-        let set = self.pending.get_mut(&pending).ok_or(UserError::NoSuchPending)?;
-        let index = u32::try_from(set.rows.metas.len()).unwrap_or(u32::MAX);
-        let meta = new_meta(Uid(index + 1), email, ModSeq(0), cx.wall(), &arriving);
-        if set.gathered.rows == 0 {
-            set.gathered.batch.first_email = email.0;
-        }
-        set.gathered.rows += 1;
-        set.folder = folder;
-        set.rows.push(meta, 0);
-        set.keywords.push(message.keywords.clone());
-        set.bytes = set.bytes.saturating_add(u64::from(meta.bytes));
-        self.usage.bytes = self.usage.bytes.saturating_add(u64::from(meta.bytes));
-        self.usage.messages += 1;
-        Ok(())
-    }
-
-    pub fn staged_committed(&mut self, cx: &mut Cx<'_, Effect>, staging: &Staging) {
-        if let Some(set) = self.pending.get_mut(&staging.pending) {
-            set.under_way.pop_front();
-        }
-        for &asker in &staging.askers {
-            answer(cx, asker, Ok(UserDone::Staged { pending: staging.pending }));
-        }
-        self.sweep_pending(staging.pending);
-    }
-
-    pub fn staged_refused(&mut self, cx: &mut Cx<'_, Effect>, staging: &Staging, why: TaskRefusal) {
-        if let Some(set) = self.pending.get_mut(&staging.pending) {
-            set.under_way.pop_front();
-            if set.state == PendingState::Open {
-                set.state = PendingState::Broken(why);
-            }
-            let unsent = std::mem::take(&mut set.gathered);
-            self.removals.release(unsent.blobs());
-            for asker in unsent.into_askers() {
-                answer(cx, asker, Err(why));
-            }
-        }
-        for &asker in &staging.askers {
-            answer(cx, asker, Err(why));
-        }
-        self.sweep_pending(staging.pending);
     }
 
     pub fn commit_append(&mut self, cx: &mut Cx<'_, Effect>, asker: Asker, pending: PendingId) {
@@ -421,7 +276,7 @@ impl Core {
             }
             PendingState::Dropped => return fail(cx, asker, UserError::NoSuchPending),
         }
-        self.send_staged(cx, pending);
+        self.send_rest(cx, pending);
         if let Err(error) = self.show_pending(cx, asker, pending) {
             self.discard_pending(cx, pending);
             fail(cx, asker, error);
@@ -513,30 +368,17 @@ impl Core {
     }
 
     /// A dropped set goes once nothing of it is under way: housekeeping removes what the store has of it.
-    fn sweep_pending(&mut self, pending: PendingId) {
+    pub fn sweep_pending(&mut self, pending: PendingId) {
         let settled = self
             .pending
             .get(&pending)
             .is_some_and(|set| set.under_way.is_empty() && set.state == PendingState::Dropped);
         if settled && let Some(set) = self.pending.remove(&pending) {
-            self.usage.bytes = self.usage.bytes.saturating_sub(set.bytes);
-            self.usage.messages = self.usage.messages.saturating_sub(set.rows.metas.len() as u64);
+            let (bytes, messages) = set.usage();
+            self.usage.bytes = self.usage.bytes.saturating_sub(bytes);
+            self.usage.messages = self.usage.messages.saturating_sub(messages);
             self.removals.add_orphan(pending, PendingSet { owns: PendingBodies::Own });
         }
-    }
-}
-
-fn staged_value(metas: &[Meta]) -> Bytes {
-    let mut writer = Writer::new(16 + 40 * metas.len());
-    encode_rows(&mut writer, metas.len(), metas.iter().map(|meta| (meta, 0)));
-    writer.finish()
-}
-
-fn op_bytes(op: &Op) -> usize {
-    match op {
-        Op::Put { key, value } => key.0.len() + value.len(),
-        Op::Delete { key } => key.0.len(),
-        Op::DeleteRange { from, to } => from.0.len() + to.0.len(),
     }
 }
 

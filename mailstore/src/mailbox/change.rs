@@ -144,6 +144,8 @@ pub struct Staging {
     pub pending: PendingId,
     /// Who waits until it is durable.
     pub askers: Vec<Asker>,
+    /// As [`House::Packed`].
+    pub blocks: Vec<(u64, u64)>,
 }
 
 /// Rows become visible.

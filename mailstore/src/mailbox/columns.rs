@@ -219,12 +219,13 @@ impl Core {
                     break;
                 }
                 let (email, before) = (set.emails[at], missing.len());
-                let packing = number >= self.packed && self.is_packing(number);
+                let single = !self.packed.contains(number);
+                let packing = single && self.is_packing(number);
                 if packing && matches!(set.records.get(&email), Some(None)) {
                     // Its record may have gone into a block since it was asked for.
                     set.records.remove(&email);
                 }
-                if number >= self.packed || blocks.iter().any(|(_, block)| block.lacks(email)) {
+                if single || blocks.iter().any(|(_, block)| block.lacks(email)) {
                     set.ask_record(email, &mut missing);
                 }
                 if missing.len() == before && !waits && set.complete == at {
@@ -238,7 +239,7 @@ impl Core {
 
     /// The blocks that hold the columns of these messages; none when they are not packed.
     fn blocks_at_hand(&mut self, set: &mut ColumnSet, number: u64) -> Vec<(BlockKind, AtHand)> {
-        if number >= self.packed {
+        if !self.packed.contains(number) {
             return Vec::new();
         }
         let (kinds, blocks) = (set.kinds.clone(), &mut self.blocks);

@@ -6,7 +6,7 @@
 
 use super::change::Asker;
 use super::folder::{Folder, IndexState};
-use super::format::Header;
+use super::format::{Header, Packed};
 use super::load_user::LoadedUser;
 use super::machine::Effect;
 use super::memory::DeliveryMemory;
@@ -62,8 +62,10 @@ pub struct Core {
     pub searches: super::search::Searches,
     pub sections: super::section::Sections,
     pub blocks: super::columns::BlockCache,
-    /// Columns of blocks below this are packed.
-    pub packed: u64,
+    /// Blocks whose columns are packed, as far as batches have committed.
+    pub packed: Packed,
+    /// The same, batches under way included.
+    pub packed_assigned: Packed,
     /// Messages of packed blocks that are gone.
     pub gone: BTreeMap<u64, u64>,
     pub pending: BTreeMap<PendingId, super::append::Pending>,
@@ -147,6 +149,7 @@ impl Core {
             searches: super::search::Searches::default(),
             sections: super::section::Sections::default(),
             blocks: super::columns::BlockCache::default(),
+            packed_assigned: loaded.packed.clone(),
             packed: loaded.packed,
             gone: loaded.gone,
             pending: BTreeMap::new(),

@@ -275,65 +275,93 @@ pub fn new_meta(
     }
 }
 
+/// What of the description of a message does not fit beside the rest of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Apart {
+    pub search: bool,
+    parts: bool,
+}
+
+impl Apart {
+    /// # Errors
+    /// Columns longer than a value: whoever made them did not keep to their limits.
+    pub fn of(arriving: &Arriving) -> Result<Self, UserError> {
+        let columns = &arriving.columns;
+        let texts = columns.envelope.len() + columns.body.len() + columns.structure.len();
+        let search = &columns.search;
+        let search = [&search.from, &search.to, &search.cc, &search.bcc, &search.subject];
+        let search_bytes = search.iter().map(|column| column.len() + 4).sum::<usize>() + 16;
+        let inline = match &arriving.body {
+            Body::Inline(bytes) if bytes.len() <= INLINE_BYTES_MAX => bytes.len(),
+            Body::Inline(bytes) if bytes.len() > LONE_BYTES_MAX => {
+                return Err(UserError::Limit("the message is too long for one batch"));
+            }
+            Body::Inline(_) | Body::Blob { .. } => 0,
+        };
+        let fixed = inline + arriving.prefix.len() + 64;
+        if texts + 16 > VALUE_BYTES_MAX
+            || search_bytes > VALUE_BYTES_MAX
+            || columns.parts.len() > VALUE_BYTES_MAX
+            || fixed > VALUE_BYTES_MAX
+        {
+            return Err(UserError::Limit("the description of the message is too long"));
+        }
+        let large = arriving.bytes() >= u64::from(LARGE_BYTES);
+        Ok(Self {
+            search: large && texts + search_bytes + 16 > VALUE_BYTES_MAX,
+            parts: large && fixed + columns.parts.len() > VALUE_BYTES_MAX,
+        })
+    }
+}
+
 /// Body record and columns of a message.
 ///
 /// # Errors
-/// Columns longer than a value: whoever made them did not keep to their limits.
+/// See [`Apart::of`].
 pub fn put_message(
     ops: &mut Vec<Op>,
     email: EmailId,
     arriving: &Arriving,
 ) -> Result<(), UserError> {
+    let apart = Apart::of(arriving)?;
+    put_body(ops, email, (arriving, apart));
+    put_columns(ops, email, (arriving, apart));
+    Ok(())
+}
+
+/// The body record of a message, and what stands beside it.
+pub fn put_body(ops: &mut Vec<Op>, email: EmailId, (arriving, apart): (&Arriving, Apart)) {
     let columns = &arriving.columns;
-    let texts = columns.envelope.len() + columns.body.len() + columns.structure.len();
-    let search = &columns.search;
-    let search_bytes: usize = [&search.from, &search.to, &search.cc, &search.bcc, &search.subject]
-        .iter()
-        .map(|column| column.len() + 4)
-        .sum::<usize>()
-        + 16;
-    let inline = match &arriving.body {
-        Body::Inline(bytes) if bytes.len() <= INLINE_BYTES_MAX => bytes.len(),
-        Body::Inline(_) | Body::Blob { .. } => 0,
-    };
-    let fixed = inline + arriving.prefix.len() + 64;
-    if texts + 16 > VALUE_BYTES_MAX
-        || search_bytes > VALUE_BYTES_MAX
-        || columns.parts.len() > VALUE_BYTES_MAX
-        || fixed > VALUE_BYTES_MAX
-    {
-        return Err(UserError::Limit("the description of the message is too long"));
-    }
-    let large = arriving.bytes() >= u64::from(LARGE_BYTES);
-    let search_apart = large && texts + search_bytes + 16 > VALUE_BYTES_MAX;
-    let parts_apart = large && fixed + columns.parts.len() > VALUE_BYTES_MAX;
     let extent = match &arriving.body {
         Body::Inline(bytes) if bytes.len() <= INLINE_BYTES_MAX => Extent::Inline(bytes.clone()),
-        Body::Inline(bytes) if bytes.len() <= LONE_BYTES_MAX => {
+        Body::Inline(bytes) => {
             let piece = |(piece, value)| Op::Put { key: keys::body_piece(email, piece), value };
             ops.extend(pieces_of(bytes).map(piece));
             Extent::Pieces { len: bytes.len() as u64 }
         }
-        Body::Inline(_) => return Err(UserError::Limit("the message is too long for one batch")),
         Body::Blob { blob, len, holders } => {
             let key = keys::blob_reference(email);
             ops.push(Op::Put { key, value: encode_blob_reference(*blob, *holders) });
             Extent::Blob { blob: *blob, offset: 0, len: *len }
         }
     };
-    let parts = (!parts_apart).then_some(columns.parts.as_ref());
+    let parts = (!apart.parts).then_some(columns.parts.as_ref());
     let value = BodyRecord::encode(columns.header_bytes, &arriving.prefix, parts, &extent);
     ops.push(Op::Put { key: keys::body(email), value });
-    let texts = (columns.envelope.as_ref(), columns.body.as_ref(), columns.structure.as_ref());
-    let value = ColumnRecord::encode(texts, (!search_apart).then_some(search));
-    ops.push(Op::Put { key: keys::columns(email), value });
-    if search_apart {
-        ops.push(Op::Put { key: keys::apart(email, 0), value: encode_search(search) });
-    }
-    if parts_apart {
+    if apart.parts {
         ops.push(Op::Put { key: keys::apart(email, 1), value: columns.parts.clone() });
     }
-    Ok(())
+}
+
+/// The columns of a message, in records of its own.
+pub fn put_columns(ops: &mut Vec<Op>, email: EmailId, (arriving, apart): (&Arriving, Apart)) {
+    let columns = &arriving.columns;
+    let texts = (columns.envelope.as_ref(), columns.body.as_ref(), columns.structure.as_ref());
+    let value = ColumnRecord::encode(texts, (!apart.search).then_some(&columns.search));
+    ops.push(Op::Put { key: keys::columns(email), value });
+    if apart.search {
+        ops.push(Op::Put { key: keys::apart(email, 0), value: encode_search(&columns.search) });
+    }
 }
 
 /// RFC 8474 THREADID: messages that go back to the same oldest Message-ID share it. A message without any has its own.

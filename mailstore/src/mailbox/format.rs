@@ -13,7 +13,7 @@
 //! | `16` folder | tombstone of a deleted folder whose mail is yet to be removed | DELETE |
 //! | `17` modseq part | condemned: EMAILIDs whose last reference was expunged, yet to be removed | EXPUNGE |
 //! | `18` page | reference counts other than one, of 256 EMAILIDs | COPY, EXPUNGE |
-//! | `19` | columns: every block below this one is packed | packing |
+//! | `19` | columns: every block below this one is packed, and those that follow, each as the step from the one before | packing, staging |
 //! | `1A` block | 64 bits: which messages of a packed block are gone | removal |
 //! | `1B` | restorations the mailbox was raised for, floor of MODSEQ, blocks that stay empty | first use after a restoration |
 //! | `1C` subscriber | cursor of the event log: MODSEQ acknowledged, whether events are missing | acknowledgement |
@@ -23,9 +23,9 @@
 //! | `21` folder modseq part | log: arrivals, flag changes, adopted pending sets | every change |
 //! | `22` folder modseq part | log: vanished UIDs | EXPUNGE, MOVE |
 //! | `23` pending index | staged rows | staging |
-//! | `30` email | columns of one message: ENVELOPE, BODY, BODYSTRUCTURE, search columns | arrival |
+//! | `30` email | columns of one message: ENVELOPE, BODY, BODYSTRUCTURE, search columns | arrival, unless in a block |
 //! | `31` email part | columns or part table that did not fit beside the others | arrival |
-//! | `32` kind block | columns of one kind of 64 messages (`00` envelope, `01` structures, `02` search) | packing |
+//! | `32` kind block | columns of one kind of 64 messages (`00` envelope, `01` structures, `02` search) | packing, staging |
 //! | `40` hour delivery recipient | delivery memory | delivery |
 //! | `41` email | the blob it refers to: what a sweep renews; `01` behind it when no other mailbox may | arrival |
 //! | `80` email | body: header length, trace prefix, part table, extents, inline bytes | arrival |
@@ -47,6 +47,7 @@ mod events;
 mod folder;
 pub mod keys;
 mod log;
+mod packed;
 mod restored;
 mod rows;
 mod user;
@@ -59,11 +60,12 @@ pub use columns::{
 pub use events::Stretch;
 pub use folder::{FolderRecord, Header, KeywordTable};
 pub use log::{LogEntry, decode_uids, encode_uids, split_uids};
+pub use packed::Packed;
 pub use restored::RestoredRecord;
 pub use rows::{Keywords, Meta, Rows, decode_rows, encode_rows};
 pub use user::{
-    Condemned, CondemnedEmail, LARGE_BYTES, PackedUpTo, PendingBodies, PendingSet, References,
-    Remembered, Root, decode_blob_reference, encode_blob_reference,
+    Condemned, CondemnedEmail, LARGE_BYTES, PendingBodies, PendingSet, References, Remembered,
+    Root, decode_blob_reference, encode_blob_reference,
 };
 
 /// First byte of every value written today.

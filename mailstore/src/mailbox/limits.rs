@@ -29,6 +29,9 @@ pub struct Limits {
     pub pending_rows_max: usize,
     /// Pending sets of a user that are open at once.
     pub pending_sets_max: usize,
+    /// Messages of one pending set from which on their columns are written as blocks: half a block, that no block stays
+    /// emptier.
+    pub block_rows_min: usize,
     /// Bytes of staged messages of one pending set that may be answered before they are durable.
     pub staged_ahead_bytes_max: usize,
     /// Log entries of a folder before they are folded into segments; for large folders a sixteenth of its messages, up to
@@ -91,6 +94,7 @@ impl Default for Limits {
             batch_bytes_max: 768 * 1024,
             pending_rows_max: 100_000,
             pending_sets_max: 64,
+            block_rows_min: 32,
             staged_ahead_bytes_max: 1024 * 1024,
             fold_entries: 256,
             fold_entries_most: 4_096,

@@ -4,7 +4,7 @@ use super::core::Counters;
 use super::events::{Cursor, Events};
 use super::folder::Folder;
 use super::format::{
-    Condemned, CondemnedEmail, Damaged, FolderRecord, Header, KeywordTable, PackedUpTo, Reader,
+    Condemned, CondemnedEmail, Damaged, FolderRecord, Header, KeywordTable, Packed, Reader,
     References, RestoredRecord, Root, Stretch, keys,
 };
 use super::load::{scan_request, scanned};
@@ -29,7 +29,7 @@ pub struct UserLoading {
     tombstones: BTreeSet<FolderId>,
     condemned: Vec<(SortKey, Vec<CondemnedEmail>)>,
     references: BTreeMap<EmailId, u32>,
-    packed: u64,
+    packed: Packed,
     gone: BTreeMap<u64, u64>,
     raised: RestoredRecord,
     released: Vec<BlobId>,
@@ -50,7 +50,7 @@ pub struct LoadedUser {
     pub subscriptions: BTreeSet<FolderName>,
     pub counters: Counters,
     pub references: BTreeMap<EmailId, u32>,
-    pub packed: u64,
+    pub packed: Packed,
     pub gone: BTreeMap<u64, u64>,
     pub raised: RestoredRecord,
     pub condemned: Vec<(SortKey, Vec<CondemnedEmail>)>,
@@ -80,7 +80,7 @@ impl UserLoading {
             tombstones: BTreeSet::new(),
             condemned: Vec::new(),
             references: BTreeMap::new(),
-            packed: 0,
+            packed: Packed::default(),
             gone: BTreeMap::new(),
             raised: RestoredRecord::default(),
             released: Vec::new(),
@@ -143,7 +143,7 @@ impl UserLoading {
                     self.references.insert(EmailId(page << 8 | u64::from(low)), count);
                 }
             }
-            Some(keys::PACKED) => self.packed = PackedUpTo::decode(value)?.0,
+            Some(keys::PACKED) => self.packed = Packed::decode(value)?,
             Some(keys::GONE) => {
                 let mut reader = Reader::new(value, "gone bits")?;
                 self.gone.insert(keys::parse_u64(key)?, reader.fixed()?);

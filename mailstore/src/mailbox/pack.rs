@@ -6,9 +6,7 @@
 
 use super::change::House;
 use super::core::Core;
-use super::format::{
-    BLOCK_MESSAGES, Block, BlockKind, ColumnRecord, PackedUpTo, VALUE_BYTES_FILL, keys,
-};
+use super::format::{BLOCK_MESSAGES, Block, BlockKind, ColumnRecord, VALUE_BYTES_FILL, keys};
 use super::house::Work;
 use super::load::got;
 use super::machine::Effect;
@@ -30,13 +28,16 @@ type Share = (u8, Vec<Bytes>, Option<InternalDate>);
 impl Core {
     /// Reads the next blocks to pack; false when none is due.
     pub fn pack(&mut self, cx: &mut Cx<'_, Effect>) -> bool {
-        self.packed = self.raised.skip_gap(self.packed);
-        let last = self.packed.saturating_add(BLOCKS_AT_ONCE);
-        let count = (self.packed..last).take_while(|number| self.may_pack(*number)).count() as u64;
+        let first = self.raised.skip_gap(self.packed.up_to());
+        self.packed.raise(first);
+        self.packed_assigned.raise(first);
+        let first = self.packed.up_to();
+        let last = first.saturating_add(BLOCKS_AT_ONCE);
+        let count = (first..last).take_while(|number| self.may_pack(*number)).count() as u64;
         if count == 0 {
             return false;
         }
-        let numbers = self.packed..self.packed + count;
+        let numbers = first..first + count;
         let emails = numbers.start * BLOCK_MESSAGES..numbers.end * BLOCK_MESSAGES;
         let keys = emails.map(|email| keys::columns(EmailId(email))).collect();
         self.house.work = Work::Packing { numbers };
@@ -47,8 +48,9 @@ impl Core {
     fn may_pack(&self, number: u64) -> bool {
         let end = number.saturating_add(1).saturating_mul(BLOCK_MESSAGES);
         let due = end.saturating_add(self.limits().pack_lag);
-        // Staged messages gather before they are sent: what is not in the store yet must not be taken for gone.
+        // What is not in the store yet must not be taken for gone.
         self.raised.skip_gap(number) == number
+            && !self.packed_assigned.contains(number)
             && self.counters.email_next >= due
             && self.first_email_ahead() >= end
     }
@@ -72,12 +74,19 @@ impl Core {
             ops.extend(packed.ops);
             blocks.push((number, packed.gone));
         }
-        let Some((last, _)) = blocks.last() else { return Ok(()) };
-        let value = PackedUpTo(last + 1).encode();
-        ops.push(Op::Put { key: keys::lone(keys::PACKED), value });
+        self.put_packed(&blocks, &mut ops);
         self.house.work = Work::Packing { numbers };
         self.house_submit(cx, ops, House::Packed { blocks });
         Ok(())
+    }
+
+    /// The batch packs these blocks.
+    pub fn put_packed(&mut self, blocks: &[(u64, u64)], ops: &mut Vec<Op>) {
+        for (number, _) in blocks {
+            self.packed_assigned.insert(*number);
+        }
+        let value = self.packed_assigned.encode();
+        ops.push(Op::Put { key: keys::lone(keys::PACKED), value });
     }
 
     /// Whether a block is being packed now.
@@ -89,7 +98,7 @@ impl Core {
     /// Blocks are packed; with the bits of their messages that are gone.
     pub fn packed(&mut self, blocks: Vec<(u64, u64)>) {
         for (number, gone) in blocks {
-            self.packed = number + 1;
+            self.packed.insert(number);
             if gone != 0 && gone != u64::MAX {
                 self.gone.insert(number, gone);
             }
@@ -178,43 +187,72 @@ impl Core {
 }
 
 /// A block on its way.
-struct PackedBlock {
-    ops: Vec<Op>,
+pub struct PackedBlock {
+    pub ops: Vec<Op>,
     /// Bytes that they put.
     bytes: usize,
-    /// Bits of messages that have no record.
-    gone: u64,
+    /// Bits of messages that are not there.
+    pub gone: u64,
 }
 
-fn pack_block(number: u64, values: &[Option<Bytes>]) -> Result<PackedBlock, TaskRefusal> {
-    let mut shares: [Vec<Share>; 3] = Default::default();
-    let mut room = [VALUE_BYTES_FILL; 3];
-    let mut packed = PackedBlock { ops: Vec::with_capacity(70), bytes: 0, gone: 0 };
-    for (low, value) in (0_u8..).zip(values) {
-        let Some(value) = value else {
-            packed.gone |= 1 << low;
-            continue;
+/// A block that takes the columns of one message after the other.
+pub struct BlockMaker {
+    number: u64,
+    shares: [Vec<Share>; 3],
+    room: [usize; 3],
+}
+
+impl BlockMaker {
+    #[must_use]
+    pub fn new(number: u64) -> Self {
+        Self { number, shares: Default::default(), room: [VALUE_BYTES_FILL; 3] }
+    }
+
+    /// Takes the columns of a message; false when they don't fit.
+    pub fn take(&mut self, low: u8, record: ColumnRecord) -> bool {
+        let Some(taken) = share(low, record, &mut self.room) else {
+            return false;
         };
-        let Some(taken) = share(low, ColumnRecord::decode(value)?, &mut room) else {
-            continue;
-        };
-        for (shares, share) in shares.iter_mut().zip(taken) {
+        for (shares, share) in self.shares.iter_mut().zip(taken) {
             shares.push(share);
         }
-        let email = EmailId(number * BLOCK_MESSAGES + u64::from(low));
-        packed.ops.push(Op::Delete { key: keys::columns(email) });
+        true
     }
-    if !packed.ops.is_empty() {
-        for (kind, shares) in BlockKind::ALL.into_iter().zip(&shares) {
-            let value = Block::encode(kind, shares);
-            packed.bytes += value.len();
-            packed.ops.push(Op::Put { key: keys::block(kind, number), value });
+
+    /// The block; `gone` are the bits of messages that are not there.
+    #[must_use]
+    pub fn finish(self, gone: u64) -> PackedBlock {
+        let Self { number, shares, room: _ } = self;
+        let mut packed = PackedBlock { ops: Vec::with_capacity(70), bytes: 0, gone };
+        if !shares[0].is_empty() {
+            for (kind, shares) in BlockKind::ALL.into_iter().zip(&shares) {
+                let value = Block::encode(kind, shares);
+                packed.bytes += value.len();
+                packed.ops.push(Op::Put { key: keys::block(kind, number), value });
+            }
+        }
+        if gone != 0 && gone != u64::MAX {
+            packed.ops.push(Op::Put { key: keys::gone(number), value: gone_value(gone) });
+        }
+        packed
+    }
+}
+
+/// The block of messages that have records of their own.
+fn pack_block(number: u64, values: &[Option<Bytes>]) -> Result<PackedBlock, TaskRefusal> {
+    let mut maker = BlockMaker::new(number);
+    let (mut gone, mut taken) = (0, Vec::with_capacity(values.len()));
+    for (low, value) in (0_u8..).zip(values) {
+        match value {
+            None => gone |= 1 << low,
+            Some(value) if maker.take(low, ColumnRecord::decode(value)?) => {
+                taken.push(EmailId(number * BLOCK_MESSAGES + u64::from(low)));
+            }
+            Some(_) => {}
         }
     }
-    if packed.gone != 0 && packed.gone != u64::MAX {
-        let value = gone_value(packed.gone);
-        packed.ops.push(Op::Put { key: keys::gone(number), value });
-    }
+    let mut packed = maker.finish(gone);
+    packed.ops.extend(taken.into_iter().map(|email| Op::Delete { key: keys::columns(email) }));
     Ok(packed)
 }
 

@@ -273,7 +273,7 @@ impl Core {
                 let pieces = (0..PIECES_MAX).map(|piece| keys::body_piece(email, piece));
                 ops.extend(pieces.map(|key| Op::Delete { key }));
             }
-            if Block::number_of(email) < self.packed {
+            if self.packed.contains(Block::number_of(email)) {
                 *gone.entry(Block::number_of(email)).or_default() |= 1 << Block::low_of(email);
             }
         }

@@ -77,7 +77,7 @@ impl Core {
         let (floor, email_next) = (*mod_seq, *email_next);
         self.raised.done = now;
         self.raised.floor = floor;
-        self.raised.gaps.retain(|(_, end)| *end > self.packed);
+        self.raised.gaps.retain(|(_, end)| *end > self.packed.up_to());
         self.raised.gaps.push((first_free, first_used));
         let mut ops = vec![self.root_op()];
         for folder in self.folders.values_mut() {

@@ -47,7 +47,7 @@ impl Core {
         match change {
             Change::Founded => self.founded(cx),
             Change::Arrived(arrival) => self.arrival_committed(cx, arrival),
-            Change::Staged(staging) => self.staged_committed(cx, &staging),
+            Change::Staged(staging) => self.staged_committed(cx, staging),
             Change::Shown(showing) => self.shown(cx, *showing),
             Change::Shelved(plan) => self.shelved(plan),
             Change::Flagged(flagging) => self.flagged(cx, *flagging),
@@ -113,6 +113,7 @@ impl Core {
                 None => self.references.remove(&email),
             };
         }
+        self.packed_assigned = self.packed.clone();
         self.count_usage();
     }
 

@@ -207,28 +207,6 @@ impl Remembered {
     }
 }
 
-/// Every block of columns below this one is packed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct PackedUpTo(pub u64);
-
-impl PackedUpTo {
-    #[must_use]
-    pub fn encode(&self) -> Bytes {
-        let mut writer = Writer::new(8);
-        writer.number(self.0);
-        writer.finish()
-    }
-
-    /// # Errors
-    /// When it is no such record.
-    pub fn decode(value: &[u8]) -> Result<Self, Damaged> {
-        let mut reader = Reader::new(value, "packing record")?;
-        let packed = Self(reader.number()?);
-        reader.finish()?;
-        Ok(packed)
-    }
-}
-
 /// The value of a blob reference.
 #[must_use]
 pub fn encode_blob_reference(blob: BlobId, holders: Holders) -> Bytes {

@@ -50,6 +50,14 @@ fn golden_records() {
     };
     assert_eq!(hex(&restored.encode()), "0102ac02ad020102ac02");
     assert_eq!(RestoredRecord::decode(&restored.encode()), Ok(restored));
+    let mut packed = Packed::default();
+    packed.raise(300);
+    assert_eq!(hex(&packed.encode()), "01ac02");
+    assert_eq!(Packed::decode(&packed.encode()), Ok(packed.clone()));
+    packed.insert(302);
+    packed.insert(305);
+    assert_eq!(hex(&packed.encode()), "01ac020203");
+    assert_eq!(Packed::decode(&packed.encode()), Ok(packed));
     let folder = FolderRecord {
         name: FolderName::new("Säcke").expect("a name"),
         uid_validity: UidValidity(300),
@@ -87,6 +95,7 @@ proptest! {
         let _ = FolderRecord::decode(&value);
         let _ = RestoredRecord::decode(&value);
         let _ = Header::decode(&value);
+        let _ = Packed::decode(&value);
         let _ = KeywordTable::decode(&value);
         let _ = LogEntry::decode(&value);
         let _ = decode_uids(&value);

@@ -171,6 +171,7 @@ fn limits() -> Limits {
         delivery_memory: Duration::from_secs(7 * 86_400),
         match_bodies_max: 2,
         column_cache_bytes: 500,
+        block_rows_min: 2,
         ..Limits::default()
     }
 }

@@ -4,6 +4,7 @@ use super::world::*;
 use crate::face::*;
 use crate::mailbox::Limits;
 use fsm::Token;
+use std::sync::Arc;
 
 fn keys_of(world: &World, kind: u8) -> usize {
     world.table.entries.keys().filter(|key| key.0[0] == kind).count()
@@ -49,24 +50,104 @@ fn many_messages_cost_few_batches() {
     }
 }
 
-#[test]
-fn columns_that_are_not_sent_yet_are_not_packed_without() {
-    let mut world = World::with_limits(Limits { pack_lag: 8, ..Limits::default() });
-    world.inbox(ANN);
-    let pending = open_set(&mut world, 1);
-    for number in 2..=100 {
-        world.deliver(number);
+/// Stages so many messages, and shows them.
+fn append_many(world: &mut World, numbers: std::ops::RangeInclusive<u128>) {
+    let mut pending = None;
+    for number in numbers {
+        match world.done(ANN, stage(pending, number)) {
+            UserDone::Staged { pending: set } => pending = Some(set),
+            other => panic!("{other:?}"),
+        }
     }
-    assert_eq!(keys_of(&world, 0x32), 0, "one of them is in memory alone");
+    let pending = pending.expect("one at least");
     world.done(ANN, UserTask::CommitAppend { pending });
     world.settle();
-    assert_eq!(keys_of(&world, 0x32), 3, "one block of three kinds");
-    world.crash(0);
+}
+
+/// Every message shows what it was made of; its number is its UID.
+fn check_columns(world: &mut World, count: usize) {
     let folder = world.inbox(ANN).folder;
-    let want = Want { envelope: true, body: false, structure: false };
-    let rows = world.rows(ANN, folder, want);
-    assert_eq!(rows.len(), 100);
-    assert!(rows.iter().all(|row| !row.envelope.is_empty()));
+    let rows = world.rows(ANN, folder, Want { envelope: true, body: true, structure: true });
+    assert_eq!(rows.len(), count);
+    for row in rows {
+        let columns = columns(&message(u128::from(row.uid.0)));
+        assert_eq!(row.envelope, columns.envelope);
+        assert_eq!(row.body, columns.body);
+        assert_eq!(row.structure, columns.structure);
+    }
+    let criteria = Arc::new(Criteria::Subject("number 12".into()));
+    match world.done(ANN, UserTask::Search { folder, criteria }) {
+        UserDone::Found { uids, .. } => assert_eq!(uids, set("12,120:129")),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn the_columns_of_many_are_written_as_blocks() {
+    let mut world = World::new();
+    world.inbox(ANN);
+    world.settle();
+    append_many(&mut world, 1..=200);
+    assert_eq!((keys_of(&world, 0x30), keys_of(&world, 0x32)), (0, 4 * 3));
+    for _ in 0..2 {
+        check_columns(&mut world, 200);
+        world.crash(0);
+    }
+    let inbox = world.inbox(ANN).folder;
+    world.store(ANN, inbox, ("1:200", FlagChange::Add, SystemFlags(8)));
+    world.done(ANN, UserTask::Expunge { folder: inbox, uids: None });
+    world.crash(0);
+    world.done(ANN, UserTask::Quota);
+    world.settle();
+    assert_eq!([0x1A, 0x30, 0x32, 0x80].map(|kind| keys_of(&world, kind)), [0; 4]);
+}
+
+#[test]
+fn blocks_stand_beyond_messages_that_are_not_packed_yet() {
+    let mut world = World::with_limits(Limits { pack_lag: 200, ..Limits::default() });
+    for number in 1..=10 {
+        world.deliver(number);
+    }
+    append_many(&mut world, 11..=110);
+    for number in 111..=130 {
+        world.deliver(number);
+    }
+    assert_eq!((keys_of(&world, 0x30), keys_of(&world, 0x32)), (30, 2 * 3));
+    for _ in 0..2 {
+        check_columns(&mut world, 130);
+        world.crash(0);
+    }
+    append_many(&mut world, 131..=400);
+    assert_eq!(keys_of(&world, 0x30), 0, "housekeeping has come behind them");
+    for _ in 0..2 {
+        check_columns(&mut world, 400);
+        world.crash(0);
+    }
+}
+
+#[test]
+fn blocks_of_a_set_that_is_dropped_or_refused_leave_nothing() {
+    for fault in [None, Some(Fault::NoSpace), Some(Fault::LostUnknown)] {
+        let mut world = World::new();
+        world.inbox(ANN);
+        world.settle();
+        let pending = open_set(&mut world, 1);
+        if let Some(fault) = fault {
+            world.table.faults.push_back(Some(fault));
+        }
+        for number in 2..=300 {
+            let _ = world.call(ANN, stage(Some(pending), number));
+        }
+        world.step(crate::mailbox::Input::SessionGone { session: ANN });
+        world.settle();
+        let left = [0x15, 0x1A, 0x23, 0x30, 0x32, 0x80].map(|kind| keys_of(&world, kind));
+        assert_eq!(left, [0; 6], "{fault:?}");
+        append_many(&mut world, 1..=130);
+        for _ in 0..2 {
+            check_columns(&mut world, 130);
+            world.crash(0);
+        }
+    }
 }
 
 #[test]
