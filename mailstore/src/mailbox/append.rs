@@ -4,11 +4,12 @@
 //! master ends before the set is shown, the set is dropped, after a restart from the rows in the store.
 
 use super::change::{ArrivalSource, Asker};
-use super::core::Core;
+use super::core::{Core, Exclusive};
 use super::deliver::{Apart, Arriving, now};
 use super::format::{KeywordTable, PendingBodies, PendingSet, Rows, keys};
 use super::gathered::{Gathered, GatheredMessage, StagedBatch};
 use super::machine::Effect;
+use super::settle::Hold;
 use super::show::{Parked, ShowFrom, ShowPlan};
 use super::{BlobLife, Waiting, answer, fail};
 use crate::face::{
@@ -264,8 +265,8 @@ impl Core {
     }
 
     pub fn commit_append(&mut self, cx: &mut Cx<'_, Effect>, asker: Asker, pending: PendingId) {
-        let state = match self.pending.get(&pending) {
-            Some(set) if set.session == asker.session => set.state,
+        let (state, messages) = match self.pending.get(&pending) {
+            Some(set) if set.session == asker.session => (set.state, set.messages),
             Some(_) | None => return fail(cx, asker, UserError::NoSuchPending),
         };
         match state {
@@ -276,8 +277,18 @@ impl Core {
             }
             PendingState::Dropped => return fail(cx, asker, UserError::NoSuchPending),
         }
+        if self.pipeline.shows(pending) || self.parked_shows(pending) {
+            return fail(cx, asker, UserError::NoSuchPending);
+        }
+        // What one batch shows depends on assigned counters alone, like any arrival: sets need not wait for each other.
+        let one_batch = messages <= self.limits().batch_rows_max as u64;
+        let hold = if one_batch { Hold::None } else { Hold::Exclusive };
+        if hold == Hold::Exclusive && self.exclusive != Exclusive::Free {
+            let task = UserTask::CommitAppend { pending };
+            return self.contenders.push_back(Waiting { asker, task, blob: BlobLife::AsFound });
+        }
         self.send_rest(cx, pending);
-        if let Err(error) = self.show_pending(cx, asker, pending) {
+        if let Err(error) = self.show_pending(cx, asker, (pending, hold)) {
             self.discard_pending(cx, pending);
             fail(cx, asker, error);
         }
@@ -287,7 +298,7 @@ impl Core {
         &mut self,
         cx: &mut Cx<'_, Effect>,
         asker: Asker,
-        pending: PendingId,
+        (pending, hold): (PendingId, Hold),
     ) -> Result<(), UserError> {
         let set = self.pending.get(&pending).ok_or(UserError::NoSuchPending)?;
         let (folder, count) = (set.folder, set.rows.metas.len());
@@ -310,7 +321,9 @@ impl Core {
         for (meta, bits) in set.rows.metas.iter().zip(bits) {
             rows.push(*meta, bits);
         }
-        self.hold_exclusive();
+        if hold == Hold::Exclusive {
+            self.hold_exclusive();
+        }
         let plan = ShowPlan {
             asker,
             target: folder,
@@ -320,6 +333,7 @@ impl Core {
             staged: 0,
             pending: None,
             ops,
+            hold,
         };
         self.go_on_show(cx, Box::new(plan));
         Ok(())

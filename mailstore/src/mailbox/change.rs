@@ -1,6 +1,7 @@
 //! What a batch under way will have changed once it commits, and who waits for it.
 
 use super::format::{CondemnedEmail, Header, Meta, Rows};
+use super::settle::Hold;
 use super::show::ShowPlan;
 use crate::face::{
     Copied, DeliveryId, FlagChange, Flags, FolderId, FolderName, Keyword, ModSeq, PendingId,
@@ -92,11 +93,7 @@ impl Change {
                     Some(*asker)
                 }
             },
-            Self::Shown(showing) => match &showing.source {
-                ShowingSource::Append { asker, .. }
-                | ShowingSource::Copy { asker, .. }
-                | ShowingSource::RenamedInbox { asker } => Some(*asker),
-            },
+            Self::Shown(showing) => Some(showing.asker()),
             Self::Shelved(plan) => Some(plan.asker),
             Self::Expunged(expunging) => Some(expunging.asker),
             Self::Folders(_, asker) | Self::Cursor { asker, done: _ } => Some(*asker),
@@ -161,6 +158,19 @@ pub struct Showing {
     /// MOVE: what vanishes elsewhere in the same batch.
     pub removal: Option<Removal>,
     pub source: ShowingSource,
+    pub hold: Hold,
+}
+
+impl Showing {
+    /// Who is answered when the batch has settled.
+    #[must_use]
+    pub fn asker(&self) -> Asker {
+        match &self.source {
+            ShowingSource::Append { asker, .. }
+            | ShowingSource::Copy { asker, .. }
+            | ShowingSource::RenamedInbox { asker } => *asker,
+        }
+    }
 }
 
 #[derive(Debug)]

@@ -4,6 +4,7 @@ use super::change::Asker;
 use super::core::Core;
 use super::format::{Meta, Rows};
 use super::machine::Effect;
+use super::settle::Hold;
 use super::show::{ShowFrom, ShowPlan};
 use super::{BlobLife, Waiting, answer, fail};
 use crate::face::{
@@ -84,7 +85,8 @@ impl Core {
             ShowFrom::Copy { source }
         };
         let made = Vec::new();
-        Ok(Box::new(ShowPlan { asker, target, made, rows, from, staged: 0, pending: None, ops }))
+        let (staged, pending, hold) = (0, None, Hold::Exclusive);
+        Ok(Box::new(ShowPlan { asker, target, made, rows, from, staged, pending, ops, hold }))
     }
 
     /// The keywords that rows bear, with their bits in the folder they are in.
@@ -148,7 +150,8 @@ impl Core {
         }
         let target = target.id;
         let from = ShowFrom::RenameInbox { inbox, source };
-        Ok(Box::new(ShowPlan { asker, target, made, rows, from, staged: 0, pending: None, ops }))
+        let (staged, pending, hold) = (0, None, Hold::Exclusive);
+        Ok(Box::new(ShowPlan { asker, target, made, rows, from, staged, pending, ops, hold }))
     }
 }
 

@@ -12,6 +12,7 @@ use super::format::{CondemnedEmail, PendingBodies, PendingSet};
 use super::machine::Effect;
 use super::reading::Reading;
 use super::removal::{Dropping, Reap};
+use super::settle::Hold;
 use crate::face::{FolderId, LogEvent, ModSeq, PendingId, TaskRefusal};
 use dds::{Op, Request, Response};
 use fsm::{Cx, Duration};
@@ -23,6 +24,7 @@ use std::ops::Range;
 pub struct Housekeeping {
     pub work: Work,
     pub stage: Stage,
+    /// Exclusive when the batch under way changes reference counts.
     pub hold: Hold,
     pub pace: Pace,
     /// Folders whose logs are to be folded.
@@ -63,14 +65,6 @@ pub enum Stage {
     Ready,
     /// A read or a batch.
     UnderWay,
-}
-
-/// Whether the batch under way changes reference counts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Hold {
-    #[default]
-    None,
-    Exclusive,
 }
 
 /// Whether the last batch was refused.
@@ -250,10 +244,8 @@ impl Core {
     }
 
     fn release_hold(&mut self) {
-        match std::mem::take(&mut self.house.hold) {
-            Hold::None => {}
-            Hold::Exclusive => self.release_exclusive(),
-        }
+        let hold = std::mem::take(&mut self.house.hold);
+        self.release(hold);
     }
 
     /// A folder that housekeeping needed can't be loaded.

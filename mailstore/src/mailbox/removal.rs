@@ -14,10 +14,11 @@ use super::format::{
     Block, BlockKind, CondemnedEmail, PIECES_MAX, PendingBodies, PendingSet, Reader, Rows,
     VALUE_BYTES_FILL, Writer, decode_blob_reference, decode_rows, keys,
 };
-use super::house::{Hold, Stage, Work};
+use super::house::{Stage, Work};
 use super::load::{got, scan_request, scanned};
 use super::machine::Effect;
 use super::reading::Reading;
+use super::settle::Hold;
 use crate::face::{Body, FolderId, Holders, ModSeq, PendingId, TaskRefusal, UserError};
 use bytes::Bytes;
 use dds::{BlobId, Op, Outcome, Request, Response, SortKey};

@@ -74,7 +74,8 @@ pub fn class(task: &UserTask) -> Class {
         UserTask::Events { .. }
         | UserTask::Deliver(_)
         | UserTask::Append { .. }
-        | UserTask::StageAppend { .. } => Class::Arrival,
+        | UserTask::StageAppend { .. }
+        | UserTask::CommitAppend { .. } => Class::Arrival,
         UserTask::CreateFolder { .. }
         | UserTask::DeleteFolder { .. }
         | UserTask::RenameFolder { .. } => Class::Barrier,
@@ -82,7 +83,6 @@ pub fn class(task: &UserTask) -> Class {
         | UserTask::Store { .. }
         | UserTask::Expunge { .. }
         | UserTask::Copy { .. }
-        | UserTask::CommitAppend { .. }
         | UserTask::DropAppend { .. }
         | UserTask::CommitMaildrop { .. } => Class::Change,
         UserTask::ListFolders

@@ -12,6 +12,14 @@ use crate::face::{FlagChange, Flags, FolderId, ModSeq, TaskRefusal, UidSet};
 use fsm::Cx;
 use std::sync::Arc;
 
+/// Whether a batch under way holds `exclusive`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Hold {
+    #[default]
+    None,
+    Exclusive,
+}
+
 impl Core {
     /// Takes all definite outcomes at the front of the pipeline.
     pub fn settle(&mut self, cx: &mut Cx<'_, Effect>) {
@@ -87,13 +95,15 @@ impl Core {
                 self.shelf_refused(cx, &plan, why);
             }
             Change::Flagged(_) => self.flagging_refused(cx, why),
-            Change::Shown(_) | Change::Expunged(_) | Change::Folders(..) => {
+            Change::Shown(showing) => {
+                self.release(showing.hold);
+                answer(cx, showing.asker(), Err(why));
+                self.show_refused(&showing);
+            }
+            Change::Expunged(_) | Change::Folders(..) => {
                 self.release_exclusive();
                 if let Some(asker) = change.asker() {
                     answer(cx, asker, Err(why));
-                }
-                if let Change::Shown(showing) = &change {
-                    self.show_refused(showing);
                 }
             }
             Change::Cursor { asker, done: _ } => answer(cx, asker, Err(why)),
@@ -121,6 +131,14 @@ impl Core {
     pub fn hold_exclusive(&mut self) {
         debug_assert_eq!(self.exclusive, Exclusive::Free);
         self.exclusive = Exclusive::Held;
+    }
+
+    /// A batch has settled.
+    pub fn release(&mut self, hold: Hold) {
+        match hold {
+            Hold::None => {}
+            Hold::Exclusive => self.release_exclusive(),
+        }
     }
 
     /// It has settled.

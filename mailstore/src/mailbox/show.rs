@@ -13,6 +13,7 @@ use super::format::{
     encode_rows, keys,
 };
 use super::machine::Effect;
+use super::settle::Hold;
 use super::store::ParkedStore;
 use super::{answer, fail};
 use crate::face::{
@@ -66,6 +67,7 @@ pub struct ShowPlan {
     pub pending: Option<PendingId>,
     /// Records that go with the last batch.
     pub ops: Vec<Op>,
+    pub hold: Hold,
 }
 
 /// Where the rows come from.
@@ -115,16 +117,16 @@ impl Core {
         Ok(())
     }
 
-    /// Goes on with a plan: the next slice to stage, or the last batch. `exclusive` is held.
+    /// Goes on with a plan: the next slice to stage, or the last batch. What takes more than one batch holds `exclusive`.
     pub fn go_on_show(&mut self, cx: &mut Cx<'_, Effect>, plan: Box<ShowPlan>) {
         let slice = self.limits().batch_rows_max.max(1);
         if plan.rows.metas.len() > slice && plan.staged < plan.rows.metas.len() {
             return self.stage_slice(cx, plan, slice);
         }
-        let asker = plan.asker;
+        let (asker, hold) = (plan.asker, plan.hold);
         let orphan = plan.pending.map(|pending| (pending, plan.bodies()));
         if let Err(error) = self.show_now(cx, *plan) {
-            self.release_exclusive();
+            self.release(hold);
             self.orphan(orphan);
             fail(cx, asker, error);
         }
@@ -183,7 +185,8 @@ impl Core {
 
     /// The last batch.
     fn show_now(&mut self, cx: &mut Cx<'_, Effect>, plan: ShowPlan) -> Result<(), UserError> {
-        let ShowPlan { asker, target, mut made, rows, from, staged: _, pending, mut ops } = plan;
+        let ShowPlan { asker, target, mut made, rows, from, staged: _, pending, mut ops, hold } =
+            plan;
         let mod_seq = self.next_mod_seq();
         let email_next = self.counters.email_next;
         let (mut header, uid_validity) = match made.last() {
@@ -232,6 +235,7 @@ impl Core {
             adopted: pending,
             removal,
             source,
+            hold,
         };
         self.pipeline.submit(cx, ops, Change::Shown(Box::new(showing)));
         Ok(())
@@ -287,9 +291,12 @@ impl Core {
 
     /// Rows became visible.
     pub fn shown(&mut self, cx: &mut Cx<'_, Effect>, showing: Showing) {
-        let Showing { folder: id, made, header, rows, adopted, removal, source } = showing;
-        self.release_exclusive();
-        self.references_undo.clear();
+        let Showing { folder: id, made, header, rows, adopted, removal, source, hold } = showing;
+        self.release(hold);
+        // Who holds nothing has counted no reference: what is noted there is another's.
+        if hold == Hold::Exclusive {
+            self.references_undo.clear();
+        }
         for mut folder in made {
             // Counted below, like any arrival.
             folder.header = Header { recent: 0, ..folder.header };

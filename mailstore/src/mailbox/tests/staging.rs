@@ -151,6 +151,32 @@ fn blocks_of_a_set_that_is_dropped_or_refused_leave_nothing() {
 }
 
 #[test]
+fn sets_that_one_batch_shows_do_not_wait_for_each_other() {
+    let mut world = World::new();
+    world.inbox(ANN);
+    world.inbox(BOB);
+    world.settle();
+    let mut commits = Vec::new();
+    for (session, number) in [(ANN, 1), (BOB, 2), (ANN, 3)] {
+        let token = world.ask(session, stage(None, number));
+        let Some(Ok(UserDone::Staged { pending })) = world.answers.remove(&token) else {
+            panic!("at once")
+        };
+        commits.push(world.ask(session, UserTask::CommitAppend { pending }));
+    }
+    assert_eq!(world.requests.len(), 2 * 3, "each has sent its messages, and what shows them");
+    world.settle();
+    for (token, uid) in commits.iter().zip(1..) {
+        match world.answers.remove(token) {
+            Some(Ok(UserDone::Appended { uids, .. })) => {
+                assert_eq!(uids, UidSet::from_range(uid..=uid))
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
 fn a_refused_batch_refuses_all_that_gathered_behind_it() {
     let limits = Limits { staged_ahead_bytes_max: 1, ..Limits::default() };
     let mut world = World::with_limits(limits);
