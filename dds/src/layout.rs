@@ -8,11 +8,14 @@
 //! | Meta, Bodies | `len(route): u8, route, sort key` | `version: u64, value` |
 //! | Meta | `len(route): u8, route, 0x00` | writer record |
 //! | Log | `0, 'p'` | partition record |
+//! | Log | `0, 'r'` | replica record |
+//! | Log | `0, 'l', number: u64` | log entry (see `replica::entry`) |
 //! | Meta | `0, 'b', blob: u128` | blob record |
 //! | Meta | `0, 'e', expires: u64, blob: u128` | empty: the index by expiry |
 //! | Bodies | `0, 'c', blob: u128, index: u32` | the bytes of the chunk, bare |
 //!
 //! - Partition record: `1: u8, replica-group version: u64, number of the last group: u64, its hash: u32`.
+//! - Replica record: `1: u8, joined replica-group version: u64, whole: u8`.
 //! - Writer record: `1: u8, epoch: u64, last seq: u64, version of last seq: u64`, then one LEB128 number per earlier batch
 //!   of the window, oldest first: how far the version rose from that batch to the next.
 //! - Blob record: `1: u8, version: u64, expires: u64, chunks: u32, bytes of the last chunk: u32`.
@@ -96,6 +99,34 @@ pub fn partition_key(partition: PartitionId) -> Bytes {
 /// Appends the key of the partition record.
 pub fn put_partition_key(out: &mut BytesMut, partition: PartitionId) {
     put_own(out, partition, b'p');
+}
+
+/// The key of the replica record, in Log.
+#[must_use]
+pub fn replica_key(partition: PartitionId) -> Bytes {
+    let mut out = BytesMut::with_capacity(4);
+    put_own(&mut out, partition, b'r');
+    out.freeze()
+}
+
+/// The key of a log entry, in Log.
+#[must_use]
+pub fn log_key(partition: PartitionId, number: u64) -> Bytes {
+    let mut out = BytesMut::with_capacity(12);
+    put_own(&mut out, partition, b'l');
+    out.put_u64(number);
+    out.freeze()
+}
+
+/// All keys of a partition: from the first, to below the second. The last partition has no upper neighbour.
+#[must_use]
+pub fn partition_range(partition: PartitionId) -> (Bytes, Bytes) {
+    let from = Bytes::copy_from_slice(&partition.0.to_be_bytes());
+    let to = match partition.0.checked_add(1) {
+        Some(next) => Bytes::copy_from_slice(&next.to_be_bytes()),
+        None => Bytes::from_static(&[0xFF; 3]),
+    };
+    (from, to)
 }
 
 /// The key of a blob's record, in Meta.
@@ -185,6 +216,46 @@ impl PartitionRecord {
         }
         let version = crate::GroupVersion(rest.get_u64());
         Ok(Self { version, number: rest.get_u64(), hash: rest.get_u32() })
+    }
+}
+
+/// What a brick remembers of its membership in a replica group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReplicaRecord {
+    /// The last version that it has joined: whatever is older is refused.
+    pub joined: crate::GroupVersion,
+    /// Not a copy under construction.
+    pub whole: bool,
+}
+
+impl Default for ReplicaRecord {
+    fn default() -> Self {
+        Self { joined: crate::GroupVersion(0), whole: true }
+    }
+}
+
+impl ReplicaRecord {
+    /// The encoded record.
+    #[must_use]
+    pub fn encode(&self) -> Bytes {
+        let mut out = BytesMut::with_capacity(10);
+        out.put_u8(FORMAT);
+        out.put_u64(self.joined.0);
+        out.put_u8(u8::from(self.whole));
+        out.freeze()
+    }
+
+    /// # Errors
+    /// When `stored` has another form.
+    pub fn decode(stored: &[u8]) -> Result<Self, Damaged> {
+        match stored {
+            [FORMAT, joined @ .., whole @ (0 | 1)] => {
+                let joined = joined.try_into().map_err(|_| Damaged("replica record"))?;
+                let joined = crate::GroupVersion(u64::from_be_bytes(joined));
+                Ok(Self { joined, whole: *whole == 1 })
+            }
+            _ => Err(Damaged("replica record")),
+        }
     }
 }
 
@@ -361,6 +432,12 @@ mod tests {
         assert_eq!(out, b"\x01\0\0\0\0\0\0\0\x03\0\0\0\0\0\0\x01\x02\x0A\x0B\x0C\x0D"[..]);
         assert_eq!(PartitionRecord::decode(&out), Ok(record));
 
+        let record = ReplicaRecord { joined: crate::GroupVersion(258), whole: false };
+        assert_eq!(record.encode(), b"\x01\0\0\0\0\0\0\x01\x02\0"[..]);
+        assert_eq!(ReplicaRecord::decode(&record.encode()), Ok(record));
+        assert_eq!(log_key(P, 258), b"\x01\x02\0l\0\0\0\0\0\0\x01\x02"[..]);
+        assert_eq!(replica_key(P), b"\x01\x02\0r"[..]);
+
         let mut out = BytesMut::new();
         let record = BlobRecord {
             version: Version(7),
@@ -405,6 +482,7 @@ mod tests {
         fn any_bytes_decode_or_are_damaged(bytes: Vec<u8>) {
             let _ = PartitionRecord::decode(&bytes);
             let _ = BlobRecord::decode(&bytes);
+            let _ = ReplicaRecord::decode(&bytes);
             let _ = split_expiry_key(&bytes);
             if let Ok(record) = WriterRecord::decode(&bytes) {
                 for seq in 0..300 {

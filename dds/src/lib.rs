@@ -15,20 +15,26 @@ pub mod contract;
 pub mod control;
 mod key;
 pub mod layout;
+mod leases;
 mod limits;
+pub mod links;
 pub mod memory_store;
 pub mod partition;
+pub mod replica;
 mod request;
+pub mod seat;
 mod store;
 
 pub use batch::{Batch, Epoch, Expect, Op, Outcome, Precondition, Refusal, Seq, Version, Writer};
 pub use blob::{BlobId, CHUNK_BYTES};
 pub use chains::Chains;
 pub use key::{DpMap, GroupVersion, PartitionId, RouteKey, SortKey};
+pub use leases::{Answer, Leases};
 pub use limits::Limits;
 pub use memory_store::MemoryStore;
 pub use partition::Partition;
 pub use request::{Claimed, Entry, Request, Response};
+pub use seat::Seat;
 pub use store::{
     Chain, Column, Durability, Group, Read, ReadDone, Store, StoreError, StoreOp, Tier,
 };

@@ -128,6 +128,14 @@ impl MemoryStore {
         entries.map(|((column, key), value)| (*column, key.clone(), value.clone())).collect()
     }
 
+    /// Everything that reads see now, in order.
+    #[must_use]
+    pub fn visible(&self) -> Vec<(Column, Bytes, Bytes)> {
+        let inner = self.lock();
+        let entries = inner.applied.iter();
+        entries.map(|((column, key), value)| (*column, key.clone(), value.clone())).collect()
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -608,6 +608,7 @@ pub enum ChangeKind {
     Promote = 4,
     HandOver = 5,
     Resign = 6,
+    StepDown = 7,
 }
 impl ChangeKind {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -623,6 +624,7 @@ impl ChangeKind {
             Self::Promote => "CHANGE_KIND_PROMOTE",
             Self::HandOver => "CHANGE_KIND_HAND_OVER",
             Self::Resign => "CHANGE_KIND_RESIGN",
+            Self::StepDown => "CHANGE_KIND_STEP_DOWN",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -635,6 +637,7 @@ impl ChangeKind {
             "CHANGE_KIND_PROMOTE" => Some(Self::Promote),
             "CHANGE_KIND_HAND_OVER" => Some(Self::HandOver),
             "CHANGE_KIND_RESIGN" => Some(Self::Resign),
+            "CHANGE_KIND_STEP_DOWN" => Some(Self::StepDown),
             _ => None,
         }
     }

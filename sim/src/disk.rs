@@ -21,6 +21,8 @@ pub struct Job {
     pub ticket: Ticket,
     pub queued: u64,
     pub group: Group,
+    /// A write of groups that need not be synced is not.
+    pub durability: Durability,
 }
 
 /// What became of a [`Job`].
@@ -90,11 +92,13 @@ impl Disk {
     /// The write under way ends.
     pub fn finish(&mut self, rng: &mut Rng, mutation: Option<Mutation>) -> Vec<Done> {
         let jobs = std::mem::take(&mut self.writing);
+        let synced = jobs.iter().any(|job| job.durability == Durability::Synced);
         let (heads, mut groups): (Vec<_>, Vec<_>) =
             jobs.into_iter().map(|job| ((job.from, job.ticket, job.queued), job.group)).unzip();
         let durability = match mutation {
             Some(Mutation::DropSync) if rng.chance(1, 2) => Durability::Buffered,
-            _ => Durability::Synced,
+            _ if synced => Durability::Synced,
+            _ => Durability::Buffered,
         };
         if mutation == Some(Mutation::SkipRenewal) {
             groups.iter_mut().for_each(skip_renewal);

@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 pub mod clients;
+mod cluster;
 pub mod coverage;
 pub mod decoder;
 mod disk;
@@ -23,6 +24,7 @@ mod schedule;
 mod table;
 mod world;
 
+pub use cluster::{Cluster, ClusterMutation, ClusterOptions, ClusterScenario};
 pub use failure::Failure;
 pub use options::{FaultRates, Load, Mutation, Options, Scenario};
 pub use table::Table;

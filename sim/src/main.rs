@@ -2,21 +2,83 @@
 //! it.
 
 use sim::coverage::Coverage;
-use sim::{Mutation, Options, Outcome, Scenario, Table, World};
+use sim::{
+    Cluster, ClusterMutation, ClusterOptions, ClusterScenario, Mutation, Options, Outcome,
+    Scenario, Table, World,
+};
 use std::ops::Range;
 use std::process::ExitCode;
 
 const USAGE: &str = "usage: sim [--seed N | --seeds A..B | --runs N | --forever] [--steps N] \
-                     [--scenario NAME | --scenario all | --scenario table] [--mutate NAME] [--list]";
+                     [--scenario NAME | --scenario all | --scenario clusters] [--mutate NAME] \
+                     [--watch PARTITION] [--list]";
 
 /// What the command line asks for.
 struct Asked {
     seeds: Range<u64>,
     steps: u64,
-    scenarios: Vec<Scenario>,
-    /// The hash table by itself.
-    table: bool,
-    mutation: Option<Mutation>,
+    worlds: Vec<Kind>,
+    mutation: Option<Mistake>,
+    watch: Option<u16>,
+}
+
+/// What is simulated.
+#[derive(Clone, Copy)]
+enum Kind {
+    Node(Scenario),
+    /// The hash table of one node by itself.
+    Table,
+    /// The hash table of several nodes.
+    Cluster(ClusterScenario),
+}
+
+#[derive(Clone, Copy)]
+enum Mistake {
+    Node(Mutation),
+    Cluster(ClusterMutation),
+}
+
+impl Mistake {
+    fn named(name: &str) -> Option<Self> {
+        let node = Mutation::named(name).map(Self::Node);
+        node.or_else(|| ClusterMutation::named(name).map(Self::Cluster))
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Node(mutation) => mutation.name(),
+            Self::Cluster(mutation) => mutation.name(),
+        }
+    }
+}
+
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Node(scenario) => scenario.name,
+            Self::Table => "table",
+            Self::Cluster(scenario) => scenario.name,
+        }
+    }
+
+    fn run(self, asked: &Asked, seed: u64) -> Outcome {
+        let (node, cluster) = match asked.mutation {
+            Some(Mistake::Node(mutation)) => (Some(mutation), None),
+            Some(Mistake::Cluster(mutation)) => (None, Some(mutation)),
+            None => (None, None),
+        };
+        let steps = asked.steps;
+        match self {
+            Self::Node(scenario) => {
+                World::new(Options { seed, steps, scenario, mutation: node }).run()
+            }
+            Self::Table => Table::new(seed, node).run(steps),
+            Self::Cluster(scenario) => {
+                let (mutation, watch) = (cluster, asked.watch);
+                Cluster::new(ClusterOptions { seed, steps, scenario, mutation, watch }).run()
+            }
+        }
+    }
 }
 
 fn main() -> ExitCode {
@@ -34,9 +96,9 @@ fn asked(mut args: impl Iterator<Item = String>) -> Result<Option<Asked>, String
     let mut asked = Asked {
         seeds: 1..2,
         steps: 100_000,
-        scenarios: vec![Scenario::ALL[0]],
-        table: false,
+        worlds: vec![Kind::Node(Scenario::ALL[0])],
         mutation: None,
+        watch: None,
     };
     while let Some(arg) = args.next() {
         let mut value = || args.next().ok_or(format!("{arg} needs a value"));
@@ -53,21 +115,31 @@ fn asked(mut args: impl Iterator<Item = String>) -> Result<Option<Asked>, String
             // So many seeds of every scenario.
             "--runs" => {
                 asked.seeds = 1..number(&value()?)?.saturating_add(1);
-                (asked.scenarios, asked.table) = scenarios("all")?;
+                asked.worlds = worlds("all")?;
             }
             "--forever" => asked.seeds = asked.seeds.start..u64::MAX,
             "--steps" => asked.steps = number(&value()?)?,
-            "--scenario" => (asked.scenarios, asked.table) = scenarios(&value()?)?,
+            "--scenario" => asked.worlds = worlds(&value()?)?,
             "--mutate" => {
                 let name = value()?;
-                let mutation = Mutation::named(&name).ok_or(format!("no mutation {name}"))?;
+                let mutation = Mistake::named(&name).ok_or(format!("no mutation {name}"))?;
                 asked.mutation = Some(mutation);
+            }
+            "--watch" => {
+                let partition = u16::try_from(number(&value()?)?);
+                asked.watch = Some(partition.map_err(|_| "no such partition")?);
             }
             "--list" => {
                 for scenario in Scenario::ALL {
-                    println!("{:<10} {}", scenario.name, scenario.about);
+                    println!("{:<18} {}", scenario.name, scenario.about);
+                }
+                for scenario in ClusterScenario::ALL {
+                    println!("{:<18} {}", scenario.name, scenario.about);
                 }
                 for mutation in Mutation::ALL {
+                    println!("--mutate {}", mutation.name());
+                }
+                for mutation in ClusterMutation::ALL {
                     println!("--mutate {}", mutation.name());
                 }
                 return Ok(None);
@@ -82,37 +154,28 @@ fn number(word: &str) -> Result<u64, String> {
     word.replace('_', "").parse().map_err(|_| format!("{word} is no number"))
 }
 
-/// Nodes to run, and whether the table runs by itself.
-fn scenarios(name: &str) -> Result<(Vec<Scenario>, bool), String> {
-    match name {
-        "all" => Ok((Scenario::ALL.to_vec(), true)),
-        "table" => Ok((Vec::new(), true)),
-        name => {
-            let one = Scenario::named(name).ok_or(format!("no scenario {name}"))?;
-            Ok((vec![one], false))
-        }
-    }
+fn worlds(name: &str) -> Result<Vec<Kind>, String> {
+    let nodes = Scenario::ALL.into_iter().map(Kind::Node);
+    let clusters = ClusterScenario::ALL.into_iter().map(Kind::Cluster);
+    let all = nodes.chain([Kind::Table]).chain(clusters);
+    let chosen: Vec<Kind> = match name {
+        "all" => all.collect(),
+        "clusters" => all.filter(|kind| matches!(kind, Kind::Cluster(_))).collect(),
+        name => all.filter(|kind| kind.name() == name).collect(),
+    };
+    if chosen.is_empty() { Err(format!("no scenario {name}")) } else { Ok(chosen) }
 }
 
 fn run(asked: &Asked) -> ExitCode {
     let mut coverage = Coverage::default();
     let mut failures = 0_u64;
     for seed in asked.seeds.clone() {
-        for &scenario in &asked.scenarios {
-            let options = Options { seed, steps: asked.steps, scenario, mutation: asked.mutation };
+        for kind in &asked.worlds {
             let began = clock::nanos();
-            let outcome = World::new(options).run();
+            let outcome = kind.run(asked, seed);
             let nanos = clock::nanos() - began;
             coverage.add(&outcome.coverage);
-            report(asked, (scenario.name, seed), &outcome, nanos);
-            failures += u64::from(outcome.failure.is_some());
-        }
-        if asked.table {
-            let began = clock::nanos();
-            let outcome = Table::new(seed, asked.mutation).run(asked.steps);
-            let nanos = clock::nanos() - began;
-            coverage.add(&outcome.coverage);
-            report(asked, ("table", seed), &outcome, nanos);
+            report(asked, (kind.name(), seed), &outcome, nanos);
             failures += u64::from(outcome.failure.is_some());
         }
     }

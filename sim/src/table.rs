@@ -15,8 +15,8 @@ use crate::world::Outcome;
 use bytes::Bytes;
 use dds::partition::{Effect, Input, Partition};
 use dds::{
-    Batch, Epoch, GroupVersion, Op, PartitionId, Refusal, Request, Response, RouteKey, Seq,
-    SortKey, Tier, Writer, layout,
+    Batch, Durability, Epoch, GroupVersion, Op, PartitionId, Refusal, Request, Response, RouteKey,
+    Seq, SortKey, Tier, Writer, layout,
 };
 use fsm::{Budget, Digest, Host, Machine, Mono, Rng, Stepped, Token, Wall};
 use std::collections::BTreeMap;
@@ -225,7 +225,13 @@ impl Table {
                 Effect::Commit { token, group } => {
                     let ticket = Ticket { partition: PARTITION, token };
                     let queued = self.schedule.now();
-                    self.disk.submit(Job { from: GroupId(0), ticket, queued, group });
+                    self.disk.submit(Job {
+                        from: GroupId(0),
+                        ticket,
+                        queued,
+                        group,
+                        durability: Durability::Synced,
+                    });
                     self.begin_write();
                 }
                 Effect::Read { token, read } => {

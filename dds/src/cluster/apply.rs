@@ -439,6 +439,7 @@ impl ClusterMap {
                 GroupChange::Remove(_)
                 | GroupChange::Expel(_)
                 | GroupChange::Promote(_)
+                | GroupChange::StepDown
                 | GroupChange::Resign => true,
             });
             if !(fits && able) {

@@ -302,6 +302,7 @@ fn wire_change(change: GroupChange) -> wire::GroupChange {
         GroupChange::Promote(_) => wire::ChangeKind::Promote,
         GroupChange::HandOver(_) => wire::ChangeKind::HandOver,
         GroupChange::Resign => wire::ChangeKind::Resign,
+        GroupChange::StepDown => wire::ChangeKind::StepDown,
     };
     let node = change.node().map_or(0, |node| node.0.into());
     wire::GroupChange { kind: kind.into(), node }
@@ -317,6 +318,7 @@ fn change(record: Option<wire::GroupChange>) -> Decoded<GroupChange> {
         wire::ChangeKind::Promote => Ok(GroupChange::Promote(node(record.node)?)),
         wire::ChangeKind::HandOver => Ok(GroupChange::HandOver(node(record.node)?)),
         wire::ChangeKind::Resign => Ok(GroupChange::Resign),
+        wire::ChangeKind::StepDown => Ok(GroupChange::StepDown),
     }
 }
 

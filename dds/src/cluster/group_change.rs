@@ -47,6 +47,10 @@ pub(super) fn changed(
             next.primary = Some(node);
             next.consented = true;
         }
+        GroupChange::StepDown => {
+            next.primary = Some(at.heir(&group.in_sync, Some(by)).ok_or(Objection::NoSuccessor)?);
+            next.consented = true;
+        }
         GroupChange::Resign => return resigned(next, at, by),
     }
     raise(&mut next, at);

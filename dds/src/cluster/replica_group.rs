@@ -38,6 +38,8 @@ pub enum GroupChange {
     Promote(NodeId),
     /// An in-sync member takes over. The primary has stopped, and answers nothing until it knows what became of this.
     HandOver(NodeId),
+    /// The store of the primary fails for now, and what it holds is intact: somebody else of the set takes over.
+    StepDown,
     /// The primary itself is damaged: somebody else of the set takes over, and it leaves the set.
     Resign,
 }
@@ -52,7 +54,7 @@ impl GroupChange {
             | Self::AddLearner(node)
             | Self::Promote(node)
             | Self::HandOver(node) => Some(node),
-            Self::Resign => None,
+            Self::StepDown | Self::Resign => None,
         }
     }
 }

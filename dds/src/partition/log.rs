@@ -376,7 +376,9 @@ impl Log {
                 (None, Some(Ok(()))) => self.on_durable(core, cx, group),
                 // Only a store that breaks its promises applies a group whose predecessor it refused.
                 (Some(_), Some(Ok(()))) | (_, Some(Err(StoreError::Fatal(_)))) => {
-                    return self.stop(core, cx, group);
+                    self.in_flight.push_front(group);
+                    self.stop(core, cx);
+                    return Health::Stopped;
                 }
                 (_, Some(Err(error))) => {
                     let error = self.broken.get_or_insert_with(|| error.clone());
@@ -432,8 +434,8 @@ impl Log {
     }
 
     /// Nobody knows what applied: answers everything, and ends.
-    fn stop(&mut self, core: &mut Core, cx: Context<'_, '_>, group: InFlight) -> Health {
-        let groups: Vec<_> = [group].into_iter().chain(self.in_flight.drain(..)).collect();
+    pub fn stop(&mut self, core: &mut Core, cx: Context<'_, '_>) {
+        let groups: Vec<_> = self.in_flight.drain(..).collect();
         for group in groups {
             for (asker, response) in [group.answer].into_iter().chain(group.riders) {
                 self.deliver(core, cx, asker, unknown(&response));
@@ -444,7 +446,6 @@ impl Log {
                 self.deliver(core, cx, asker, task.refused(Refusal::Unavailable));
             }
         }
-        Health::Stopped
     }
 
     /// Forgets a subject of which nothing is known that would be of use later.

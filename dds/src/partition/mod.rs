@@ -39,6 +39,8 @@ pub enum Input {
     Stored { token: Token, result: Result<(), StoreError> },
     /// The completion of [`Effect::Read`]. Misses of memory are the executor's to resolve.
     ReadDone { token: Token, result: Result<ReadDone, StoreError> },
+    /// The replica group goes on without this machine: whatever waits is answered as well as is known here.
+    Ceased,
 }
 
 /// Everything a partition may ask of the world.
@@ -327,6 +329,32 @@ impl Partition {
         }
     }
 
+    /// Groups under way may apply or not; what was not judged yet does not.
+    fn on_ceased(&mut self, cx: &mut Cx<'_, Effect>) {
+        match std::mem::replace(&mut self.state, State::Stopped) {
+            State::Asleep | State::Stopped => {}
+            State::Waking { queued } => {
+                for (asker, change) in queued {
+                    self.core.answer(cx, asker, change.refused(Refusal::Unavailable));
+                }
+            }
+            State::Awake(mut log) => log.stop(&mut self.core, cx),
+        }
+        for read_for in std::mem::take(&mut self.core.reads).into_values() {
+            match read_for {
+                // What these are read for has been answered with its state.
+                ReadFor::Waking | ReadFor::Record(_) | ReadFor::Judging(..) => {}
+                ReadFor::Get(asker, _)
+                | ReadFor::Scan(asker, _)
+                | ReadFor::Chunks(asker, _)
+                | ReadFor::BlobEnd(asker, ..)
+                | ReadFor::Expired { asker, .. } => {
+                    self.core.answer(cx, asker, Response::Refused(Refusal::Unavailable));
+                }
+            }
+        }
+    }
+
     fn stands_at(&self, stored: Option<&bytes::Bytes>) -> Result<PartitionRecord, Refusal> {
         let version = self.core.version;
         let Some(stored) = stored else {
@@ -359,6 +387,7 @@ impl Machine for Partition {
                 }
             }
             Input::ReadDone { token, result } => self.on_read_done(cx, token, result),
+            Input::Ceased => self.on_ceased(cx),
         }
     }
 

@@ -261,6 +261,18 @@ fn only_the_primary_changes_its_group_and_only_the_version_it_knows() {
 }
 
 #[test]
+fn a_primary_whose_store_fails_steps_down_and_stays_in_sync() {
+    let mut map = cluster(3);
+    assert_eq!(change(&mut map, GroupChange::StepDown), Verdict::Done);
+    let now = group(&map);
+    assert!(now.is_in_sync(NodeId(1)) && now.is_candidate(NodeId(1)) && now.consented);
+    assert!(now.primary.is_some_and(|primary| primary != NodeId(1)));
+    let mut map = cluster(2);
+    done(&mut map, &[give_up(2, 1)]);
+    assert_eq!(change(&mut map, GroupChange::StepDown), refused(Objection::NoSuccessor));
+}
+
+#[test]
 fn a_damaged_primary_leaves_to_whoever_holds_everything() {
     let mut map = cluster(3);
     assert_eq!(change(&mut map, GroupChange::Resign), Verdict::Done);

@@ -126,6 +126,7 @@ fn change(kind: u8, node: NodeId) -> GroupChange {
         2 => GroupChange::AddLearner(node),
         3 => GroupChange::Promote(node),
         4 => GroupChange::HandOver(node),
+        5 => GroupChange::StepDown,
         _ => GroupChange::Resign,
     }
 }

@@ -156,7 +156,13 @@ impl World {
             let stored = Inward::Stored { ticket, result: Ok(()), delay };
             self.arrive(life, from, HOP_NANOS, stored);
         }
-        self.nodes[life.node].disk.submit(Job { from, ticket, queued, group });
+        self.nodes[life.node].disk.submit(Job {
+            from,
+            ticket,
+            queued,
+            group,
+            durability: dds::Durability::Synced,
+        });
         self.assert_queue_is_bounded(life.node);
         self.begin_write(life);
     }

@@ -7,7 +7,7 @@ use mailstore::face::{Notice, SessionInput};
 use mailstore::{delivery, directory, mailbox, sweep};
 
 /// Names of the kinds; [`crate::ShardStats::inputs`] counts by place.
-pub const INPUT_KINDS: [&str; 44] = [
+pub const INPUT_KINDS: [&str; 45] = [
     "session: Opened",
     "session: Received",
     "session: TlsStarted",
@@ -52,6 +52,7 @@ pub const INPUT_KINDS: [&str; 44] = [
     "sweep: TimerFired",
     "sweep: Resumed",
     "mailbox: Expected",
+    "partition: Ceased",
 ];
 
 /// The place of an input in [`INPUT_KINDS`].
@@ -87,6 +88,7 @@ pub(crate) fn kind_of(work: &Work) -> usize {
             partition::Input::Asked { .. } => 21,
             partition::Input::Stored { .. } => 22,
             partition::Input::ReadDone { .. } => 23,
+            partition::Input::Ceased => 44,
         },
         Work::Directory(input) => match input {
             directory::Input::Asked { .. } => 24,

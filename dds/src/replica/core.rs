@@ -1,0 +1,169 @@
+//! What every role of an awake replica works with: its log, its way to the store, and the gate that reads wait at.
+
+use super::entry::{Entry, Mark};
+use super::log::Log;
+use super::message::{Body, Message, Round, Stand};
+use super::{Effect, Limits, View};
+use crate::cluster::NodeId;
+use crate::{Chain, Durability, Group, PartitionId, Read, StoreOp};
+use bytes::Bytes;
+use fsm::{Cx, TimerKey, Token};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+pub type Context<'a, 'b> = &'a mut Cx<'b, Effect>;
+
+/// The only timer of a replica.
+pub const TICK: TimerKey = TimerKey(1);
+
+/// What a write under way is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Written {
+    /// Entries up to here are in the log.
+    Logged(u64),
+    /// In a log of one: groups up to here are applied with that.
+    Passed(u64),
+    Applied(u64),
+    /// The fence stands, and everything before it is durable.
+    Joined(Round),
+    /// The tail is gone.
+    Dropped(Round),
+    /// Everything is gone, or a page came: the next one may come.
+    Filled(Mark, u32),
+}
+
+/// What a read of the replica's own is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReadFor {
+    /// A page for a learner.
+    Page { node: NodeId, mark: Mark, index: u32 },
+    /// What a member asked of body keys.
+    Bodies { to: NodeId, round: Round, keys: Vec<Bytes> },
+}
+
+/// See the head of the file.
+#[derive(Debug)]
+pub struct Core {
+    pub me: NodeId,
+    pub partition: PartitionId,
+    pub limits: Arc<Limits>,
+    pub view: View,
+    pub log: Log,
+    pub writes: BTreeMap<Token, Written>,
+    pub reads: BTreeMap<Token, ReadFor>,
+    /// Reads of the partition machine that wait until what they need is applied.
+    pub gate: Vec<(u64, Token, Read)>,
+}
+
+impl Core {
+    pub fn new(
+        me: NodeId,
+        (partition, limits): (PartitionId, Arc<Limits>),
+        view: View,
+        log: Log,
+    ) -> Self {
+        let (writes, reads, gate) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
+        Self { me, partition, limits, view, log, writes, reads, gate }
+    }
+
+    pub fn read(&mut self, cx: Context<'_, '_>, read: Read, read_for: ReadFor) {
+        let token = cx.fresh_token();
+        self.reads.insert(token, read_for);
+        cx.emit(Effect::Read { token, read });
+    }
+
+    pub fn send(&self, cx: Context<'_, '_>, to: NodeId, round: Round, body: Body) {
+        let message = Message { version: self.view.group.version, round, body };
+        cx.emit(Effect::Send { to, message });
+    }
+
+    /// Gives operations to the store.
+    pub fn write(
+        &mut self,
+        cx: Context<'_, '_>,
+        ops: Vec<StoreOp>,
+        durability: Durability,
+        written: Written,
+    ) {
+        let bytes = ops.iter().map(op_bytes).sum();
+        // What a log has promised is owed: it may use the room below the watermarks.
+        let group =
+            Group { partition: self.partition, ops, bytes, frees_space: true, chain: self.chain() };
+        self.commit(cx, group, durability, written);
+    }
+
+    pub fn commit(
+        &mut self,
+        cx: Context<'_, '_>,
+        group: Group,
+        durability: Durability,
+        written: Written,
+    ) {
+        let token = cx.fresh_token();
+        self.writes.insert(token, written);
+        cx.emit(Effect::Store { token, group, durability });
+    }
+
+    pub fn chain(&self) -> Chain {
+        if self.writes.is_empty() { Chain::Starts } else { Chain::Follows }
+    }
+
+    /// Logs entries that follow the last one; synced.
+    pub fn log_entries(&mut self, cx: Context<'_, '_>, entries: Vec<Arc<Entry>>) {
+        let frees_space = entries.iter().all(|entry| entry.frees_space);
+        let mut ops = Vec::new();
+        for entry in entries {
+            self.log.push(entry, &mut ops);
+        }
+        let through = self.log.last().number;
+        let bytes = ops.iter().map(op_bytes).sum();
+        let chain = self.chain();
+        let group = Group { partition: self.partition, ops, bytes, frees_space, chain };
+        self.commit(cx, group, Durability::Synced, Written::Logged(through));
+    }
+
+    /// Gives what is decided to the store to be applied. It need not be synced: the log has it.
+    pub fn apply(&mut self, cx: Context<'_, '_>) {
+        let keep = self.view.keeps_entries().then_some(self.limits.keep_bytes_max);
+        if let Some((ops, through)) = self.log.apply(keep) {
+            self.write(cx, ops, Durability::Buffered, Written::Applied(through));
+        }
+    }
+
+    /// Lets the reads pass whose needs are met.
+    pub fn open_gate(&mut self, cx: Context<'_, '_>) {
+        let applied = self.log.applied;
+        for (_, token, read) in self.gate.extract_if(.., |(needed, _, _)| *needed <= applied) {
+            cx.emit(Effect::PassRead { token, read });
+        }
+    }
+
+    /// A read of the partition machine: passed on, or held until it would see all that it must.
+    pub fn on_read(&mut self, cx: Context<'_, '_>, token: Token, read: Read) {
+        let needed = self.log.needed_by(&read);
+        if needed <= self.log.applied {
+            cx.emit(Effect::PassRead { token, read });
+        } else {
+            self.gate.push((needed, token, read));
+        }
+    }
+
+    /// Where this replica stands, once all of it is durable.
+    pub fn stand(&self, filling: Option<(Mark, u32)>) -> Stand {
+        Stand {
+            last: self.log.last(),
+            applied: self.log.applying_mark(),
+            whole: self.log.record.whole,
+            filling,
+        }
+    }
+}
+
+pub fn op_bytes(op: &StoreOp) -> usize {
+    let len = |bytes: &Bytes| bytes.len();
+    match op {
+        StoreOp::Put { key, value, .. } => len(key) + len(value),
+        StoreOp::Delete { key, .. } => len(key),
+        StoreOp::DeleteRange { from, to, .. } => len(from) + len(to),
+    }
+}

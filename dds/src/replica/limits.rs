@@ -1,0 +1,42 @@
+//! Limits of replication.
+
+use fsm::Duration;
+
+/// Documented defaults; a simulation shrinks them.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// How often a primary that waits for something looks around. Our choice.
+    pub tick: Duration,
+    /// Without progress for so long what was sent is sent again. Our choice: well above a round trip with a sync.
+    pub resend_after: Duration,
+    /// A member that a decision waits for is given up after this. Design section 4.
+    pub silent_after: Duration,
+    /// A change of the group that got no answer is asked for again. Our choice: above an election.
+    pub ask_after: Duration,
+    /// After its store failed a replica reads its log again. Our choice.
+    pub wake_after: Duration,
+    /// Bytes of entries in one message. Our choice.
+    pub append_bytes_max: usize,
+    /// Bytes sent to one member that it has not acknowledged, before more waits. Our choice.
+    pub window_bytes_max: usize,
+    /// Bytes of one page of a partition that is copied. Our choice.
+    pub page_bytes_max: usize,
+    /// Bytes of entries that are kept for members that are missing. Our choice.
+    pub keep_bytes_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            tick: Duration::from_millis(25),
+            resend_after: Duration::from_millis(100),
+            silent_after: Duration::from_millis(400),
+            ask_after: Duration::from_millis(500),
+            wake_after: Duration::from_secs(1),
+            append_bytes_max: 256 * 1024,
+            window_bytes_max: 4 * 1024 * 1024,
+            page_bytes_max: 256 * 1024,
+            keep_bytes_max: 512 * 1024,
+        }
+    }
+}

@@ -1,0 +1,292 @@
+//! A replica that follows a primary: in sync, or a learner.
+//!
+//! It joins a version when the primary says so, and from then on refuses what is older. It logs what fits, says so once that
+//! is durable, and applies what it hears was decided. As a learner it may first be emptied and filled.
+//!
+//! Invariant: nothing is acknowledged before it is durable, and nothing of a round but to the primary of that round.
+
+use super::core::{Context, Core, Written};
+use super::entry::{Entry, Mark};
+use super::message::{Body, Message, Page, Round};
+use crate::cluster::NodeId;
+use crate::layout::{self, PartitionRecord};
+use crate::{Column, Durability, StoreOp};
+use bytes::{Bytes, BytesMut};
+use fsm::Digest;
+use std::sync::Arc;
+
+/// See the head of the file.
+#[derive(Debug, Default)]
+pub struct Member {
+    /// The round that was joined; what comes from another one counts for nothing.
+    round: Round,
+    phase: Phase,
+    /// It is being filled: from which place the log counts then, and the next page.
+    filling: Option<(Mark, u32)>,
+    /// The order to fill that was obeyed last: one that comes again must not empty what was filled.
+    filled: Option<(Round, u64)>,
+}
+
+#[derive(Debug, Default, PartialEq, Eq)]
+enum Phase {
+    /// No primary has asked yet.
+    #[default]
+    Apart,
+    /// The fence is being written.
+    Joining,
+    Following,
+    /// The tail goes as soon as the primary has said what the bodies were that it had written.
+    Dropping,
+}
+
+impl Member {
+    pub fn on_message(
+        &mut self,
+        core: &mut Core,
+        cx: Context<'_, '_>,
+        from: NodeId,
+        message: Message,
+    ) {
+        let round = message.round;
+        if let Body::Join = message.body {
+            return self.on_join(core, cx, round);
+        }
+        if self.phase == Phase::Joining {
+            return;
+        }
+        if self.phase == Phase::Apart || round != self.round {
+            // If that is the round of now, it will be asked to join again; a late one of before leads to nothing.
+            return core.send(cx, from, round, Body::Apart);
+        }
+        match message.body {
+            Body::Append { entries, decided } => self.on_append(core, cx, from, (entries, decided)),
+            Body::Fetch { after } => {
+                let entries = core.log.entries_after(after, core.limits.append_bytes_max);
+                core.send(cx, from, round, Body::Fetched { entries });
+            }
+            Body::DropTail { last } => self.on_drop_tail(core, cx, last),
+            Body::Bodies { values } => self.on_bodies(core, cx, values),
+            Body::Fill { mark } => self.on_fill(core, cx, from, mark),
+            Body::Page { mark, page } => self.on_page(core, cx, from, (mark, page)),
+            // Those are for primaries.
+            Body::Join
+            | Body::Stand(_)
+            | Body::Appended { .. }
+            | Body::Fetched { .. }
+            | Body::FetchBodies { .. }
+            | Body::Filled { .. }
+            | Body::Apart
+            | Body::Failed
+            | Body::Damaged => {}
+        }
+    }
+
+    fn on_join(&mut self, core: &mut Core, cx: Context<'_, '_>, round: Round) {
+        if round == self.round {
+            match self.phase {
+                Phase::Following | Phase::Apart => {}
+                Phase::Joining => return,
+                // The question, or its answer, was lost.
+                Phase::Dropping => return self.fetch_bodies(core, cx),
+            }
+        }
+        self.round = round;
+        self.phase = Phase::Joining;
+        core.log.record.joined = core.view.group.version;
+        // Behind everything that is being written: what stands then is durable.
+        let ops = vec![core.log.record_op()];
+        core.write(cx, ops, Durability::Synced, Written::Joined(round));
+    }
+
+    fn on_append(
+        &mut self,
+        core: &mut Core,
+        cx: Context<'_, '_>,
+        from: NodeId,
+        (entries, decided): (Vec<Arc<Entry>>, u64),
+    ) {
+        if self.phase == Phase::Dropping {
+            return;
+        }
+        let mut fresh: Vec<Arc<Entry>> = Vec::new();
+        let mut end = core.log.last();
+        let mut seen = None;
+        for entry in entries {
+            if entry.number == end.number.wrapping_add(1) && entry.before == end.hash {
+                end = entry.mark();
+                fresh.push(entry);
+            } else if core.log.mark_at(entry.number) == Some(entry.mark()) {
+                seen = Some(entry.number);
+            } else if entry.number > end.number {
+                // Something between was lost on the way; it is sent again.
+                break;
+            }
+        }
+        let logged = !fresh.is_empty();
+        if logged {
+            core.log_entries(cx, fresh);
+        }
+        core.log.decided = core.log.decided.max(decided.min(core.log.last().number));
+        if !logged {
+            // Sent again: so was the acknowledgement lost, or it is still to come. Or nothing but what is decided was told.
+            let through = seen.unwrap_or(core.log.last().number).min(core.log.durable);
+            let decided = core.log.decided;
+            core.send(cx, from, self.round, Body::Appended { through, decided });
+        }
+        core.apply(cx);
+    }
+
+    fn on_drop_tail(&mut self, core: &mut Core, cx: Context<'_, '_>, last: Mark) {
+        // An order that comes again must not drop what has been logged since.
+        if core.log.last() != last || self.phase == Phase::Dropping {
+            return;
+        }
+        self.phase = Phase::Dropping;
+        self.fetch_bodies(core, cx);
+    }
+
+    /// Asks what the keys hold that the entries to be dropped had written ahead.
+    fn fetch_bodies(&mut self, core: &mut Core, cx: Context<'_, '_>) {
+        let keys = core.log.undecided_bodies();
+        if keys.is_empty() {
+            self.drop_tail(core, cx, Vec::new());
+        } else if let Some(primary) = core.view.group.primary {
+            core.send(cx, primary, self.round, Body::FetchBodies { keys });
+        }
+    }
+
+    fn on_bodies(
+        &mut self,
+        core: &mut Core,
+        cx: Context<'_, '_>,
+        values: Vec<(Bytes, Option<Bytes>)>,
+    ) {
+        let mut missing = core.log.undecided_bodies();
+        missing.retain(|key| !values.iter().any(|(found, _)| found == key));
+        if self.phase != Phase::Dropping || !missing.is_empty() {
+            return;
+        }
+        let column = Column::Bodies;
+        let ops = values.into_iter().map(|(key, value)| match value {
+            Some(value) => StoreOp::Put { column, key, value },
+            None => StoreOp::Delete { column, key },
+        });
+        self.drop_tail(core, cx, ops.collect());
+    }
+
+    /// The entries go in the same group that mends what they had written ahead.
+    fn drop_tail(&mut self, core: &mut Core, cx: Context<'_, '_>, mut ops: Vec<StoreOp>) {
+        core.log.drop_tail(&mut ops);
+        self.phase = Phase::Joining;
+        core.write(cx, ops, Durability::Synced, Written::Dropped(self.round));
+    }
+
+    fn on_fill(&mut self, core: &mut Core, cx: Context<'_, '_>, from: NodeId, mark: Mark) {
+        if let Some((filling, next)) = self.filling
+            && filling == mark
+        {
+            return core.send(cx, from, self.round, Body::Filled { mark, index: next });
+        }
+        let again = self.filled.is_some_and(|(round, at)| round == self.round && at >= mark.number);
+        if again || core.view.group.is_in_sync(core.me) {
+            return;
+        }
+        let mut ops = Vec::new();
+        core.log.restart(mark, &mut ops);
+        // Whatever else it was about.
+        self.phase = Phase::Following;
+        self.filling = Some((mark, 0));
+        self.filled = Some((self.round, mark.number));
+        core.write(cx, ops, Durability::Synced, Written::Filled(mark, 0));
+    }
+
+    fn on_page(
+        &mut self,
+        core: &mut Core,
+        cx: Context<'_, '_>,
+        from: NodeId,
+        (mark, page): (Mark, Page),
+    ) {
+        let Page { index, entries, last } = page;
+        match self.filling {
+            Some((filling, next)) if filling == mark && index == next => {}
+            Some((filling, next)) if filling == mark && index < next => {
+                // It came already; the answer was lost.
+                return core.send(cx, from, self.round, Body::Filled { mark, index: next });
+            }
+            None if self.filled.is_some_and(|(_, at)| at == mark.number) => {
+                let index = index + 1;
+                return core.send(cx, from, self.round, Body::Filled { mark, index });
+            }
+            Some(_) | None => return,
+        }
+        let put = |(column, key, value)| StoreOp::Put { column, key, value };
+        let mut ops: Vec<StoreOp> = entries.into_iter().map(put).collect();
+        self.filling = (!last).then_some((mark, index + 1));
+        if last {
+            core.log.record.whole = true;
+            ops.push(partition_record(core, mark));
+            ops.push(core.log.record_op());
+        }
+        core.write(cx, ops, Durability::Synced, Written::Filled(mark, index + 1));
+        if last {
+            core.apply(cx);
+        }
+    }
+
+    /// A write of this member is done.
+    pub fn on_written(&mut self, core: &Core, cx: Context<'_, '_>, written: Written) {
+        let Some(primary) = core.view.group.primary else { return };
+        match written {
+            Written::Logged(through) => {
+                if self.phase == Phase::Following {
+                    let decided = core.log.decided;
+                    core.send(cx, primary, self.round, Body::Appended { through, decided });
+                }
+            }
+            Written::Joined(round) | Written::Dropped(round) => {
+                if round == self.round {
+                    self.phase = Phase::Following;
+                    let stand = core.stand(self.filling);
+                    core.send(cx, primary, round, Body::Stand(stand));
+                }
+            }
+            Written::Filled(mark, index) => {
+                core.send(cx, primary, self.round, Body::Filled { mark, index });
+            }
+            Written::Applied(_) | Written::Passed(_) => {}
+        }
+    }
+
+    #[must_use]
+    pub fn round(&self) -> Round {
+        self.round
+    }
+
+    /// Tells the primary that this replica can't go on.
+    pub fn complain(&self, core: &Core, cx: Context<'_, '_>) {
+        if let Some(primary) = core.view.group.primary.filter(|primary| *primary != core.me) {
+            core.send(cx, primary, self.round, Body::Failed);
+        }
+    }
+
+    pub fn digest(&self, digest: &mut Digest) {
+        digest.word(self.round.0);
+        digest.word(match self.phase {
+            Phase::Apart => 0,
+            Phase::Joining => 1,
+            Phase::Following => 2,
+            Phase::Dropping => 3,
+        });
+        digest.word(self.filling.map_or(0, |(mark, next)| mark.number ^ u64::from(next) << 32));
+    }
+}
+
+fn partition_record(core: &Core, mark: Mark) -> StoreOp {
+    let Mark { number, hash } = mark;
+    let record = PartitionRecord { version: core.view.group.version, number, hash };
+    let mut value = BytesMut::with_capacity(PartitionRecord::BYTES);
+    record.encode(&mut value);
+    let key = layout::partition_key(core.partition);
+    StoreOp::Put { column: Column::Log, key, value: value.freeze() }
+}

@@ -1,0 +1,140 @@
+//! Changes of the group that its primary asks the map for: who is removed, who is promoted, who takes over.
+
+use super::{Phase, Primary, Standing};
+use crate::cluster::{GroupChange, NodeId};
+use crate::replica::Effect;
+use crate::replica::core::{Context, Core};
+
+impl Primary {
+    /// Asks for the promotion of a learner that has all that was decided.
+    pub(super) fn promote(&mut self, core: &mut Core, cx: Context<'_, '_>) {
+        match self.phase {
+            Phase::Settling { .. } | Phase::Serving => {}
+            Phase::Fencing | Phase::Gathering | Phase::Fetching { .. } | Phase::Leaving { .. } => {
+                return;
+            }
+        }
+        if let Some(node) = self.promoting {
+            // It may have been granted: until that is known, it is asked for.
+            if self.asked.is_none() {
+                self.ask(core, cx, GroupChange::Promote(node));
+            }
+            return;
+        }
+        let decided = match self.phase {
+            Phase::Settling { through } => through,
+            _ => core.log.decided,
+        };
+        let ready = self.peers.iter().find(|(_, peer)| {
+            !peer.in_sync && matches!(peer.standing, Standing::Following) && peer.acked >= decided
+        });
+        if let Some((node, _)) = ready {
+            let node = *node;
+            self.promoting = Some(node);
+            self.ask(core, cx, GroupChange::Promote(node));
+        }
+    }
+
+    /// Asks the map for a change, unless a weightier one is under way.
+    pub fn ask(&mut self, core: &Core, cx: Context<'_, '_>, change: GroupChange) {
+        let weight = |change: &GroupChange| match change {
+            GroupChange::AddLearner(_) => 0,
+            GroupChange::Promote(_) | GroupChange::HandOver(_) => 1,
+            GroupChange::Remove(_) => 2,
+            GroupChange::Expel(_) => 3,
+            GroupChange::StepDown | GroupChange::Resign => 4,
+        };
+        let now = cx.mono();
+        if let Some((before, at)) = &self.asked
+            && weight(before) >= weight(&change)
+            && now.since(*at) < core.limits.ask_after
+        {
+            return;
+        }
+        self.asked = Some((change, now));
+        cx.emit(Effect::Ask { expect: core.view.group.version, change });
+        self.keep_looking(core, cx);
+    }
+
+    /// A request to the map that got no answer is made again where it may have been granted, and forgotten otherwise: what
+    /// led to it is looked at anew.
+    pub(super) fn ask_again(&mut self, core: &Core, cx: Context<'_, '_>) {
+        let Some((change, at)) = self.asked else { return };
+        if cx.mono().since(at) < core.limits.ask_after {
+            return;
+        }
+        self.asked = None;
+        match change {
+            GroupChange::StepDown | GroupChange::Resign | GroupChange::Promote(_) => {
+                self.ask(core, cx, change);
+            }
+            // Asked again by who leaves.
+            GroupChange::HandOver(_) => {}
+            GroupChange::Remove(_) | GroupChange::Expel(_) | GroupChange::AddLearner(_) => {}
+        }
+    }
+
+    /// The controller wishes a change of this group.
+    pub fn suggest(&mut self, core: &mut Core, cx: Context<'_, '_>, change: GroupChange) {
+        match (self.phase, change) {
+            (Phase::Serving, GroupChange::HandOver(to)) => {
+                self.phase = Phase::Leaving { to, asked: false };
+                self.leave(core, cx);
+                self.keep_looking(core, cx);
+            }
+            (
+                Phase::Serving | Phase::Settling { .. },
+                GroupChange::AddLearner(_) | GroupChange::Remove(_),
+            ) => self.ask(core, cx, change),
+            (
+                Phase::Fencing
+                | Phase::Gathering
+                | Phase::Fetching { .. }
+                | Phase::Settling { .. }
+                | Phase::Serving
+                | Phase::Leaving { .. },
+                _,
+            ) => {}
+        }
+    }
+
+    /// Hands over once nothing is under way. From the request on nothing is answered until it is known what became of it.
+    pub(super) fn leave(&mut self, core: &Core, cx: Context<'_, '_>) {
+        if let Phase::Leaving { to, asked } = self.phase
+            && core.log.decided == core.log.last().number
+            && self.tokens.is_empty()
+        {
+            if !asked {
+                self.asked = None;
+            }
+            self.phase = Phase::Leaving { to, asked: true };
+            self.ask(core, cx, GroupChange::HandOver(to));
+        }
+    }
+
+    /// The group is still this one's: what was held goes on.
+    pub(super) fn take_back(&mut self, core: &mut Core, cx: Context<'_, '_>) {
+        self.phase = Phase::Serving;
+        for (token, group) in std::mem::take(&mut self.held) {
+            self.propose(core, cx, token, group);
+        }
+    }
+
+    /// The map refused the change: it is of another version, or can't be.
+    pub fn on_refused(&mut self, core: &mut Core, cx: Context<'_, '_>, change: GroupChange) {
+        if self.asked.is_some_and(|(asked, _)| asked == change) {
+            self.asked = None;
+            self.promoting = self.promoting.filter(|node| change != GroupChange::Promote(*node));
+            if let Phase::Leaving { .. } = self.phase {
+                self.take_back(core, cx);
+            }
+        }
+    }
+
+    /// A peer is silent: whoever waits for its word, or its lease, waits in vain.
+    pub fn on_silent(&mut self, core: &Core, cx: Context<'_, '_>, node: NodeId) {
+        if self.peers.get(&node).is_some_and(|peer| peer.in_sync) {
+            self.ask(core, cx, GroupChange::Remove(node));
+        }
+    }
+}

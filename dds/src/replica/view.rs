@@ -1,0 +1,36 @@
+//! What the map says of a group, as one node sees it.
+
+use crate::cluster::ReplicaGroup;
+use fsm::Mono;
+
+/// See the head of the file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct View {
+    pub group: ReplicaGroup,
+    /// In-sync members without which nothing is acknowledged.
+    pub min_in_sync: usize,
+    /// In-sync members that there should be.
+    pub wanted: usize,
+    /// No lease that this node may have granted to a node given up holds from here on.
+    pub fence_at: Mono,
+}
+
+impl View {
+    /// Whether writes may be acknowledged.
+    #[must_use]
+    pub fn may_acknowledge(&self) -> bool {
+        self.group.may_acknowledge(self.min_in_sync)
+    }
+
+    /// Whether entries stay for a member that is missing or catching up.
+    #[must_use]
+    pub fn keeps_entries(&self) -> bool {
+        self.group.in_sync.len() < self.wanted || !self.group.learners.is_empty()
+    }
+
+    /// Whether groups are logged before they are applied: not in a group of one that wants no more.
+    #[must_use]
+    pub fn has_log(&self) -> bool {
+        self.group.in_sync.len() > 1 || self.keeps_entries()
+    }
+}

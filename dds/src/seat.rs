@@ -1,0 +1,384 @@
+//! One node's seat in a replica group: the replica, and while it leads, the partition machine in front of it.
+//!
+//! Invariants: there is a partition machine exactly while the replica serves; what it had under way when that ends is answered
+//! as unknown or unavailable; its commits and reads pass through the replica.
+//!
+//! Must not know: leases, which are per pair of nodes ([`crate::Leases`]), and who asks.
+
+use crate::cluster::{GroupChange, NodeId};
+use crate::partition::{self, Partition};
+use crate::replica::{self, Message, Replica, View};
+use crate::{
+    Durability, Group, GroupVersion, Limits, PartitionId, Read, ReadDone, Refusal, Request,
+    Response, StoreError,
+};
+use fsm::{Cx, Digest, Host, Machine, Stepped, TimerKey, TimerOp, Token};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+/// Everything that can happen to a seat.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// The map says this of the group.
+    GroupIs(View),
+    /// `from` is whatever the executor wants to have back in [`Effect::Answer`].
+    Asked {
+        from: u64,
+        token: Token,
+        request: Request,
+    },
+    Received {
+        from: NodeId,
+        message: Message,
+    },
+    /// The completion of [`Effect::Store`].
+    Stored {
+        token: Token,
+        result: Result<(), StoreError>,
+    },
+    /// The completion of [`Effect::Read`]. Misses of memory are the executor's to resolve.
+    ReadDone {
+        token: Token,
+        result: Result<ReadDone, StoreError>,
+    },
+    /// The controller wishes this of the primary.
+    Suggested(GroupChange),
+    /// The map refused what [`Effect::Ask`] asked.
+    ChangeRefused {
+        expect: GroupVersion,
+        change: GroupChange,
+    },
+    /// Nothing was heard of the node for as long as a member may be silent.
+    Silent {
+        node: NodeId,
+    },
+    TimerFired(TimerKey),
+}
+
+/// Everything a seat may ask of the world.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// To be held back while [`Seat::permits`] does not allow it.
+    Answer {
+        to: u64,
+        token: Token,
+        response: Response,
+    },
+    Send {
+        to: NodeId,
+        message: Message,
+    },
+    Store {
+        token: Token,
+        group: Group,
+        durability: Durability,
+    },
+    Read {
+        token: Token,
+        read: Read,
+    },
+    /// Asks the map for a change of this version of the group.
+    Ask {
+        expect: GroupVersion,
+        change: GroupChange,
+    },
+    /// It leads no more: what was held back is answered as [`given_up`] says.
+    Ceased,
+}
+
+/// See the head of the file.
+#[derive(Debug)]
+pub struct Seat {
+    id: PartitionId,
+    limits: Arc<Limits>,
+    replica: Replica,
+    replica_host: Host,
+    leading: Option<Leading>,
+    /// Reads under way, and whose they are. Those of a partition machine that has ended are forgotten.
+    reads: BTreeMap<Token, (Who, Token)>,
+    buffers: Box<Buffers>,
+}
+
+#[derive(Debug)]
+struct Leading {
+    partition: Partition,
+    host: Host,
+}
+
+/// Effects of a step, reused.
+#[derive(Debug, Default)]
+struct Buffers {
+    replica: Stepped<replica::Effect>,
+    partition: Stepped<partition::Effect>,
+    /// Inputs that the two machines have for each other.
+    todo: VecDeque<Inner>,
+}
+
+#[derive(Debug)]
+enum Inner {
+    Replica(replica::Input),
+    Partition(partition::Input),
+}
+
+/// What an answer says, and what has to hold for it to be said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Claim {
+    /// Nothing about the state.
+    Nothing,
+    /// What the state is now.
+    State,
+    /// That something is durable.
+    Outcome,
+}
+
+type Context<'a, 'b> = &'a mut Cx<'b, Effect>;
+
+impl Seat {
+    /// `seed` is that of the node; the seat's machines draw from streams of their own.
+    #[must_use]
+    pub fn new(
+        me: NodeId,
+        id: PartitionId,
+        (limits, replication): (Arc<Limits>, Arc<replica::Limits>),
+        seed: u64,
+    ) -> Self {
+        let replica = Replica::new(me, id, replication);
+        let replica_host = Host::new(seed, u64::from(id.0));
+        Self {
+            id,
+            limits,
+            replica,
+            replica_host,
+            leading: None,
+            reads: BTreeMap::new(),
+            buffers: Box::default(),
+        }
+    }
+
+    #[must_use]
+    pub fn replica(&self) -> &Replica {
+        &self.replica
+    }
+
+    /// There is a partition machine.
+    #[must_use]
+    pub fn leads(&self) -> bool {
+        self.leading.is_some()
+    }
+
+    /// Whether `response` may be told now, given which nodes' leases hold.
+    #[must_use]
+    pub fn permits(&self, response: &Response, holds: impl Fn(NodeId) -> bool) -> bool {
+        match claim(response) {
+            Claim::Nothing => true,
+            Claim::Outcome => self.replica.acknowledges() && self.replica.answers().is_some(),
+            Claim::State => self.replica.answers().is_some_and(|mut leases| leases.all(holds)),
+        }
+    }
+
+    fn on_asked(&mut self, cx: Context<'_, '_>, from: u64, token: Token, request: Request) {
+        if self.leading.is_some() {
+            self.buffers.todo.push_back(Inner::Partition(partition::Input::Asked {
+                from,
+                token,
+                request,
+            }));
+            return;
+        }
+        let response = match request {
+            Request::Write(_)
+            | Request::PutChunk { .. }
+            | Request::RenewBlob { .. }
+            | Request::DropBlob { .. } => {
+                Response::Wrote(crate::Outcome::Refused(Refusal::Unavailable))
+            }
+            Request::Claim { .. }
+            | Request::Get { .. }
+            | Request::Scan { .. }
+            | Request::ReadBlob { .. }
+            | Request::CollectBlobs { .. } => Response::Refused(Refusal::Unavailable),
+        };
+        cx.emit(Effect::Answer { to: from, token, response });
+    }
+
+    /// Steps both machines until neither has anything for the other.
+    fn settle(&mut self, cx: Context<'_, '_>) {
+        while let Some(inner) = self.buffers.todo.pop_front() {
+            match inner {
+                Inner::Replica(input) => self.step_replica(cx, input),
+                Inner::Partition(input) => self.step_partition(cx, input),
+            }
+        }
+    }
+
+    fn read(&mut self, cx: Context<'_, '_>, (who, inner): (Who, Token), read: Read) {
+        let token = cx.fresh_token();
+        self.reads.insert(token, (who, inner));
+        cx.emit(Effect::Read { token, read });
+    }
+
+    fn step_replica(&mut self, cx: Context<'_, '_>, input: replica::Input) {
+        let now = (cx.mono(), cx.wall());
+        let budget = *cx.budget();
+        let mut stepped = std::mem::take(&mut self.buffers.replica);
+        self.replica_host.step(&mut self.replica, &mut stepped, now, budget, input);
+        for op in stepped.timers.drain(..) {
+            match op {
+                TimerOp::Arm { key, at } => cx.arm(key, at.since(now.0)),
+                TimerOp::Cancel { key } => cx.cancel(key),
+            }
+        }
+        for effect in stepped.effects.drain(..) {
+            self.on_replica_effect(cx, effect);
+        }
+        self.buffers.replica = stepped;
+    }
+
+    fn on_replica_effect(&mut self, cx: Context<'_, '_>, effect: replica::Effect) {
+        use replica::Effect as Of;
+        match effect {
+            Of::Send { to, message } => cx.emit(Effect::Send { to, message }),
+            Of::Store { token, group, durability } => {
+                cx.emit(Effect::Store { token, group, durability });
+            }
+            Of::Read { token, read } => self.read(cx, (Who::Replica, token), read),
+            Of::PassRead { token, read } => self.read(cx, (Who::Partition, token), read),
+            // At once: it may come before the partition machine ends, in the same step.
+            Of::Decided { token, result } => {
+                self.step_partition(cx, partition::Input::Stored { token, result });
+            }
+            Of::Serve => {
+                let version = self.replica.version();
+                let partition = Partition::new(self.id, version, Arc::clone(&self.limits));
+                let host = Host::new(cx.rng().next_u64(), u64::from(self.id.0));
+                self.leading = Some(Leading { partition, host });
+            }
+            Of::Cease => {
+                self.step_partition(cx, partition::Input::Ceased);
+                self.leading = None;
+                self.buffers.todo.clear();
+                self.reads.retain(|_, (who, _)| *who == Who::Replica);
+                cx.emit(Effect::Ceased);
+            }
+            Of::Ask { expect, change } => cx.emit(Effect::Ask { expect, change }),
+        }
+    }
+
+    fn step_partition(&mut self, cx: Context<'_, '_>, input: partition::Input) {
+        let Some(leading) = &mut self.leading else { return };
+        let now = (cx.mono(), cx.wall());
+        let budget = *cx.budget();
+        let mut stepped = std::mem::take(&mut self.buffers.partition);
+        leading.host.step(&mut leading.partition, &mut stepped, now, budget, input);
+        for effect in stepped.effects.drain(..) {
+            use partition::Effect as Of;
+            match effect {
+                Of::Answer { to, token, response } => {
+                    cx.emit(Effect::Answer { to, token, response });
+                }
+                Of::Commit { token, group } => {
+                    let input = replica::Input::Propose { token, group };
+                    self.buffers.todo.push_back(Inner::Replica(input));
+                }
+                Of::Read { token, read } => {
+                    let input = replica::Input::Read { token, read };
+                    self.buffers.todo.push_back(Inner::Replica(input));
+                }
+            }
+        }
+        self.buffers.partition = stepped;
+    }
+}
+
+impl Machine for Seat {
+    type Input = Input;
+    type Effect = Effect;
+
+    fn step(&mut self, cx: &mut Cx<'_, Effect>, input: Input) {
+        let inner = match input {
+            Input::Asked { from, token, request } => {
+                self.on_asked(cx, from, token, request);
+                return self.settle(cx);
+            }
+            Input::ReadDone { token, result } => match self.reads.remove(&token) {
+                Some((Who::Replica, token)) => {
+                    Inner::Replica(replica::Input::ReadDone { token, result })
+                }
+                Some((Who::Partition, token)) => {
+                    Inner::Partition(partition::Input::ReadDone { token, result })
+                }
+                // It came twice, or too late.
+                None => return,
+            },
+            Input::GroupIs(view) => Inner::Replica(replica::Input::GroupIs(view)),
+            Input::Received { from, message } => {
+                Inner::Replica(replica::Input::Received { from, message })
+            }
+            Input::Stored { token, result } => {
+                Inner::Replica(replica::Input::Stored { token, result })
+            }
+            Input::Suggested(change) => Inner::Replica(replica::Input::Suggested(change)),
+            Input::ChangeRefused { expect, change } => {
+                Inner::Replica(replica::Input::ChangeRefused { expect, change })
+            }
+            Input::Silent { node } => Inner::Replica(replica::Input::Silent { node }),
+            Input::TimerFired(key) => Inner::Replica(replica::Input::TimerFired(key)),
+        };
+        self.buffers.todo.push_back(inner);
+        self.settle(cx);
+    }
+
+    fn digest(&self, digest: &mut Digest) {
+        self.replica.digest(digest);
+        if let Some(leading) = &self.leading {
+            leading.partition.digest(digest);
+        }
+    }
+}
+
+/// Which of the two machines waits for a read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Who {
+    Replica,
+    Partition,
+}
+
+fn claim(response: &Response) -> Claim {
+    use crate::Outcome;
+    let refusal = match response {
+        Response::Claimed(_) | Response::Wrote(Outcome::Committed { .. }) => return Claim::Outcome,
+        Response::Wrote(Outcome::Unknown) => return Claim::Nothing,
+        Response::Collected { .. } => return Claim::Outcome,
+        Response::Got(_) | Response::Scanned { .. } | Response::BlobRead(_) | Response::Absent => {
+            return Claim::State;
+        }
+        Response::Wrote(Outcome::Refused(refusal)) | Response::Refused(refusal) => refusal,
+    };
+    match refusal {
+        Refusal::PreconditionFailed { .. }
+        | Refusal::Fenced { .. }
+        | Refusal::SequenceGap { .. }
+        | Refusal::Forgotten => Claim::State,
+        Refusal::TooLarge { .. }
+        | Refusal::ReservedKey
+        | Refusal::NoSpace
+        | Refusal::Overloaded
+        | Refusal::Unavailable
+        | Refusal::Corrupt { .. } => Claim::Nothing,
+    }
+}
+
+/// What becomes of an answer that was held back until its seat led no more.
+#[must_use]
+pub fn given_up(response: &Response) -> Response {
+    match response {
+        Response::Wrote(_) => Response::Wrote(crate::Outcome::Unknown),
+        Response::Claimed(_)
+        | Response::Got(_)
+        | Response::Scanned { .. }
+        | Response::BlobRead(_)
+        | Response::Absent
+        | Response::Collected { .. }
+        | Response::Refused(_) => Response::Refused(Refusal::Unavailable),
+    }
+}

@@ -1,0 +1,132 @@
+//! What must hold at the end: the cluster comes to rest, all replicas hold the same, every key behaved like one register.
+
+use super::Cluster;
+use super::clients::{Doing, KEYS, number, route_key, sort_key};
+use crate::failure::Failure;
+use dds::cluster::NodeId;
+use dds::{Column, PartitionId, layout};
+use std::collections::BTreeMap;
+
+type Held = BTreeMap<(Column, bytes::Bytes), bytes::Bytes>;
+
+impl Cluster {
+    /// Every group is complete and quiet, every client has its answer.
+    pub(super) fn is_at_rest(&self) -> bool {
+        self.first_unrest().is_none()
+    }
+
+    pub(super) fn unrest(&self) -> String {
+        self.first_unrest().unwrap_or_default()
+    }
+
+    fn first_unrest(&self) -> Option<String> {
+        let busy = |client: &&super::Client| !matches!(client.doing, Doing::Rest);
+        if let Some(client) = self.clients.iter().find(busy) {
+            let route = route_key(client.route);
+            let partition = self.registry.map.dp_map().partition_of(&route.0);
+            return Some(format!("a client waits: {}", self.seats_of(partition)));
+        }
+        let wanted = usize::from(self.registry.map.settings.replicas)
+            .min(usize::from(self.options.scenario.nodes));
+        for (partition, group) in self.registry.map.partitions() {
+            let complete = group.in_sync.len() >= wanted && group.learners.is_empty();
+            if !complete {
+                return Some(format!("not complete: {}", self.seats_of(partition)));
+            }
+            for node in &group.in_sync {
+                let quiet = self.nodes[node].seat(partition).is_some_and(|seat| {
+                    seat.replica().version() == group.version && seat.replica().is_quiet()
+                });
+                let leads = self.nodes[node].seat(partition).is_some_and(dds::Seat::leads);
+                if !quiet || leads != (group.primary == Some(*node)) {
+                    return Some(format!("{node:?} is busy: {}", self.seats_of(partition)));
+                }
+            }
+        }
+        let deep = self.nodes.values().find(|node| !node.disk.is_idle());
+        deep.map(|node| format!("the disk of {:?} is busy", node.id))
+    }
+
+    fn seats_of(&self, partition: PartitionId) -> String {
+        let group = self.registry.map.group(partition);
+        let seats = self.nodes.values().map(|node| {
+            let seat = node.seat(partition);
+            (node.id, seat.map(|seat| (seat.leads(), seat.replica().summary())))
+        });
+        format!("{partition:?} {group:?} {:?}", seats.collect::<Vec<_>>())
+    }
+
+    pub(super) fn judge(&mut self) -> Result<(), Failure> {
+        for (partition, group) in self.registry.map.partitions() {
+            let mut first: Option<(NodeId, Held)> = None;
+            for node in &group.in_sync {
+                let held = self.held(*node, partition);
+                let Some((other, expected)) = &first else {
+                    first = Some((*node, held));
+                    continue;
+                };
+                if *expected != held {
+                    let differs = differing(expected, &held);
+                    let what = format!("{partition:?} at {other:?} and {node:?}: {differs}");
+                    return Err(Failure::new("replicas_agree", what));
+                }
+            }
+        }
+        self.read_all()?;
+        for ((route, key), history) in &self.histories {
+            history.check().map_err(|failure| {
+                let partition = self.registry.map.dp_map().partition_of(&route_key(*route).0);
+                let what = format!("route {route} of {partition:?}, key {key}: {}", failure.what);
+                Failure::new(failure.invariant, what)
+            })?;
+        }
+        Ok(())
+    }
+
+    /// What a node's disk holds of a partition, records of the replica itself left out.
+    fn held(&self, node: NodeId, partition: PartitionId) -> Held {
+        let entries = self.nodes[&node].disk.store.visible();
+        let (from, to) = layout::partition_range(partition);
+        let own = |column: &Column| matches!(column, Column::Meta | Column::Bodies);
+        entries
+            .into_iter()
+            .filter(|(column, key, _)| own(column) && *key >= from && *key < to)
+            .map(|(column, key, value)| ((column, key), value))
+            .collect()
+    }
+
+    /// Reads every key from the disk of its primary, as a client would at the very end.
+    fn read_all(&mut self) -> Result<(), Failure> {
+        let map = self.registry.map.dp_map();
+        let now = self.schedule.now();
+        let routes = self.options.scenario.clients / 2;
+        for route in 0..routes.max(1) {
+            let name = route_key(route);
+            let partition = map.partition_of(&name.0);
+            let Some(primary) = self.registry.map.group(partition).and_then(|group| group.primary)
+            else {
+                continue;
+            };
+            let held = self.held(primary, partition);
+            for key in 0..KEYS {
+                let sort = sort_key(key);
+                let at = (layout::column_of(&sort), layout::entry_key(partition, &name, &sort.0));
+                let value = held.get(&at).map_or(0, |stored| number(&stored[8..]));
+                let history = self.histories.entry((route, key)).or_default();
+                history.read(value, now, now + 1)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn differing(one: &Held, other: &Held) -> String {
+    let missing = one.iter().find(|(key, value)| other.get(*key) != Some(value));
+    let more = other.iter().find(|(key, value)| one.get(*key) != Some(value));
+    let show = |found: Option<(&(Column, bytes::Bytes), &bytes::Bytes)>| {
+        found.map(|((column, key), value)| {
+            format!("{column:?} {key:?} {:?}", value.slice(..value.len().min(16)))
+        })
+    };
+    format!("{:?} against {:?}", show(missing), show(more))
+}

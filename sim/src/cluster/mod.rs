@@ -1,0 +1,341 @@
+//! Several nodes and their replicated hash table: links, seats and disks of every node under one seed, with clients that know
+//! what they were promised.
+//!
+//! In the first phase faults happen; then everything heals, and within bounded time every group has all its members in sync,
+//! every queue is empty, every client its answer, and all replicas hold the same. The map is kept by a [`registry`].
+//!
+//! Absences: nothing here reads a clock, a file or a random source; equal options give equal runs.
+
+mod checks;
+mod clients;
+mod faults;
+mod mutate;
+mod node;
+mod options;
+mod registry;
+mod requests;
+mod steps;
+
+pub use options::{ClusterMutation, ClusterOptions, ClusterScenario};
+
+use crate::coverage::Coverage;
+use crate::failure::Failure;
+use crate::invariants::History;
+use crate::schedule::Schedule;
+use crate::world::Outcome;
+use clients::{Client, Doing};
+use dds::cluster::{GroupChange, Incarnation, NodeId, Start};
+use dds::replica::{Message, Round};
+use dds::{GroupVersion, Limits, PartitionId, Read, Request, Response, StoreError, links, replica};
+use faults::Fault;
+use fsm::{Digest, Rng, TimerKey, Token};
+use node::{Node, Owner};
+use registry::Registry;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Which start of which node something is meant for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Life {
+    node: NodeId,
+    life: u32,
+}
+
+/// What nodes send each other.
+#[derive(Clone, Debug)]
+enum Packet {
+    Links(links::Message),
+    Replica { partition: PartitionId, message: Message },
+}
+
+/// What is planned.
+#[derive(Debug)]
+enum Event {
+    Packet {
+        to: NodeId,
+        from: NodeId,
+        packet: Packet,
+    },
+    Timer {
+        life: Life,
+        owner: Owner,
+        key: TimerKey,
+    },
+    /// The write under way ends.
+    Written {
+        life: Life,
+    },
+    Stored {
+        life: Life,
+        partition: PartitionId,
+        token: Token,
+        result: Result<(), StoreError>,
+    },
+    Read {
+        life: Life,
+        partition: PartitionId,
+        token: Token,
+        read: Read,
+    },
+    /// The node hears what is new in the map, and registers if it must.
+    Follow {
+        life: Life,
+    },
+    /// The map is asked for a change.
+    Change {
+        life: Life,
+        partition: PartitionId,
+        expect: GroupVersion,
+        change: GroupChange,
+    },
+    Refused {
+        life: Life,
+        partition: PartitionId,
+        expect: GroupVersion,
+        change: GroupChange,
+    },
+    /// The map looks around.
+    Registry,
+    Heard {
+        node: NodeId,
+        start: Start,
+    },
+    Act {
+        client: usize,
+    },
+    Asked {
+        node: NodeId,
+        origin: u64,
+        request: Request,
+    },
+    Answered {
+        origin: u64,
+        response: Response,
+    },
+    Fault(Fault),
+    Start {
+        node: NodeId,
+    },
+}
+
+/// See the head of the file.
+#[derive(Debug)]
+pub struct Cluster {
+    options: ClusterOptions,
+    rng: Rng,
+    schedule: Schedule<Event>,
+    registry: Registry,
+    nodes: BTreeMap<NodeId, Node>,
+    /// Until when the second hears nothing from the first.
+    cuts: BTreeMap<(NodeId, NodeId), u64>,
+    clients: Vec<Client>,
+    /// Which node led each version.
+    led: BTreeMap<(PartitionId, GroupVersion), NodeId>,
+    histories: BTreeMap<(u64, u64), History>,
+    /// Members that were made to take entries of an older version, and whose they were.
+    forged: BTreeMap<(NodeId, PartitionId), (NodeId, GroupVersion, Round)>,
+    limits: (Arc<Limits>, Arc<replica::Limits>),
+    origins: u64,
+    values: u64,
+    steps: u64,
+    answered: u64,
+    trace: Digest,
+    coverage: Coverage,
+    healed: bool,
+    failure: Option<Failure>,
+}
+
+/// Virtual time in which a healed cluster must have come to rest, in nanoseconds.
+const REST_WITHIN: u64 = 120_000_000_000;
+
+impl Cluster {
+    #[must_use]
+    pub fn new(options: ClusterOptions) -> Self {
+        let mut rng = Rng::new(options.seed, 0xC105);
+        let scenario = options.scenario;
+        let mut nodes = BTreeMap::new();
+        for number in 1..=scenario.nodes {
+            let id = NodeId(number);
+            let drift = i64::try_from(rng.below(100_000)).unwrap_or(0) - 50_000;
+            let incarnation = Incarnation(rng.next_u64());
+            let offset = rng.below(1 << 40);
+            nodes.insert(id, Node::new(id, incarnation, drift, offset));
+        }
+        let first = nodes[&NodeId(1)].identity.incarnation;
+        let replication = replica::Limits {
+            // Small, so that learners are filled as well as caught up.
+            keep_bytes_max: 16 * 1024,
+            page_bytes_max: 4 * 1024,
+            append_bytes_max: 8 * 1024,
+            ..replica::Limits::default()
+        };
+        let mut cluster = Self {
+            registry: Registry::found(scenario.partitions, first),
+            rng,
+            schedule: Schedule::default(),
+            nodes,
+            cuts: BTreeMap::new(),
+            clients: Vec::new(),
+            led: BTreeMap::new(),
+            histories: BTreeMap::new(),
+            forged: BTreeMap::new(),
+            limits: (Arc::default(), Arc::new(replication)),
+            origins: 0,
+            values: 0,
+            steps: 0,
+            answered: 0,
+            trace: Digest::default(),
+            coverage: Coverage::default(),
+            healed: false,
+            failure: None,
+            options,
+        };
+        cluster.set_up();
+        cluster
+    }
+
+    fn set_up(&mut self) {
+        let scenario = self.options.scenario;
+        for number in 1..=scenario.nodes {
+            self.schedule
+                .after(u64::from(number) * 1_000_000, Event::Start { node: NodeId(number) });
+        }
+        for number in 0..scenario.clients {
+            let route = number % (scenario.clients / 2).max(1);
+            self.clients.push(Client {
+                route,
+                numbered: number < scenario.clients / 2,
+                epoch: None,
+                seq: 1,
+                doing: Doing::Rest,
+                origin: 0,
+                asked_at: 0,
+                node: 1,
+            });
+            let client = self.clients.len() - 1;
+            self.schedule.after(5_000_000, Event::Act { client });
+        }
+        self.schedule.after(1_000_000, Event::Registry);
+        self.plan_faults();
+    }
+
+    /// Runs until so many steps were done, heals, and judges.
+    #[must_use]
+    pub fn run(mut self) -> Outcome {
+        while self.steps < self.options.steps && self.failure.is_none() {
+            self.happen();
+        }
+        if self.failure.is_none() {
+            self.heal();
+            let deadline = self.schedule.now() + REST_WITHIN;
+            while self.failure.is_none() && !self.is_at_rest() {
+                if self.schedule.now() > deadline {
+                    self.fail("comes_to_rest", self.unrest());
+                    break;
+                }
+                for _ in 0..500 {
+                    self.happen();
+                }
+            }
+        }
+        if self.failure.is_none() {
+            self.failure = self.judge().err();
+        }
+        Outcome {
+            failure: self.failure,
+            trace: self.trace.value(),
+            steps: self.steps,
+            virtual_ms: self.schedule.now() / 1_000_000,
+            promised: self.answered,
+            bodies_checked: 0,
+            coverage: self.coverage,
+        }
+    }
+
+    fn fail(&mut self, invariant: &'static str, what: String) {
+        self.failure.get_or_insert(Failure::new(invariant, what));
+    }
+
+    /// Whether what is meant for this life still finds it.
+    fn lives(&self, life: Life) -> bool {
+        self.nodes
+            .get(&life.node)
+            .is_some_and(|node| node.life == life.life && node.running.is_some())
+    }
+
+    /// When the node stands still: what happens to it happens later.
+    fn paused(&self, node: NodeId) -> Option<u64> {
+        let until = self.nodes.get(&node)?.paused_until;
+        (until > self.schedule.now()).then_some(until)
+    }
+
+    fn happen(&mut self) {
+        let Some(event) = self.schedule.next() else { return };
+        self.trace.word(self.schedule.now());
+        let whom = match &event {
+            Event::Timer { life, .. }
+            | Event::Stored { life, .. }
+            | Event::Read { life, .. }
+            | Event::Follow { life }
+            | Event::Refused { life, .. } => {
+                if !self.lives(*life) {
+                    return;
+                }
+                Some(life.node)
+            }
+            Event::Packet { to, .. } => Some(*to),
+            Event::Asked { node, .. } => Some(*node),
+            Event::Written { .. }
+            | Event::Change { .. }
+            | Event::Registry
+            | Event::Heard { .. }
+            | Event::Act { .. }
+            | Event::Answered { .. }
+            | Event::Fault(_)
+            | Event::Start { .. } => None,
+        };
+        if let Some(until) = whom.and_then(|node| self.paused(node)) {
+            return self.schedule.at(until, event);
+        }
+        self.take(event);
+    }
+
+    fn take(&mut self, event: Event) {
+        match event {
+            Event::Packet { to, from, packet } => self.on_packet(to, from, packet),
+            Event::Timer { life, owner, key } => self.on_timer(life, owner, key),
+            Event::Written { life } => {
+                if self.lives(life) {
+                    self.on_written(life.node);
+                }
+            }
+            Event::Stored { life, partition, token, result } => {
+                let input = dds::seat::Input::Stored { token, result };
+                self.step_seat(life.node, partition, input);
+            }
+            Event::Read { life, partition, token, read } => {
+                let result = self.nodes[&life.node].disk.read(&read, dds::Tier::Disk);
+                let input = dds::seat::Input::ReadDone { token, result };
+                self.step_seat(life.node, partition, input);
+            }
+            Event::Follow { life } => self.on_follow(life),
+            Event::Change { life, partition, expect, change } => {
+                self.on_change(life, partition, (expect, change));
+            }
+            Event::Refused { life, partition, expect, change } => {
+                let input = dds::seat::Input::ChangeRefused { expect, change };
+                self.step_seat(life.node, partition, input);
+            }
+            Event::Registry => {
+                self.registry.tick(self.schedule.now());
+                self.schedule.after(100_000_000, Event::Registry);
+            }
+            Event::Heard { node, start } => self.registry.heard((node, start), self.schedule.now()),
+            Event::Act { client } => self.act(client),
+            Event::Asked { node, origin, request } => self.on_asked(node, origin, request),
+            Event::Answered { origin, response } => self.on_answered(origin, response),
+            Event::Fault(fault) => self.on_fault(fault),
+            Event::Start { node } => self.start(node),
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! What a run of a cluster is made of.
+
+/// Everything that decides a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClusterOptions {
+    pub seed: u64,
+    /// Steps of machines before everything heals.
+    pub steps: u64,
+    pub scenario: ClusterScenario,
+    pub mutation: Option<ClusterMutation>,
+    /// Every step of this partition's seats is printed, to the error output.
+    pub watch: Option<u16>,
+}
+
+/// Who is there, and what goes wrong how often. Means of times between two faults in virtual milliseconds, 0: never; chances
+/// in 10,000.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClusterScenario {
+    pub name: &'static str,
+    pub about: &'static str,
+    pub nodes: u16,
+    pub partitions: u16,
+    pub clients: u64,
+    /// A node ends: the machine lost power, or the process was killed.
+    pub crash_ms: u64,
+    /// All nodes lose power at about the same time.
+    pub blackout_ms: u64,
+    /// A node stands still for up to 30 seconds.
+    pub pause_ms: u64,
+    /// Some nodes don't hear some others for a while.
+    pub cut_ms: u64,
+    /// The control majority is gone for a while.
+    pub control_ms: u64,
+    /// A node's disk is replaced by an empty one.
+    pub wipe_ms: u64,
+    /// A node starts from an older image of its disk.
+    pub image_ms: u64,
+    /// A write takes long.
+    pub stall_ms: u64,
+    /// A write fails and has no effect.
+    pub write_error: u64,
+    /// A message is lost.
+    pub loss: u64,
+    /// A message comes twice.
+    pub twice: u64,
+    /// A message comes late.
+    pub late: u64,
+    /// A primary is asked to hand over, though nothing calls for it.
+    pub move_ms: u64,
+}
+
+const CALM: ClusterScenario = ClusterScenario {
+    name: "cluster-calm",
+    about: "five nodes, nothing goes wrong but moves",
+    nodes: 5,
+    partitions: 16,
+    clients: 12,
+    crash_ms: 0,
+    blackout_ms: 0,
+    pause_ms: 0,
+    cut_ms: 0,
+    control_ms: 0,
+    wipe_ms: 0,
+    image_ms: 0,
+    stall_ms: 0,
+    write_error: 0,
+    loss: 0,
+    twice: 0,
+    late: 0,
+    move_ms: 2_000,
+};
+
+impl ClusterScenario {
+    /// All scenarios.
+    pub const ALL: [Self; 6] = [
+        CALM,
+        Self {
+            name: "cluster-storm",
+            about: "five nodes, everything at once",
+            crash_ms: 4_000,
+            pause_ms: 9_000,
+            cut_ms: 5_000,
+            control_ms: 15_000,
+            wipe_ms: 25_000,
+            image_ms: 40_000,
+            stall_ms: 4_000,
+            write_error: 3,
+            loss: 100,
+            twice: 100,
+            late: 100,
+            move_ms: 3_000,
+            ..CALM
+        },
+        Self {
+            name: "cluster-partition",
+            about: "nodes that do not hear each other, lost and late messages",
+            cut_ms: 1_500,
+            pause_ms: 6_000,
+            loss: 300,
+            twice: 300,
+            late: 300,
+            ..CALM
+        },
+        Self {
+            name: "cluster-crash",
+            about: "three nodes that end and start again, also all at once",
+            nodes: 3,
+            partitions: 4,
+            crash_ms: 1_200,
+            blackout_ms: 12_000,
+            twice: 100,
+            late: 100,
+            ..CALM
+        },
+        Self {
+            name: "cluster-disks",
+            about: "seven nodes whose disks are lost, replaced by old images, stall and fail",
+            nodes: 7,
+            crash_ms: 6_000,
+            wipe_ms: 5_000,
+            image_ms: 8_000,
+            stall_ms: 2_000,
+            write_error: 10,
+            ..CALM
+        },
+        Self {
+            name: "cluster-steady",
+            about: "five nodes under load, few faults: for the speed",
+            crash_ms: 60_000,
+            cut_ms: 60_000,
+            loss: 1,
+            twice: 1,
+            late: 1,
+            ..CALM
+        },
+    ];
+
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|scenario| scenario.name == name)
+    }
+}
+
+/// A mistake made on purpose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClusterMutation {
+    /// A member takes entries of an older version than it has joined.
+    SkipFence,
+    /// The acknowledgement of a member counts before its write is durable.
+    AcknowledgeEarly,
+    /// Decisions need one in-sync member less than the map says.
+    BelowMin,
+    /// A learner is promoted before it has everything.
+    PromoteEarly,
+    /// Leases always hold.
+    ReadWithoutLease,
+    /// What an answer depends on is taken for decided once it is logged here.
+    AnswerEarly,
+    /// A new primary does not ask who has more than itself.
+    ForgetReconciliation,
+    /// A node whose disk was replaced keeps its incarnation.
+    ReuseIncarnation,
+    /// A node that starts from an older image passes it off as the newest.
+    RejoinWithLostTail,
+}
+
+impl ClusterMutation {
+    pub const ALL: [Self; 9] = [
+        Self::SkipFence,
+        Self::AcknowledgeEarly,
+        Self::BelowMin,
+        Self::PromoteEarly,
+        Self::ReadWithoutLease,
+        Self::AnswerEarly,
+        Self::ForgetReconciliation,
+        Self::ReuseIncarnation,
+        Self::RejoinWithLostTail,
+    ];
+
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::SkipFence => "skip-fence",
+            Self::AcknowledgeEarly => "acknowledge-early",
+            Self::BelowMin => "below-min",
+            Self::PromoteEarly => "promote-early",
+            Self::ReadWithoutLease => "read-without-lease",
+            Self::AnswerEarly => "answer-early",
+            Self::ForgetReconciliation => "forget-reconciliation",
+            Self::ReuseIncarnation => "reuse-incarnation",
+            Self::RejoinWithLostTail => "rejoin-with-lost-tail",
+        }
+    }
+
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|mutation| mutation.name() == name)
+    }
+}
