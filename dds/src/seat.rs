@@ -13,7 +13,7 @@ use crate::{
     Response, StoreError,
 };
 use fsm::{Cx, Digest, Host, Machine, Stepped, TimerKey, TimerOp, Token};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// Everything that can happen to a seat.
@@ -94,8 +94,6 @@ pub struct Seat {
     replica: Replica,
     replica_host: Host,
     leading: Option<Leading>,
-    /// Reads under way, and whose they are. Those of a partition machine that has ended are forgotten.
-    reads: BTreeMap<Token, (Who, Token)>,
     buffers: Box<Buffers>,
 }
 
@@ -144,15 +142,7 @@ impl Seat {
     ) -> Self {
         let replica = Replica::new(me, id, replication);
         let replica_host = Host::new(seed, u64::from(id.0));
-        Self {
-            id,
-            limits,
-            replica,
-            replica_host,
-            leading: None,
-            reads: BTreeMap::new(),
-            buffers: Box::default(),
-        }
+        Self { id, limits, replica, replica_host, leading: None, buffers: Box::default() }
     }
 
     #[must_use]
@@ -211,12 +201,6 @@ impl Seat {
         }
     }
 
-    fn read(&mut self, cx: Context<'_, '_>, (who, inner): (Who, Token), read: Read) {
-        let token = cx.fresh_token();
-        self.reads.insert(token, (who, inner));
-        cx.emit(Effect::Read { token, read });
-    }
-
     fn step_replica(&mut self, cx: Context<'_, '_>, input: replica::Input) {
         let now = (cx.mono(), cx.wall());
         let budget = *cx.budget();
@@ -241,8 +225,10 @@ impl Seat {
             Of::Store { token, group, durability } => {
                 cx.emit(Effect::Store { token, group, durability });
             }
-            Of::Read { token, read } => self.read(cx, (Who::Replica, token), read),
-            Of::PassRead { token, read } => self.read(cx, (Who::Partition, token), read),
+            Of::Read { token, read } => cx.emit(Effect::Read { token, read }),
+            Of::ReadDone { token, result } => {
+                self.step_partition(cx, partition::Input::ReadDone { token, result });
+            }
             // At once: it may come before the partition machine ends, in the same step.
             Of::Decided { token, result } => {
                 self.step_partition(cx, partition::Input::Stored { token, result });
@@ -257,7 +243,6 @@ impl Seat {
                 self.step_partition(cx, partition::Input::Ceased);
                 self.leading = None;
                 self.buffers.todo.clear();
-                self.reads.retain(|_, (who, _)| *who == Who::Replica);
                 cx.emit(Effect::Ceased);
             }
             Of::Ask { expect, change } => cx.emit(Effect::Ask { expect, change }),
@@ -300,16 +285,9 @@ impl Machine for Seat {
                 self.on_asked(cx, from, token, request);
                 return self.settle(cx);
             }
-            Input::ReadDone { token, result } => match self.reads.remove(&token) {
-                Some((Who::Replica, token)) => {
-                    Inner::Replica(replica::Input::ReadDone { token, result })
-                }
-                Some((Who::Partition, token)) => {
-                    Inner::Partition(partition::Input::ReadDone { token, result })
-                }
-                // It came twice, or too late.
-                None => return,
-            },
+            Input::ReadDone { token, result } => {
+                Inner::Replica(replica::Input::ReadDone { token, result })
+            }
             Input::GroupIs(view) => Inner::Replica(replica::Input::GroupIs(view)),
             Input::Received { from, message } => {
                 Inner::Replica(replica::Input::Received { from, message })
@@ -334,13 +312,6 @@ impl Machine for Seat {
             leading.partition.digest(digest);
         }
     }
-}
-
-/// Which of the two machines waits for a read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Who {
-    Replica,
-    Partition,
 }
 
 fn claim(response: &Response) -> Claim {

@@ -5,7 +5,7 @@ use super::log::Log;
 use super::message::{Body, Message, Round, Stand};
 use super::{Effect, Limits, View};
 use crate::cluster::NodeId;
-use crate::{Chain, Durability, Group, PartitionId, Read, StoreOp};
+use crate::{Chain, Durability, Group, PartitionId, Read, ReadDone, StoreError, StoreOp};
 use bytes::Bytes;
 use fsm::{Cx, TimerKey, Token};
 use std::collections::BTreeMap;
@@ -35,6 +35,8 @@ pub enum Written {
 /// What a read of the replica's own is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReadFor {
+    /// The partition machine asked for it.
+    Partition { token: Token, read: Read },
     /// A page for a learner.
     Page { node: NodeId, mark: Mark, index: u32 },
     /// What a member asked of body keys.
@@ -53,6 +55,8 @@ pub struct Core {
     pub reads: BTreeMap<Token, ReadFor>,
     /// Reads of the partition machine that wait until what they need is applied.
     pub gate: Vec<(u64, Token, Read)>,
+    /// What was read for it, and waits until what it may have met is decided.
+    pub held: Vec<(u64, Token, Result<ReadDone, StoreError>)>,
 }
 
 impl Core {
@@ -62,8 +66,9 @@ impl Core {
         view: View,
         log: Log,
     ) -> Self {
-        let (writes, reads, gate) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
-        Self { me, partition, limits, view, log, writes, reads, gate }
+        let (writes, reads) = (BTreeMap::new(), BTreeMap::new());
+        let (gate, held) = (Vec::new(), Vec::new());
+        Self { me, partition, limits, view, log, writes, reads, gate, held }
     }
 
     pub fn read(&mut self, cx: Context<'_, '_>, read: Read, read_for: ReadFor) {
@@ -130,22 +135,49 @@ impl Core {
         }
     }
 
-    /// Lets the reads pass whose needs are met.
-    pub fn open_gate(&mut self, cx: Context<'_, '_>) {
-        let applied = self.log.applied;
-        for (_, token, read) in self.gate.extract_if(.., |(needed, _, _)| *needed <= applied) {
-            cx.emit(Effect::PassRead { token, read });
-        }
-    }
-
-    /// A read of the partition machine: passed on, or held until it would see all that it must.
+    /// A read of the partition machine: done, or held until it would see all that it must.
     pub fn on_read(&mut self, cx: Context<'_, '_>, token: Token, read: Read) {
         let needed = self.log.needed_by(&read);
         if needed <= self.log.applied {
-            cx.emit(Effect::PassRead { token, read });
+            self.read(cx, read.clone(), ReadFor::Partition { token, read });
         } else {
             self.gate.push((needed, token, read));
         }
+    }
+
+    /// A read of the partition machine is done. It may have met a body that was placed while it was under way: then it is told
+    /// once that is decided.
+    pub fn on_partition_read(
+        &mut self,
+        cx: Context<'_, '_>,
+        (token, read): (Token, Read),
+        result: Result<ReadDone, StoreError>,
+    ) {
+        let needed = self.log.needed_by(&read);
+        if needed <= self.log.decided {
+            cx.emit(Effect::ReadDone { token, result });
+        } else {
+            self.held.push((needed, token, result));
+        }
+    }
+
+    /// Lets pass whatever has what it needs by now.
+    pub fn open_gate(&mut self, cx: Context<'_, '_>) {
+        let (applied, decided) = (self.log.applied, self.log.decided);
+        let ready: Vec<_> = self.gate.extract_if(.., |(needed, _, _)| *needed <= applied).collect();
+        for (_, token, read) in ready {
+            self.read(cx, read.clone(), ReadFor::Partition { token, read });
+        }
+        for (_, token, result) in self.held.extract_if(.., |(needed, _, _)| *needed <= decided) {
+            cx.emit(Effect::ReadDone { token, result });
+        }
+    }
+
+    /// The partition machine has ended: nobody waits for its reads.
+    pub fn forget_reads(&mut self) {
+        self.gate.clear();
+        self.held.clear();
+        self.reads.retain(|_, read_for| !matches!(read_for, ReadFor::Partition { .. }));
     }
 
     /// Where this replica stands, once all of it is durable.

@@ -258,11 +258,6 @@ impl Member {
         }
     }
 
-    #[must_use]
-    pub fn round(&self) -> Round {
-        self.round
-    }
-
     /// Tells the primary that this replica can't go on.
     pub fn complain(&self, core: &Core, cx: Context<'_, '_>) {
         if let Some(primary) = core.view.group.primary.filter(|primary| *primary != core.me) {

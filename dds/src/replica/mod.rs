@@ -93,15 +93,14 @@ pub enum Effect {
         group: Group,
         durability: Durability,
     },
-    /// A read of its own.
     Read {
         token: Token,
         read: Read,
     },
-    /// A read of the partition machine that may go to the store.
-    PassRead {
+    /// To the partition machine: the completion of its read.
+    ReadDone {
         token: Token,
-        read: Read,
+        result: Result<ReadDone, StoreError>,
     },
     /// To the partition machine: the completion of its commit.
     Decided {
@@ -212,15 +211,6 @@ impl Replica {
                 };
                 format!("{version:?} {} writes {:?} {role}", core.log.summary(), core.writes)
             }
-        }
-    }
-
-    /// The round that it takes part in, as a member; for those who watch.
-    #[must_use]
-    pub fn round(&self) -> Option<Round> {
-        match &self.state {
-            State::Awake(_, Role::Member(member)) => Some(member.round()),
-            State::Awake(..) | State::Asleep | State::Waking(_) | State::Failed(_) => None,
         }
     }
 
@@ -351,7 +341,6 @@ impl Replica {
             Role::Member(member) => member.on_written(core, cx, written),
             Role::Outside => {}
         }
-        core.open_gate(cx);
     }
 
     /// The store refused: what the log promised can't be kept from here on. Others take over.
@@ -389,16 +378,19 @@ impl Replica {
             },
             State::Awake(core, role) => {
                 let Some(read_for) = core.reads.remove(&token) else { return };
-                let Role::Primary(primary) = role else { return };
-                match read_for {
-                    ReadFor::Page { node, mark, index } => {
+                match (read_for, role) {
+                    (ReadFor::Partition { token, read }, _) => {
+                        core.on_partition_read(cx, (token, read), result);
+                    }
+                    (ReadFor::Page { node, mark, index }, Role::Primary(primary)) => {
                         primary.on_page_read(core, cx, node, (mark, index), result);
                     }
-                    ReadFor::Bodies { to, round, keys } => {
+                    (ReadFor::Bodies { to, round, keys }, Role::Primary(_)) => {
                         if let Some(body) = fill::bodies(keys, result) {
                             core.send(cx, to, round, body);
                         }
                     }
+                    (ReadFor::Page { .. } | ReadFor::Bodies { .. }, _) => {}
                 }
             }
             State::Asleep | State::Failed(_) => {}
@@ -505,6 +497,9 @@ impl Machine for Replica {
                 }
             }
             Input::TimerFired(_) => self.on_timer(cx),
+        }
+        if let State::Awake(core, _) = &mut self.state {
+            core.open_gate(cx);
         }
     }
 

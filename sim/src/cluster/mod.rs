@@ -25,7 +25,7 @@ use crate::schedule::Schedule;
 use crate::world::Outcome;
 use clients::{Client, Doing};
 use dds::cluster::{GroupChange, Incarnation, NodeId, Start};
-use dds::replica::{Message, Round};
+use dds::replica::Message;
 use dds::{GroupVersion, Limits, PartitionId, Read, Request, Response, StoreError, links, replica};
 use faults::Fault;
 use fsm::{Digest, Rng, TimerKey, Token};
@@ -132,8 +132,6 @@ pub struct Cluster {
     /// Which node led each version.
     led: BTreeMap<(PartitionId, GroupVersion), NodeId>,
     histories: BTreeMap<(u64, u64), History>,
-    /// Members that were made to take entries of an older version, and whose they were.
-    forged: BTreeMap<(NodeId, PartitionId), (NodeId, GroupVersion, Round)>,
     limits: (Arc<Limits>, Arc<replica::Limits>),
     origins: u64,
     values: u64,
@@ -178,7 +176,6 @@ impl Cluster {
             clients: Vec::new(),
             led: BTreeMap::new(),
             histories: BTreeMap::new(),
-            forged: BTreeMap::new(),
             limits: (Arc::default(), Arc::new(replication)),
             origins: 0,
             values: 0,

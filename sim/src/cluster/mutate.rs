@@ -1,9 +1,9 @@
 //! Mistakes made on purpose, at the border of the machines: messages are forged, never the machines themselves.
 
 use super::{Cluster, ClusterMutation, Event, Packet};
-use dds::PartitionId;
 use dds::cluster::NodeId;
-use dds::replica::{Body, Message};
+use dds::replica::{Body, Message, Round};
+use dds::{GroupVersion, PartitionId};
 
 impl Cluster {
     pub(super) fn mutate_received(
@@ -16,24 +16,13 @@ impl Cluster {
         let Some(seat) = seat else { return (from, message) };
         let replica = seat.replica();
         match (self.options.mutation, &mut message.body) {
-            (Some(ClusterMutation::SkipFence), Body::Append { .. })
+            (Some(ClusterMutation::SkipFence), Body::Append { entries, .. })
                 if message.version < replica.version() =>
             {
-                let version = replica.version();
-                let group = self.registry.map.group(partition);
-                let primary = group.and_then(|group| group.primary).unwrap_or(from);
-                if let Some(round) = replica.round() {
-                    let theirs = (from, message.version, message.round);
-                    self.forged.insert((to, partition), theirs);
-                    (message.version, message.round) = (version, round);
-                    return (primary, message);
-                }
-            }
-            (Some(ClusterMutation::AcknowledgeEarly), Body::Append { entries, .. }) => {
+                // As one would answer that had not joined a newer version.
                 if let Some(last) = entries.last() {
-                    let body = Body::Appended { through: last.number, decided: 0 };
-                    let forged = Message { body, ..message };
-                    self.send(to, from, Packet::Replica { partition, message: forged });
+                    let place = (message.version, message.round);
+                    self.forge_appended((to, from), partition, place, last.number);
                 }
             }
             (Some(ClusterMutation::ForgetReconciliation), Body::Stand(stand)) => {
@@ -51,13 +40,33 @@ impl Cluster {
         (from, message)
     }
 
-    pub(super) fn mutate_sent(&mut self, id: NodeId, partition: PartitionId, message: &Message) {
-        if let Body::Appended { .. } = message.body
-            && let Some((to, version, round)) = self.forged.get(&(id, partition)).copied()
+    /// The acknowledgement of a member that is not waited for.
+    pub(super) fn mutate_sent(
+        &mut self,
+        (from, to): (NodeId, NodeId),
+        partition: PartitionId,
+        message: &Message,
+    ) {
+        if self.options.mutation == Some(ClusterMutation::AcknowledgeAlone)
+            && let Body::Append { entries, .. } = &message.body
+            && let Some(last) = entries.last()
         {
-            let message = Message { version, round, body: message.body.clone() };
+            let body = Body::Appended { through: last.number, decided: 0 };
+            let message = Message { version: message.version, round: message.round, body };
             let packet = Packet::Replica { partition, message };
-            self.schedule.after(100_000, Event::Packet { to, from: id, packet });
+            self.schedule.after(100_000, Event::Packet { to: from, from: to, packet });
         }
+    }
+
+    fn forge_appended(
+        &mut self,
+        (from, to): (NodeId, NodeId),
+        partition: PartitionId,
+        (version, round): (GroupVersion, Round),
+        through: u64,
+    ) {
+        let body = Body::Appended { through, decided: 0 };
+        let message = Message { version, round, body };
+        self.send(from, to, Packet::Replica { partition, message });
     }
 }

@@ -35,8 +35,10 @@ pub struct ClusterScenario {
     pub wipe_ms: u64,
     /// A node starts from an older image of its disk.
     pub image_ms: u64,
-    /// A write takes long.
-    pub stall_ms: u64,
+    /// A write takes up to so many nanoseconds.
+    pub write_nanos: u64,
+    /// Some writes take seconds.
+    pub stalls: bool,
     /// A write fails and has no effect.
     pub write_error: u64,
     /// A message is lost.
@@ -62,7 +64,8 @@ const CALM: ClusterScenario = ClusterScenario {
     control_ms: 0,
     wipe_ms: 0,
     image_ms: 0,
-    stall_ms: 0,
+    write_nanos: 400_000,
+    stalls: false,
     write_error: 0,
     loss: 0,
     twice: 0,
@@ -72,7 +75,7 @@ const CALM: ClusterScenario = ClusterScenario {
 
 impl ClusterScenario {
     /// All scenarios.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 8] = [
         CALM,
         Self {
             name: "cluster-storm",
@@ -83,7 +86,7 @@ impl ClusterScenario {
             control_ms: 15_000,
             wipe_ms: 25_000,
             image_ms: 40_000,
-            stall_ms: 4_000,
+            stalls: true,
             write_error: 3,
             loss: 100,
             twice: 100,
@@ -119,8 +122,27 @@ impl ClusterScenario {
             crash_ms: 6_000,
             wipe_ms: 5_000,
             image_ms: 8_000,
-            stall_ms: 2_000,
+            stalls: true,
             write_error: 10,
+            ..CALM
+        },
+        Self {
+            name: "cluster-blackout",
+            about: "three nodes with slow disks that lose power together again and again",
+            nodes: 3,
+            partitions: 4,
+            crash_ms: 3_000,
+            blackout_ms: 1_500,
+            write_nanos: 20_000_000,
+            ..CALM
+        },
+        Self {
+            name: "cluster-images",
+            about: "three nodes that start again, often from older images of their disks",
+            nodes: 3,
+            partitions: 4,
+            crash_ms: 2_000,
+            image_ms: 1_000,
             ..CALM
         },
         Self {
@@ -146,8 +168,8 @@ impl ClusterScenario {
 pub enum ClusterMutation {
     /// A member takes entries of an older version than it has joined.
     SkipFence,
-    /// The acknowledgement of a member counts before its write is durable.
-    AcknowledgeEarly,
+    /// A member's acknowledgement is not waited for.
+    AcknowledgeAlone,
     /// Decisions need one in-sync member less than the map says.
     BelowMin,
     /// A learner is promoted before it has everything.
@@ -167,7 +189,7 @@ pub enum ClusterMutation {
 impl ClusterMutation {
     pub const ALL: [Self; 9] = [
         Self::SkipFence,
-        Self::AcknowledgeEarly,
+        Self::AcknowledgeAlone,
         Self::BelowMin,
         Self::PromoteEarly,
         Self::ReadWithoutLease,
@@ -181,7 +203,7 @@ impl ClusterMutation {
     pub fn name(self) -> &'static str {
         match self {
             Self::SkipFence => "skip-fence",
-            Self::AcknowledgeEarly => "acknowledge-early",
+            Self::AcknowledgeAlone => "acknowledge-alone",
             Self::BelowMin => "below-min",
             Self::PromoteEarly => "promote-early",
             Self::ReadWithoutLease => "read-without-lease",

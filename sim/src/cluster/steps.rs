@@ -39,6 +39,13 @@ impl Cluster {
             registered: false,
             timers: BTreeMap::new(),
         });
+        if self.options.mutation == Some(ClusterMutation::ReadWithoutLease)
+            && let Some(running) = &mut node.running
+        {
+            let forever = Mono(u64::MAX);
+            (1..=self.options.scenario.nodes)
+                .for_each(|number| running.leases.renew(NodeId(number), forever));
+        }
         let life = Life { node: id, life: node.life };
         self.schedule.after(0, Event::Follow { life });
     }
@@ -330,7 +337,7 @@ impl Cluster {
                 }
             }
             seat::Effect::Send { to, message } => {
-                self.mutate_sent(id, partition, &message);
+                self.mutate_sent((id, to), partition, &message);
                 self.send(id, to, Packet::Replica { partition, message });
             }
             seat::Effect::Store { token, group, durability } => {
@@ -393,14 +400,14 @@ impl Cluster {
             return;
         }
         let life = Life { node: id, life: node.life };
-        let mut nanos = 50_000 + self.rng.below(400_000);
+        let mut nanos = 50_000 + self.rng.below(self.options.scenario.write_nanos);
         if self.happens(self.options.scenario.write_error) {
             self.coverage.fault("write fails");
             if let Some(node) = self.nodes.get_mut(&id) {
                 node.disk.fail_next(dds::StoreError::Io("made to fail".into()));
             }
         }
-        if self.options.scenario.stall_ms > 0 && !self.healed && self.rng.chance(1, 5_000) {
+        if self.options.scenario.stalls && !self.healed && self.rng.chance(1, 5_000) {
             self.coverage.fault("disk stalls");
             nanos += self.rng.below(3_000_000_000);
         }

@@ -153,7 +153,7 @@ impl Primary {
             cx.emit(Effect::Cease);
         }
         self.tokens.clear();
-        core.gate.clear();
+        core.forget_reads();
     }
 
     /// Somebody else is primary, or this replica can't go on.
