@@ -67,6 +67,9 @@ impl Cluster {
         }
         self.plan(fault, 0);
         let node = self.some_node();
+        if self.options.watch.is_some() {
+            eprintln!("{} {fault:?} {node:?}", self.schedule.now());
+        }
         match fault {
             Fault::Crash => {
                 self.coverage.fault("node of a cluster ends");
@@ -129,18 +132,15 @@ impl Cluster {
 
     /// Nothing that was acknowledged is on this node alone.
     fn is_spare(&self, node: NodeId) -> bool {
+        let intact = |holder: &NodeId| {
+            let known = self.registry.map.node(*holder).map(|known| known.incarnation);
+            let other = self.nodes.get(holder).filter(|other| other.id != node && !other.stale);
+            other.is_some_and(|other| known == Some(other.identity.incarnation))
+        };
         self.registry.map.groups.iter().all(|group| {
-            let holders: BTreeSet<NodeId> = if group.is_in_sync(node) && group.in_sync.len() == 1 {
-                group.candidates.iter().copied().collect()
-            } else {
-                group.in_sync.iter().copied().collect()
-            };
-            let intact = |holder: &&NodeId| {
-                let known = self.registry.map.node(**holder).map(|known| known.incarnation);
-                let node = self.nodes.get(*holder).filter(|node| !node.stale);
-                node.is_some_and(|node| known == Some(node.identity.incarnation))
-            };
-            !holders.contains(&node) || holders.iter().filter(intact).count() > 1
+            let mut holders = group.in_sync.iter().chain(&group.candidates);
+            let concerned = group.is_in_sync(node) || group.candidates.contains(&node);
+            !concerned || holders.any(intact)
         })
     }
 

@@ -187,6 +187,7 @@ impl Cluster {
             failure: None,
             options,
         };
+        cluster.registry.watch = cluster.options.watch;
         cluster.set_up();
         cluster
     }

@@ -2,7 +2,7 @@
 //! replication can be proved by itself.
 
 use dds::cluster::{
-    ClusterMap, Command, Delta, Incarnation, NodeId, NodeState, Rebalancer, Settings, Site, Start,
+    ClusterMap, Command, Incarnation, NodeId, NodeState, Rebalancer, Settings, Site, Start,
     Throttle, Verdict,
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,8 +18,8 @@ pub struct Registry {
     heard: BTreeMap<NodeId, u64>,
     /// Until then nobody gets an answer.
     pub gone_until: u64,
-    /// What changed, for those who follow.
-    pub deltas: Vec<Delta>,
+    /// Changes of this partition's group are printed.
+    pub watch: Option<u16>,
 }
 
 impl Registry {
@@ -42,7 +42,11 @@ impl Registry {
     pub fn apply(&mut self, command: &Command) -> Verdict {
         let applied = self.map.apply(self.map.index + 1, command);
         self.rebalancer.on_changed(&self.map, &applied.delta, &BTreeSet::new());
-        self.deltas.push(applied.delta);
+        for (partition, group) in &applied.delta.groups {
+            if self.watch == Some(partition.0) {
+                eprintln!("{command:?} => {group:?}");
+            }
+        }
         applied.verdict
     }
 
