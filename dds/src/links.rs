@@ -64,8 +64,8 @@ pub struct NodeState {
 pub enum Input {
     /// The nodes of the map.
     NodesAre(Vec<(NodeId, NodeState)>),
-    /// What this node is registered as.
-    RunIs(Run),
+    /// What this node is registered as; nothing while it is not.
+    RunIs(Option<Run>),
     Received {
         from: NodeId,
         message: Message,
@@ -191,7 +191,7 @@ impl Machine for Links {
     fn step(&mut self, cx: &mut Cx<'_, Effect>, input: Input) {
         match input {
             Input::NodesAre(nodes) => self.on_nodes(cx, nodes),
-            Input::RunIs(run) => self.run = Some(run),
+            Input::RunIs(run) => self.run = run,
             Input::Received { from, message } => self.on_message(cx, from, message),
             Input::TimerFired(_) => self.tick(cx),
         }
@@ -230,7 +230,7 @@ mod tests {
                 links: Links::new(NodeId(1), Limits::default(), Mono(0)),
                 host: Host::new(1, 1),
             };
-            stand.step(0, Input::RunIs(run(7)));
+            stand.step(0, Input::RunIs(Some(run(7))));
             stand.nodes(0, true);
             stand
         }

@@ -52,6 +52,10 @@ pub enum Input {
     Silent {
         node: NodeId,
     },
+    /// The map knows the node under another session: it has started anew.
+    Restarted {
+        node: NodeId,
+    },
     TimerFired(TimerKey),
 }
 
@@ -300,6 +304,7 @@ impl Machine for Seat {
                 Inner::Replica(replica::Input::ChangeRefused { expect, change })
             }
             Input::Silent { node } => Inner::Replica(replica::Input::Silent { node }),
+            Input::Restarted { node } => Inner::Replica(replica::Input::Restarted { node }),
             Input::TimerFired(key) => Inner::Replica(replica::Input::TimerFired(key)),
         };
         self.buffers.todo.push_back(inner);

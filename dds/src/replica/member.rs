@@ -182,8 +182,10 @@ impl Member {
     }
 
     fn on_fill(&mut self, core: &mut Core, cx: Context<'_, '_>, from: NodeId, mark: Mark) {
+        let ordered = self.filled == Some((self.round, mark.number));
         if let Some((filling, next)) = self.filling
             && filling == mark
+            && ordered
         {
             return core.send(cx, from, self.round, Body::Filled { mark, index: next });
         }

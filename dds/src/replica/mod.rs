@@ -78,6 +78,10 @@ pub enum Input {
     Silent {
         node: NodeId,
     },
+    /// The map knows the node under another session: it has started anew, and may not know where it stands.
+    Restarted {
+        node: NodeId,
+    },
     TimerFired(TimerKey),
 }
 
@@ -494,6 +498,11 @@ impl Machine for Replica {
             Input::Silent { node } => {
                 if let State::Awake(core, Role::Primary(primary)) = &mut self.state {
                     primary.on_silent(core, cx, node);
+                }
+            }
+            Input::Restarted { node } => {
+                if let State::Awake(core, Role::Primary(primary)) = &mut self.state {
+                    primary.on_apart(core, cx, node);
                 }
             }
             Input::TimerFired(_) => self.on_timer(cx),

@@ -23,12 +23,12 @@ impl Cluster {
         let busy = |client: &&super::Client| !matches!(client.doing, Doing::Rest);
         if let Some(client) = self.clients.iter().find(busy) {
             let route = route_key(client.route);
-            let partition = self.registry.map.dp_map().partition_of(&route.0);
+            let partition = self.map.dp_map().partition_of(&route.0);
             return Some(format!("a client waits: {}", self.seats_of(partition)));
         }
-        let wanted = usize::from(self.registry.map.settings.replicas)
-            .min(usize::from(self.options.scenario.nodes));
-        for (partition, group) in self.registry.map.partitions() {
+        let wanted =
+            usize::from(self.map.settings.replicas).min(usize::from(self.options.scenario.nodes));
+        for (partition, group) in self.map.partitions() {
             let complete = group.in_sync.len() >= wanted && group.learners.is_empty();
             if !complete {
                 return Some(format!("not complete: {}", self.seats_of(partition)));
@@ -48,16 +48,22 @@ impl Cluster {
     }
 
     fn seats_of(&self, partition: PartitionId) -> String {
-        let group = self.registry.map.group(partition);
+        let group = self.map.group(partition);
         let seats = self.nodes.values().map(|node| {
             let seat = node.seat(partition);
             (node.id, seat.map(|seat| (seat.leads(), seat.replica().summary())))
         });
-        format!("{partition:?} {group:?} {:?}", seats.collect::<Vec<_>>())
+        let control = self.nodes.values().map(|node| {
+            let running = node.running.as_ref()?;
+            let (map, led) = (running.map.index, running.control.machine.term_led());
+            Some((node.id, node.session, running.registered, map, led, node.disk.depth()))
+        });
+        let control: Vec<_> = control.collect();
+        format!("{partition:?} {group:?} {:?} {control:?}", seats.collect::<Vec<_>>())
     }
 
     pub(super) fn judge(&mut self) -> Result<(), Failure> {
-        for (partition, group) in self.registry.map.partitions() {
+        for (partition, group) in self.map.partitions() {
             let mut first: Option<(NodeId, Held)> = None;
             for node in &group.in_sync {
                 let held = self.held(*node, partition);
@@ -75,7 +81,7 @@ impl Cluster {
         self.read_all()?;
         for ((route, key), history) in &self.histories {
             history.check().map_err(|failure| {
-                let partition = self.registry.map.dp_map().partition_of(&route_key(*route).0);
+                let partition = self.map.dp_map().partition_of(&route_key(*route).0);
                 let what = format!("route {route} of {partition:?}, key {key}: {}", failure.what);
                 Failure::new(failure.invariant, what)
             })?;
@@ -97,14 +103,13 @@ impl Cluster {
 
     /// Reads every key from the disk of its primary, as a client would at the very end.
     fn read_all(&mut self) -> Result<(), Failure> {
-        let map = self.registry.map.dp_map();
+        let map = self.map.dp_map();
         let now = self.schedule.now();
         let routes = self.options.scenario.clients / 2;
         for route in 0..routes.max(1) {
             let name = route_key(route);
             let partition = map.partition_of(&name.0);
-            let Some(primary) = self.registry.map.group(partition).and_then(|group| group.primary)
-            else {
+            let Some(primary) = self.map.group(partition).and_then(|group| group.primary) else {
                 continue;
             };
             let held = self.held(primary, partition);

@@ -1,9 +1,12 @@
 //! What goes wrong in a cluster.
 
-use super::node::Image;
+use super::node::{Image, Node};
 use super::{Cluster, ClusterMutation, Event};
 use crate::disk::End;
+use bytes::Bytes;
+use dds::Column;
 use dds::cluster::{Incarnation, NodeId, Session};
+use dds::control::CONTROL;
 use std::collections::BTreeSet;
 
 /// A fault that comes again and again.
@@ -95,7 +98,7 @@ impl Cluster {
             Fault::Cut => self.cut(),
             Fault::Control => {
                 self.coverage.fault("control majority is gone");
-                self.registry.gone_until = self.schedule.now() + self.rng.below(5 * SECOND);
+                self.control_gone_until = self.schedule.now() + self.rng.below(5 * SECOND);
             }
             Fault::Wipe => {
                 if self.is_spare(node) {
@@ -110,12 +113,12 @@ impl Cluster {
         }
     }
 
-    fn some_node(&mut self) -> NodeId {
+    pub(super) fn some_node(&mut self) -> NodeId {
         let below = self.rng.below(u64::from(self.options.scenario.nodes));
         NodeId(u16::try_from(below).unwrap_or(0) + 1)
     }
 
-    fn crash(&mut self, id: NodeId, end: End) {
+    pub(super) fn crash(&mut self, id: NodeId, end: End) {
         if let Some(node) = self.nodes.get_mut(&id)
             && node.running.take().is_some()
         {
@@ -124,20 +127,27 @@ impl Cluster {
         }
     }
 
-    fn restart_later(&mut self, node: NodeId) {
+    pub(super) fn restart_later(&mut self, node: NodeId) {
         let long = if self.rng.chance(1, 4) { 8 * SECOND } else { SECOND / 2 };
         let nanos = self.rng.below(long);
         self.schedule.after(nanos, Event::Start { node });
     }
 
-    /// Nothing that was acknowledged is on this node alone.
+    /// Nothing that was acknowledged is on this node alone, and a majority of the control group remains without it.
     fn is_spare(&self, node: NodeId) -> bool {
         let intact = |holder: &NodeId| {
-            let known = self.registry.map.node(*holder).map(|known| known.incarnation);
+            let known = self.map.node(*holder).map(|known| known.incarnation);
             let other = self.nodes.get(holder).filter(|other| other.id != node && !other.stale);
-            other.is_some_and(|other| known == Some(other.identity.incarnation))
+            other.is_some_and(|other| known == Some(other.incarnation))
         };
-        self.registry.map.groups.iter().all(|group| {
+        // A voter that has lost its disk is replaced by itself, under another name: not two at a time.
+        let others = self.map.voters.iter().filter(|voter| **voter != node);
+        let recent = self.schedule.now() < self.disk_lost_at + 3 * SECOND;
+        let fresh = self.nodes.values().any(|node| node.fresh);
+        if recent || fresh || !others.into_iter().all(intact) {
+            return false;
+        }
+        self.map.groups.iter().all(|group| {
             let mut holders = group.in_sync.iter().chain(&group.candidates);
             let concerned = group.is_in_sync(node) || group.candidates.contains(&node);
             !concerned || holders.any(intact)
@@ -148,41 +158,49 @@ impl Cluster {
     pub(super) fn wipe(&mut self, id: NodeId) {
         let incarnation = Incarnation(self.rng.next_u64());
         let reuse = self.options.mutation == Some(ClusterMutation::ReuseIncarnation);
+        let runs = self.nodes.get(&id).is_some_and(|node| node.running.is_some());
+        self.crash(id, End::PowerLoss);
         let Some(node) = self.nodes.get_mut(&id) else { return };
-        node.disk.replace(&[]);
-        (node.image, node.stale) = (None, false);
+        let kept = if reuse { control_records(node) } else { Vec::new() };
+        node.disk.replace(&kept);
+        self.disk_lost_at = self.schedule.now();
+        (node.image, node.stale, node.fresh) = (None, false, true);
         if !reuse {
-            node.identity.incarnation = incarnation;
-            node.identity.session = Session(0);
+            (node.incarnation, node.session) = (incarnation, Session(0));
         }
-        if node.running.take().is_some() {
-            node.life += 1;
+        if runs {
             self.schedule.after(1_000_000, Event::Start { node: id });
         }
     }
 
     fn image(&mut self, id: NodeId) {
         let forge = self.options.mutation == Some(ClusterMutation::RejoinWithLostTail);
-        let spare = self.is_spare(id);
+        // The control group takes the disks of its voters for truthful, as raft does: an old one may vote twice.
+        let voter = self.map.voters.contains(&id) && !forge;
+        let spare = self.is_spare(id) && !voter;
         let Some(node) = self.nodes.get_mut(&id) else { return };
         match node.image.take() {
             // Within one session nobody can tell an image from the disk itself.
-            Some(image) if spare && (image.identity.session < node.identity.session || forge) => {
-                let session = node.identity.session;
+            Some(mut image) if spare && (image.session < node.session || forge) => {
                 self.coverage.fault("disk is an older image");
+                self.disk_lost_at = self.schedule.now();
                 self.crash(id, End::PowerLoss);
                 let Some(node) = self.nodes.get_mut(&id) else { return };
-                node.disk.replace(&image.entries);
-                (node.identity, node.stale) = (image.identity, true);
                 if forge {
-                    node.identity.session = session;
+                    image.entries.retain(|(_, key, _)| !is_control(key));
+                    image.entries.extend(control_records(node));
+                } else {
+                    node.session = image.session;
                 }
+                node.disk.replace(&image.entries);
+                (node.incarnation, node.stale) = (image.incarnation, true);
                 self.restart_later(id);
             }
             Some(image) => node.image = Some(image),
             None => {
-                let (identity, entries) = (node.identity, node.disk.store.durable());
-                node.image = Some(Image { identity, entries });
+                let entries = node.disk.store.durable();
+                let (incarnation, session) = (node.incarnation, node.session);
+                node.image = Some(Image { incarnation, session, entries });
             }
         }
     }
@@ -211,7 +229,7 @@ impl Cluster {
 
     /// A primary is asked to hand over to somebody in sync.
     fn move_some(&mut self, to: NodeId) {
-        let groups = self.registry.map.partitions();
+        let groups = self.map.partitions();
         let movable = groups.filter(|(_, group)| {
             group.is_in_sync(to) && group.primary.is_some_and(|primary| primary != to)
         });
@@ -228,7 +246,7 @@ impl Cluster {
     pub(super) fn heal(&mut self) {
         self.healed = true;
         self.cuts.clear();
-        self.registry.gone_until = 0;
+        self.control_gone_until = 0;
         let now = self.schedule.now();
         for node in self.nodes.values_mut() {
             node.paused_until = node.paused_until.min(now);
@@ -237,4 +255,15 @@ impl Cluster {
             self.schedule.after(1_000_000, Event::Start { node });
         }
     }
+}
+
+fn is_control(key: &[u8]) -> bool {
+    key.starts_with(&CONTROL.0.to_be_bytes())
+}
+
+/// The records of the control machine, as a disk holds them.
+fn control_records(node: &Node) -> Vec<(Column, Bytes, Bytes)> {
+    let mut entries = node.disk.store.durable();
+    entries.retain(|(_, key, _)| is_control(key));
+    entries
 }

@@ -1,8 +1,8 @@
-//! Several nodes and their replicated hash table: links, seats and disks of every node under one seed, with clients that know
+//! Several nodes and their replicated hash table: control, links, seats and disks of every node under one seed, with clients that know
 //! what they were promised.
 //!
 //! In the first phase faults happen; then everything heals, and within bounded time every group has all its members in sync,
-//! every queue is empty, every client its answer, and all replicas hold the same. The map is kept by a [`registry`].
+//! every queue is empty, every client its answer, and all replicas hold the same.
 //!
 //! Absences: nothing here reads a clock, a file or a random source; equal options give equal runs.
 
@@ -12,8 +12,8 @@ mod faults;
 mod mutate;
 mod node;
 mod options;
-mod registry;
 mod requests;
+mod seats;
 mod steps;
 
 pub use options::{ClusterMutation, ClusterOptions, ClusterScenario};
@@ -23,14 +23,15 @@ use crate::failure::Failure;
 use crate::invariants::History;
 use crate::schedule::Schedule;
 use crate::world::Outcome;
+use bytes::Bytes;
 use clients::{Client, Doing};
-use dds::cluster::{GroupChange, Incarnation, NodeId, Start};
+use dds::cluster::{ClusterMap, GroupChange, Incarnation, NodeId};
+use dds::control::CONTROL;
 use dds::replica::Message;
 use dds::{GroupVersion, Limits, PartitionId, Read, Request, Response, StoreError, links, replica};
 use faults::Fault;
 use fsm::{Digest, Rng, TimerKey, Token};
 use node::{Node, Owner};
-use registry::Registry;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -46,6 +47,7 @@ struct Life {
 enum Packet {
     Links(links::Message),
     Replica { partition: PartitionId, message: Message },
+    Control(Bytes),
 }
 
 /// What is planned.
@@ -77,7 +79,7 @@ enum Event {
         token: Token,
         read: Read,
     },
-    /// The node hears what is new in the map, and registers if it must.
+    /// The node looks at what its map suggests, and whom it could ask to be let in.
     Follow {
         life: Life,
     },
@@ -87,18 +89,6 @@ enum Event {
         partition: PartitionId,
         expect: GroupVersion,
         change: GroupChange,
-    },
-    Refused {
-        life: Life,
-        partition: PartitionId,
-        expect: GroupVersion,
-        change: GroupChange,
-    },
-    /// The map looks around.
-    Registry,
-    Heard {
-        node: NodeId,
-        start: Start,
     },
     Act {
         client: usize,
@@ -124,7 +114,12 @@ pub struct Cluster {
     options: ClusterOptions,
     rng: Rng,
     schedule: Schedule<Event>,
-    registry: Registry,
+    /// The newest map that any node has.
+    map: ClusterMap,
+    /// Until then no message of the control group arrives.
+    control_gone_until: u64,
+    /// When a disk was replaced last.
+    disk_lost_at: u64,
     nodes: BTreeMap<NodeId, Node>,
     /// Until when the second hears nothing from the first.
     cuts: BTreeMap<(NodeId, NodeId), u64>,
@@ -135,6 +130,8 @@ pub struct Cluster {
     limits: (Arc<Limits>, Arc<replica::Limits>),
     origins: u64,
     values: u64,
+    /// Changes of groups that were asked for.
+    asked: u64,
     steps: u64,
     answered: u64,
     trace: Digest,
@@ -159,7 +156,6 @@ impl Cluster {
             let offset = rng.below(1 << 40);
             nodes.insert(id, Node::new(id, incarnation, drift, offset));
         }
-        let first = nodes[&NodeId(1)].identity.incarnation;
         let replication = replica::Limits {
             // Small, so that learners are filled as well as caught up.
             keep_bytes_max: 16 * 1024,
@@ -168,7 +164,9 @@ impl Cluster {
             ..replica::Limits::default()
         };
         let mut cluster = Self {
-            registry: Registry::found(scenario.partitions, first),
+            map: ClusterMap::default(),
+            control_gone_until: 0,
+            disk_lost_at: 0,
             rng,
             schedule: Schedule::default(),
             nodes,
@@ -179,6 +177,7 @@ impl Cluster {
             limits: (Arc::default(), Arc::new(replication)),
             origins: 0,
             values: 0,
+            asked: 0,
             steps: 0,
             answered: 0,
             trace: Digest::default(),
@@ -187,7 +186,6 @@ impl Cluster {
             failure: None,
             options,
         };
-        cluster.registry.watch = cluster.options.watch;
         cluster.set_up();
         cluster
     }
@@ -213,7 +211,6 @@ impl Cluster {
             let client = self.clients.len() - 1;
             self.schedule.after(5_000_000, Event::Act { client });
         }
-        self.schedule.after(1_000_000, Event::Registry);
         self.plan_faults();
     }
 
@@ -274,8 +271,8 @@ impl Cluster {
             Event::Timer { life, .. }
             | Event::Stored { life, .. }
             | Event::Read { life, .. }
-            | Event::Follow { life }
-            | Event::Refused { life, .. } => {
+            | Event::Change { life, .. }
+            | Event::Follow { life } => {
                 if !self.lives(*life) {
                     return;
                 }
@@ -284,9 +281,6 @@ impl Cluster {
             Event::Packet { to, .. } => Some(*to),
             Event::Asked { node, .. } => Some(*node),
             Event::Written { .. }
-            | Event::Change { .. }
-            | Event::Registry
-            | Event::Heard { .. }
             | Event::Act { .. }
             | Event::Answered { .. }
             | Event::Fault(_)
@@ -308,11 +302,19 @@ impl Cluster {
                 }
             }
             Event::Stored { life, partition, token, result } => {
+                if partition == CONTROL {
+                    let input = dds::control::Input::Stored { token, result };
+                    return self.step_control(life.node, input);
+                }
                 let input = dds::seat::Input::Stored { token, result };
                 self.step_seat(life.node, partition, input);
             }
             Event::Read { life, partition, token, read } => {
                 let result = self.nodes[&life.node].disk.read(&read, dds::Tier::Disk);
+                if partition == CONTROL {
+                    let input = dds::control::Input::ReadDone { token, result };
+                    return self.step_control(life.node, input);
+                }
                 let input = dds::seat::Input::ReadDone { token, result };
                 self.step_seat(life.node, partition, input);
             }
@@ -320,15 +322,6 @@ impl Cluster {
             Event::Change { life, partition, expect, change } => {
                 self.on_change(life, partition, (expect, change));
             }
-            Event::Refused { life, partition, expect, change } => {
-                let input = dds::seat::Input::ChangeRefused { expect, change };
-                self.step_seat(life.node, partition, input);
-            }
-            Event::Registry => {
-                self.registry.tick(self.schedule.now());
-                self.schedule.after(100_000_000, Event::Registry);
-            }
-            Event::Heard { node, start } => self.registry.heard((node, start), self.schedule.now()),
             Event::Act { client } => self.act(client),
             Event::Asked { node, origin, request } => self.on_asked(node, origin, request),
             Event::Answered { origin, response } => self.on_answered(origin, response),

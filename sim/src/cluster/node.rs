@@ -2,17 +2,19 @@
 
 use crate::disk::Disk;
 use bytes::Bytes;
-use dds::cluster::{ClusterMap, Incarnation, NodeId, Session, Start};
+use dds::cluster::{ClusterMap, GroupChange, Incarnation, NodeId, Session, Start};
+use dds::control::Control;
 use dds::links::Links;
 use dds::seat::Seat;
-use dds::{Column, Leases, PartitionId};
-use fsm::{Host, Mono, TimerKey};
+use dds::{Column, GroupVersion, Leases, PartitionId};
+use fsm::{Host, Mono, TimerKey, Token};
 use std::collections::BTreeMap;
 
 /// What a timer belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Owner {
     Links,
+    Control,
     Seat(PartitionId),
 }
 
@@ -23,17 +25,12 @@ pub struct Slot<M> {
     pub host: Host,
 }
 
-/// What the disk holds besides the store: who the node is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Identity {
-    pub incarnation: Incarnation,
-    pub session: Session,
-}
-
 /// A copy of a disk as it was.
 #[derive(Clone, Debug)]
 pub struct Image {
-    pub identity: Identity,
+    pub incarnation: Incarnation,
+    /// The last session that was registered.
+    pub session: Session,
     pub entries: Vec<(Column, Bytes, Bytes)>,
 }
 
@@ -41,12 +38,15 @@ pub struct Image {
 #[derive(Debug)]
 pub struct Running {
     pub start: Start,
+    pub control: Slot<Control>,
     pub links: Slot<Links>,
     pub seats: BTreeMap<PartitionId, Slot<Seat>>,
     pub leases: Leases,
     pub map: ClusterMap,
-    /// The map knows of this session; until then it says nothing to the seats.
+    /// The map has known of this run; until then it says nothing to the seats.
     pub registered: bool,
+    /// Changes of groups that the map is asked for.
+    pub asks: BTreeMap<Token, (PartitionId, GroupVersion, GroupChange)>,
     /// When each timer fires, by the virtual clock.
     pub timers: BTreeMap<(Owner, TimerKey), u64>,
 }
@@ -56,10 +56,16 @@ pub struct Running {
 pub struct Node {
     pub id: NodeId,
     pub disk: Disk,
-    pub identity: Identity,
+    pub incarnation: Incarnation,
+    /// The last session that was registered.
+    pub session: Session,
+    /// It has run before: it does not found a cluster again.
+    pub has_run: bool,
     pub image: Option<Image>,
     /// The disk is an older image, and nobody has noticed yet.
     pub stale: bool,
+    /// The disk is a new one that was not registered yet.
+    pub fresh: bool,
     /// Rises with every start; what is meant for another life gets lost.
     pub life: u32,
     pub running: Option<Running>,
@@ -75,9 +81,12 @@ impl Node {
         Self {
             id,
             disk: Disk::default(),
-            identity: Identity { incarnation, session: Session(0) },
+            incarnation,
+            session: Session(0),
+            has_run: false,
             image: None,
             stale: false,
+            fresh: false,
             life: 0,
             running: None,
             paused_until: 0,

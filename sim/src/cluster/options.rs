@@ -1,5 +1,7 @@
 //! What a run of a cluster is made of.
 
+use dds::cluster::Settings;
+
 /// Everything that decides a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClusterOptions {
@@ -75,7 +77,7 @@ const CALM: ClusterScenario = ClusterScenario {
 
 impl ClusterScenario {
     /// All scenarios.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         CALM,
         Self {
             name: "cluster-storm",
@@ -137,12 +139,21 @@ impl ClusterScenario {
             ..CALM
         },
         Self {
-            name: "cluster-images",
-            about: "three nodes that start again, often from older images of their disks",
+            name: "cluster-three",
+            about: "three nodes that start again; where mistakes are made on purpose, from older images",
             nodes: 3,
             partitions: 4,
             crash_ms: 2_000,
             image_ms: 1_000,
+            ..CALM
+        },
+        Self {
+            name: "cluster-images",
+            about: "seven nodes; those without a vote start again from older images of their disks",
+            nodes: 7,
+            partitions: 8,
+            crash_ms: 1_000,
+            image_ms: 500,
             ..CALM
         },
         Self {
@@ -156,6 +167,19 @@ impl ClusterScenario {
             ..CALM
         },
     ];
+
+    /// Of the cluster that the first node founds.
+    #[must_use]
+    pub fn settings(&self) -> Settings {
+        Settings {
+            partitions: self.partitions,
+            hash_key: (1, 2),
+            replicas: 3,
+            min_in_sync: 1,
+            min_in_sync_wanted: 2,
+            feature_level: 1,
+        }
+    }
 
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {

@@ -78,7 +78,7 @@ impl Cluster {
 
     /// A request reaches a node: its seat does it, or somebody else's.
     pub(super) fn on_asked(&mut self, id: NodeId, origin: u64, request: Request) {
-        let map = self.registry.map.dp_map();
+        let map = self.map.dp_map();
         let partition = clients::partition_of(&request, &map);
         let Some(node) = self.nodes.get(&id).filter(|node| node.running.is_some()) else { return };
         let leads = node.seat(partition).is_some_and(dds::Seat::leads);

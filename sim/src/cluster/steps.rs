@@ -1,13 +1,17 @@
-//! Steps of the machines of a node, and what they ask for.
+//! Steps of the control and links machines of a node, its disk and its wires.
 
-use super::node::{Node, Owner, Running, Slot};
+use super::node::{Owner, Running, Slot};
+use super::seats::say;
 use super::{Cluster, ClusterMutation, Event, Life, Packet};
 use crate::disk::Job;
-use dds::cluster::{Command, GroupChange, NodeId, NodeState, Start, Verdict};
+use dds::cluster::{
+    ClusterMap, Command, Delta, GroupChange, NodeId, NodeState, Session, Site, Start, Verdict,
+};
+use dds::control::{self, Boot, CONTROL, Config, Control};
 use dds::links::{self, Links};
 use dds::replica::View;
 use dds::seat::{self, Seat};
-use dds::{Answer, GroupVersion, Leases, PartitionId};
+use dds::{Durability, GroupVersion, Leases, PartitionId};
 use fsm::{Budget, Host, Machine, Mono, Stepped, TimerKey, TimerOp, Token, Wall};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,7 +26,18 @@ impl Cluster {
             return;
         }
         node.life += 1;
-        node.identity.session.0 += 1;
+        let founds = id == NodeId(1) && !std::mem::replace(&mut node.has_run, true);
+        let boot = if founds { Boot::Found(self.options.scenario.settings()) } else { Boot::Join };
+        let control = Control::new(Config {
+            node: id,
+            incarnation: node.incarnation,
+            start,
+            seed,
+            site: Site { weight: 100, ..Site::default() },
+            features: 1,
+            boot,
+            limits: control::Limits::default(),
+        });
         let links = Links::new(id, links::Limits::default(), node.mono(now));
         let seats = (0..self.options.scenario.partitions).map(|number| {
             let id_of = PartitionId(number);
@@ -30,94 +45,148 @@ impl Cluster {
             let machine = Seat::new(id, id_of, limits, seed);
             (id_of, Slot { machine, host: Host::new(seed, 1 << 32 | u64::from(number)) })
         });
-        node.running = Some(Running {
+        let mut running = Running {
             start,
+            control: Slot { machine: control, host: Host::new(seed, 1 << 41) },
             links: Slot { machine: links, host: Host::new(seed, 1 << 40) },
             seats: seats.collect(),
             leases: Leases::default(),
-            map: dds::cluster::ClusterMap::default(),
+            map: ClusterMap::default(),
             registered: false,
+            asks: BTreeMap::new(),
             timers: BTreeMap::new(),
-        });
-        if self.options.mutation == Some(ClusterMutation::ReadWithoutLease)
-            && let Some(running) = &mut node.running
-        {
-            let forever = Mono(u64::MAX);
-            (1..=self.options.scenario.nodes)
-                .for_each(|number| running.leases.renew(NodeId(number), forever));
+        };
+        if self.options.mutation == Some(ClusterMutation::ReadWithoutLease) {
+            let all = (1..=self.options.scenario.nodes).map(NodeId);
+            all.for_each(|other| running.leases.renew(other, Mono(u64::MAX)));
         }
+        node.running = Some(running);
         let life = Life { node: id, life: node.life };
+        self.step_control(id, control::Input::Started);
         self.schedule.after(0, Event::Follow { life });
     }
 
-    /// Hears what is new in the map; registers until the map knows of this session.
+    /// Looks at what the map suggests; a node without a map asks to be let in.
     pub(super) fn on_follow(&mut self, life: Life) {
-        let again = 20_000_000 + self.rng.below(60_000_000);
+        let again = 50_000_000 + self.rng.below(100_000_000);
         self.schedule.after(again, Event::Follow { life });
-        if self.schedule.now() < self.registry.gone_until || self.is_cut(life.node, NodeId(0)) {
+        let id = life.node;
+        let node = self.nodes.get(&id);
+        let Some(running) = node.and_then(|node| node.running.as_ref()) else { return };
+        if !running.map.is_founded() {
+            let contact = self.some_node();
+            if contact != id && !self.is_cut(contact, id) {
+                let session = Session(0);
+                self.step_control(id, control::Input::Heard { node: contact, session });
+            }
             return;
         }
-        let Some(node) = self.nodes.get_mut(&life.node) else { return };
-        let (identity, id) = (node.identity, node.id);
-        let Some(running) = &mut node.running else { return };
-        let start = running.start;
-        let known = self.registry.map.node(id).cloned();
-        let registered = known.as_ref().is_some_and(|known| {
-            known.state == NodeState::Up
-                && known.start == start
-                && known.session == identity.session
-                && known.incarnation == identity.incarnation
+        let suggested = running.map.suggestions.values();
+        let mine = suggested.filter(|suggestion| {
+            let group = running.map.group(suggestion.partition);
+            group.is_some_and(|group| group.primary == Some(id))
         });
-        if !registered {
-            return self.register(life, known.is_some_and(|known| known.start == start));
+        for suggestion in mine.copied().collect::<Vec<_>>() {
+            let input = seat::Input::Suggested(suggestion.change);
+            self.step_seat(id, suggestion.partition, input);
         }
-        let before = std::mem::take(&mut running.map);
-        running.map = self.registry.map.as_watched();
-        let first = !std::mem::replace(&mut running.registered, true);
-        self.tell(life.node, &before, first);
     }
 
-    /// `again`: this run was registered before, and given up since.
-    fn register(&mut self, life: Life, again: bool) {
-        let Some(node) = self.nodes.get_mut(&life.node) else { return };
-        if again {
-            node.identity.session.0 += 1;
+    pub(super) fn step_control(&mut self, id: NodeId, input: control::Input) {
+        let now = self.schedule.now();
+        let Some(node) = self.nodes.get_mut(&id) else { return };
+        let life = Life { node: id, life: node.life };
+        let mono = node.mono(now);
+        let Some(running) = &mut node.running else { return };
+        self.steps += 1;
+        let mut stepped = Stepped::default();
+        let slot = &mut running.control;
+        let budget = Budget::new(2_000);
+        slot.host.step(&mut slot.machine, &mut stepped, (mono, Wall(0)), budget, input);
+        slot.machine.digest(&mut self.trace);
+        self.arm(id, Owner::Control, &stepped.timers);
+        for effect in stepped.effects {
+            if self.lives(life) {
+                let told = matches!(effect, control::Effect::Log(_) | control::Effect::OldImage);
+                if self.options.watch.is_some() && told {
+                    say(&format!("{now} {id:?} {effect:?}"));
+                }
+                self.on_control_effect(life, effect);
+            }
         }
-        let Some(running) = &node.running else { return };
-        let (identity, start, id) = (node.identity, running.start, node.id);
-        if self.registry.map.node(id).is_none_or(|known| known.incarnation != identity.incarnation)
-        {
-            let site = dds::cluster::Site { weight: 100, ..Default::default() };
-            let incarnation = identity.incarnation;
-            self.registry.apply(&Command::AddNode { node: id, incarnation, site });
-        }
-        let verdict = self.registry.apply(&Command::Register {
-            node: id,
-            incarnation: identity.incarnation,
-            session: identity.session,
-            start,
-            features: 1,
-        });
-        match verdict {
-            Verdict::OldImage => {
+    }
+
+    fn on_control_effect(&mut self, life: Life, effect: control::Effect) {
+        use control::Effect;
+        let (id, partition) = (life.node, CONTROL);
+        match effect {
+            Effect::Send { to, bytes } => self.send(id, to, Packet::Control(bytes)),
+            Effect::Store { token, group } => {
+                let (ticket, from) = (Ticket { partition, token }, GroupId(0));
+                let (queued, durability) = (self.schedule.now(), Durability::Synced);
+                if let Some(node) = self.nodes.get_mut(&id) {
+                    node.disk.submit(Job { from, ticket, queued, group, durability });
+                }
+                self.begin_write(id);
+            }
+            Effect::Read { token, read } => {
+                let nanos = self.rng.below(300_000);
+                self.schedule.after(nanos, Event::Read { life, partition, token, read });
+            }
+            Effect::Changed(delta) => self.on_changed(id, &delta),
+            Effect::Decided { from: _, token, verdict } => self.on_decided(id, token, verdict),
+            Effect::Registered(session) => self.on_registered(id, session),
+            Effect::Unregistered => self.step_links(id, links::Input::RunIs(None)),
+            Effect::OldImage => {
                 self.coverage.action("old image is noticed");
                 self.wipe(id);
             }
-            Verdict::Done => {
-                self.registry.heard((id, start), self.schedule.now());
+            Effect::Removed | Effect::Stopped(_) => {
+                self.coverage.action("control machine stops");
+                self.crash(id, crate::disk::End::Killed);
+                self.restart_later(id);
             }
-            Verdict::Refused(_) | Verdict::Unknown => {}
+            Effect::Leader(_) | Effect::Log(_) => {}
+        }
+    }
+
+    fn on_changed(&mut self, id: NodeId, delta: &Delta) {
+        let node = self.nodes.get_mut(&id);
+        let Some(running) = node.and_then(|node| node.running.as_mut()) else { return };
+        let before = running.map.clone();
+        running.map.patch(delta);
+        if running.map.index > self.map.index {
+            self.map = running.map.clone();
+        }
+        if running.registered {
+            self.tell(id, &before, false);
+        }
+    }
+
+    /// The map knows of this run: from here on what it says of groups is no word of before.
+    fn on_registered(&mut self, id: NodeId, session: Session) {
+        let Some(node) = self.nodes.get_mut(&id) else { return };
+        node.session = session;
+        if std::mem::take(&mut node.fresh) {
+            // The control group takes it in now.
+            self.disk_lost_at = self.schedule.now();
+        }
+        let Some(running) = &mut node.running else { return };
+        let run = links::Run { session, start: running.start };
+        let first = !std::mem::replace(&mut running.registered, true);
+        self.step_links(id, links::Input::RunIs(Some(run)));
+        if first {
+            self.tell(id, &ClusterMap::default(), true);
         }
     }
 
     /// Tells the machines of a node what is new in its copy of the map.
     fn tell(&mut self, id: NodeId, before: &dds::cluster::ClusterMap, first: bool) {
-        let Some(node) = self.nodes.get(&id) else { return };
-        let Some(running) = &node.running else { return };
+        let Some(running) = self.nodes.get(&id).and_then(|node| node.running.as_ref()) else {
+            return;
+        };
         let map = running.map.clone();
         if first || before.nodes != map.nodes {
-            let run = links::Run { session: node.identity.session, start: running.start };
-            self.step_links(id, links::Input::RunIs(run));
             let state = |known: &dds::cluster::Node| links::NodeState {
                 run: links::Run { session: known.session, start: known.start },
                 is_up: known.state == NodeState::Up,
@@ -129,6 +198,14 @@ impl Cluster {
             return;
         };
         let fence_at = running.links.machine.fence_at();
+        let restarted: Vec<NodeId> = map
+            .nodes
+            .iter()
+            .filter(|(node, known)| {
+                before.node(**node).is_some_and(|before| before.session != known.session)
+            })
+            .map(|(node, _)| *node)
+            .collect();
         let wanted = usize::from(map.settings.replicas).min(map.nodes.len());
         let settings = first || before.settings != map.settings || before.nodes != map.nodes;
         for (partition, group) in map.partitions() {
@@ -141,6 +218,9 @@ impl Cluster {
                 self.step_seat(id, partition, seat::Input::GroupIs(view));
                 self.release(id, partition);
             }
+            for node in restarted.iter().copied().filter(|node| group.is_member(*node)) {
+                self.step_seat(id, partition, seat::Input::Restarted { node });
+            }
             let suggested = map.suggestion(partition).filter(|_| group.primary == Some(id));
             if let Some(suggestion) = suggested {
                 self.step_seat(id, partition, seat::Input::Suggested(suggestion.change));
@@ -148,19 +228,31 @@ impl Cluster {
         }
     }
 
+    /// A seat asks the map for a change.
     pub(super) fn on_change(
         &mut self,
         life: Life,
         partition: PartitionId,
         (expect, change): (GroupVersion, GroupChange),
     ) {
-        if self.schedule.now() < self.registry.gone_until || self.is_cut(life.node, NodeId(0)) {
-            return;
-        }
-        let command = Command::ChangeGroup { partition, expect, change, by: life.node };
-        let verdict = self.registry.apply(&command);
+        self.asked += 1;
+        let token = Token(self.asked);
+        let node = self.nodes.get_mut(&life.node);
+        let Some(running) = node.and_then(|node| node.running.as_mut()) else { return };
+        running.asks.insert(token, (partition, expect, change));
+        let by = life.node;
+        let command = Command::ChangeGroup { partition, expect, change, by };
+        self.step_control(life.node, control::Input::Propose { from: 0, token, command });
+    }
+
+    fn on_decided(&mut self, id: NodeId, token: Token, verdict: Verdict) {
+        let Some(node) = self.nodes.get_mut(&id) else { return };
+        let life = Life { node: id, life: node.life };
+        let Some(running) = &mut node.running else { return };
+        let Some((partition, expect, change)) = running.asks.remove(&token) else { return };
         self.coverage.action(match (change, verdict) {
-            (_, Verdict::Refused(_) | Verdict::OldImage | Verdict::Unknown) => "change is refused",
+            (_, Verdict::Unknown) => "change: unknown",
+            (_, Verdict::Refused(_) | Verdict::OldImage) => "change is refused",
             (GroupChange::Remove(_), Verdict::Done) => "member is removed",
             (GroupChange::Expel(_), Verdict::Done) => "member is expelled",
             (GroupChange::AddLearner(_), Verdict::Done) => "learner is added",
@@ -169,16 +261,18 @@ impl Cluster {
             (GroupChange::StepDown, Verdict::Done) => "primary steps down",
             (GroupChange::Resign, Verdict::Done) => "primary resigns",
         });
-        if let (GroupChange::AddLearner(learner), Some(ClusterMutation::PromoteEarly)) =
-            (change, self.options.mutation)
-        {
-            let expect = self.registry.map.version_of(partition);
-            let change = GroupChange::Promote(learner);
-            self.registry.apply(&Command::ChangeGroup { partition, expect, change, by: life.node });
-        }
-        if let Verdict::Refused(_) = verdict {
-            let nanos = self.rng.below(2_000_000);
-            self.schedule.after(nanos, Event::Refused { life, partition, expect, change });
+        match (verdict, change) {
+            (Verdict::Refused(_), _) => {
+                let input = seat::Input::ChangeRefused { expect, change };
+                self.step_seat(id, partition, input);
+            }
+            (Verdict::Done, GroupChange::AddLearner(learner))
+                if self.options.mutation == Some(ClusterMutation::PromoteEarly) =>
+            {
+                let expect = GroupVersion(expect.0 + 1);
+                self.on_change(life, partition, (expect, GroupChange::Promote(learner)));
+            }
+            (Verdict::Done | Verdict::OldImage | Verdict::Unknown, _) => {}
         }
     }
 
@@ -189,6 +283,9 @@ impl Cluster {
         match packet {
             Packet::Links(message) => {
                 self.step_links(to, links::Input::Received { from, message });
+            }
+            Packet::Control(bytes) => {
+                self.step_control(to, control::Input::Received { from, bytes });
             }
             Packet::Replica { partition, message } => {
                 let (from, message) = self.mutate_received(to, partition, (from, message));
@@ -206,6 +303,7 @@ impl Cluster {
             _ => return,
         };
         match owner {
+            Owner::Control => self.step_control(life.node, control::Input::TimerFired(key)),
             Owner::Links => self.step_links(life.node, links::Input::TimerFired(key)),
             Owner::Seat(partition) => {
                 self.step_seat(life.node, partition, seat::Input::TimerFired(key));
@@ -230,16 +328,12 @@ impl Cluster {
                     self.send(id, to, Packet::Links(message));
                 }
                 links::Effect::LeaseIs { from, until } => self.on_lease(id, from, until),
-                links::Effect::Heard { node: _, run: _ } => {}
+                links::Effect::Heard { node, run } => {
+                    let session = run.session;
+                    self.step_control(id, control::Input::Heard { node, session });
+                }
                 links::Effect::Silent { node: silent } => self.on_silent(id, silent),
             }
-        }
-        // The leader of the control group hears of every node that still ticks.
-        let running = self.nodes.get(&id).and_then(|node| node.running.as_ref());
-        let start = running.map(|running| running.start).unwrap_or_default();
-        if !self.is_cut(id, NodeId(0)) {
-            let nanos = self.rng.below(1_000_000);
-            self.schedule.after(nanos, Event::Heard { node: id, start });
         }
     }
 
@@ -262,118 +356,7 @@ impl Cluster {
         }
     }
 
-    /// Answers that were held back and may be told by now.
-    fn release(&mut self, id: NodeId, partition: PartitionId) {
-        let now = self.schedule.now();
-        let Some(node) = self.nodes.get_mut(&id) else { return };
-        let mono = node.mono(now);
-        let Some(running) = &mut node.running else { return };
-        let Some(slot) = running.seats.get(&partition) else { return };
-        let answers = running.leases.release(mono, partition, &slot.machine);
-        answers.into_iter().for_each(|answer| self.answer(answer));
-    }
-
-    pub(super) fn step_seat(&mut self, id: NodeId, partition: PartitionId, input: seat::Input) {
-        let now = self.schedule.now();
-        let Some(node) = self.nodes.get_mut(&id) else { return };
-        let mono = node.mono(now);
-        let Some(running) = &mut node.running else { return };
-        let Some(slot) = running.seats.get_mut(&partition) else { return };
-        self.steps += 1;
-        let mut stepped = Stepped::default();
-        let budget = Budget::new(2_000);
-        let watched = self.options.watch == Some(partition.0);
-        if watched {
-            say(&format!("{now} {id:?} <- {input:?}"));
-        }
-        slot.host.step(&mut slot.machine, &mut stepped, (mono, Wall(0)), budget, input);
-        if watched {
-            stepped.effects.iter().for_each(|effect| say(&format!("    -> {effect:?}")));
-            say(&format!("    == {}", slot.machine.replica().summary()));
-        }
-        slot.machine.digest(&mut self.trace);
-        let (leads, version) = (slot.machine.leads(), slot.machine.replica().version());
-        self.arm(id, Owner::Seat(partition), &stepped.timers);
-        let had_effects = !stepped.effects.is_empty();
-        for effect in stepped.effects {
-            self.on_seat_effect(id, partition, effect);
-        }
-        if leads {
-            self.note_leader(id, partition, version);
-        }
-        if had_effects {
-            self.release(id, partition);
-        }
-    }
-
-    /// One primary per version.
-    fn note_leader(&mut self, id: NodeId, partition: PartitionId, version: GroupVersion) {
-        let first = *self.led.entry((partition, version)).or_insert(id);
-        if first != id {
-            let what = format!("{partition:?} {version:?} was led by {first:?} and by {id:?}");
-            self.fail("one_primary", what);
-        }
-    }
-
-    fn on_seat_effect(&mut self, id: NodeId, partition: PartitionId, effect: seat::Effect) {
-        let now = self.schedule.now();
-        let Some(node) = self.nodes.get_mut(&id) else { return };
-        let life = Life { node: id, life: node.life };
-        match effect {
-            seat::Effect::Answer { to, token, response } => {
-                let answer = Answer { to, token, response };
-                let mono = node.mono(now);
-                let Some(running) = &mut node.running else { return };
-                let Some(slot) = running.seats.get(&partition) else { return };
-                let early = self.options.mutation == Some(ClusterMutation::AnswerEarly);
-                let passed = if early {
-                    Some(answer)
-                } else {
-                    running.leases.pass(mono, (partition, &slot.machine), answer)
-                };
-                match passed {
-                    Some(answer) => self.answer(answer),
-                    None => self.coverage.action("answer is held back"),
-                }
-            }
-            seat::Effect::Send { to, message } => {
-                self.mutate_sent((id, to), partition, &message);
-                self.send(id, to, Packet::Replica { partition, message });
-            }
-            seat::Effect::Store { token, group, durability } => {
-                let ticket = Ticket { partition, token };
-                let from = GroupId(0);
-                node.disk.submit(Job { from, ticket, queued: now, group, durability });
-                self.begin_write(id);
-            }
-            seat::Effect::Read { token, read } => {
-                let nanos = self.rng.below(300_000);
-                self.schedule.after(nanos, Event::Read { life, partition, token, read });
-            }
-            seat::Effect::Ask { expect, change } => {
-                let nanos = self.rng.below(5_000_000);
-                self.schedule.after(nanos, Event::Change { life, partition, expect, change });
-            }
-            seat::Effect::Ceased => {
-                self.coverage.input("partition: Ceased", 1);
-                let Some(running) = &mut node.running else { return };
-                let answers = running.leases.give_up(partition);
-                answers.into_iter().for_each(|answer| self.answer(answer));
-            }
-        }
-    }
-
-    fn answer(&mut self, answer: Answer) {
-        let Answer { to, token: _, response } = answer;
-        if self.rng.chance(1, 20) && !self.healed {
-            self.coverage.fault("answer of the table is lost");
-            return;
-        }
-        let nanos = self.rng.below(300_000);
-        self.schedule.after(nanos, Event::Answered { origin: to, response });
-    }
-
-    fn arm(&mut self, id: NodeId, owner: Owner, ops: &[TimerOp]) {
+    pub(super) fn arm(&mut self, id: NodeId, owner: Owner, ops: &[TimerOp]) {
         let Some(node) = self.nodes.get_mut(&id) else { return };
         let life = Life { node: id, life: node.life };
         for op in ops {
@@ -443,7 +426,8 @@ impl Cluster {
     }
 
     pub(super) fn send(&mut self, from: NodeId, to: NodeId, packet: Packet) {
-        if self.is_cut(from, to) {
+        let control = matches!(packet, Packet::Control(_));
+        if self.is_cut(from, to) || (control && self.schedule.now() < self.control_gone_until) {
             return;
         }
         let scenario = self.options.scenario;
@@ -464,24 +448,4 @@ impl Cluster {
         }
         self.schedule.after(nanos, Event::Packet { to, from, packet });
     }
-
-    /// The token of a request: seats need none.
-    pub(super) fn ask_seat(&mut self, id: NodeId, origin: u64, request: dds::Request) {
-        let partition = request.partition(&self.registry.map.dp_map());
-        let input = seat::Input::Asked { from: origin, token: Token(0), request };
-        self.step_seat(id, partition, input);
-    }
-}
-
-impl Node {
-    /// The last entry here, and up to where everything is decided.
-    pub(super) fn seat(&self, partition: PartitionId) -> Option<&Seat> {
-        let slot = self.running.as_ref()?.seats.get(&partition)?;
-        Some(&slot.machine)
-    }
-}
-
-/// A line for who looks into a run, cut to a readable length.
-fn say(line: &str) {
-    eprintln!("{}", line.chars().take(400).collect::<String>());
 }

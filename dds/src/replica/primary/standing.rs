@@ -59,7 +59,7 @@ impl Primary {
     }
 
     /// A member does not know of this round: it has started anew. What it said before counts for nothing any more.
-    pub(super) fn on_apart(&mut self, core: &mut Core, cx: Context<'_, '_>, from: NodeId) {
+    pub fn on_apart(&mut self, core: &mut Core, cx: Context<'_, '_>, from: NodeId) {
         let asked = |peer: &Peer| matches!(peer.standing, Standing::Asked);
         if self.peers.get(&from).is_none_or(asked) {
             return;
