@@ -1,0 +1,1 @@
+//! Bytes between nodes, to be added to and never edited.
