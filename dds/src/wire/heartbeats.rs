@@ -26,14 +26,16 @@ pub fn encode_heartbeat(message: &Message) -> wire::Heartbeat {
     wire::Heartbeat { body: Some(body) }
 }
 
+/// One of an unknown kind is an error of its own.
+///
 /// # Errors
-/// When the bytes are no list of heartbeats of known kinds.
-pub fn decode_heartbeats(payload: Bytes) -> Decoded<Vec<Message>> {
+/// When the bytes are no list of heartbeats.
+pub fn decode_heartbeats(payload: Bytes) -> Decoded<Vec<Result<Message, Malformed>>> {
     let mut items = Items::new(payload);
     let mut messages = Vec::new();
     while let Some((tag, bytes)) = items.next()? {
         if tag == HEARTBEATS {
-            messages.push(heartbeat(items.read(bytes, &Shape::LEAF, "heartbeat")?)?);
+            messages.push(heartbeat(items.read(bytes, &Shape::LEAF, "heartbeat")?));
         }
     }
     Ok(messages)
