@@ -47,6 +47,6 @@ bench: tools-test build
 sim: build
 	@$(CARGO_TARGET_DIR)/release/sim --runs 20
 
-# Makes node/src/admin/api.rs from the .proto files.
+# Makes node/src/admin/api.rs and what stands in proto/src from the .proto files.
 proto:
 	@CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)/proto cargo run -q --manifest-path proto/generate/Cargo.toml

@@ -42,7 +42,7 @@ LICENCES = {
 FILE_LINES_MAX = 600
 FUNCTION_LINES_MAX = 70
 COLUMNS_MAX = 140
-GENERATED = {"node/src/admin/api.rs", "proto/src/cluster.rs"}
+GENERATED = {"node/src/admin/api.rs", "proto/src/cluster.rs", "proto/src/peer.rs"}
 
 
 def metadata():

@@ -5,3 +5,7 @@
 #[allow(clippy::all, missing_debug_implementations, reason = "made from the .proto file")]
 #[rustfmt::skip]
 pub mod cluster;
+
+#[allow(clippy::all, missing_debug_implementations, reason = "made from the .proto file")]
+#[rustfmt::skip]
+pub mod peer;

@@ -1,5 +1,5 @@
-//! Writes `node/src/admin/api.rs` and `proto/src/cluster.rs` from the .proto files. Run it at the root of the checkout:
-//! `make proto`.
+//! Writes `node/src/admin/api.rs`, `proto/src/cluster.rs` and `proto/src/peer.rs` from the .proto files. Run it at the root of
+//! the checkout: `make proto`.
 
 use std::path::Path;
 
@@ -9,7 +9,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let out = Path::new("target-proto");
     std::fs::create_dir_all(out)?;
     std::fs::write("node/src/admin/api.rs", admin(out)?)?;
-    std::fs::write("proto/src/cluster.rs", cluster(out)?)?;
+    std::fs::write("proto/src/cluster.rs", between_nodes(out, "cluster")?)?;
+    std::fs::write("proto/src/peer.rs", between_nodes(out, "peer")?)?;
     std::fs::remove_dir_all(out)?;
     Ok(())
 }
@@ -26,11 +27,13 @@ fn admin(out: &Path) -> Made {
     Ok(format!("{header}{made}"))
 }
 
-fn cluster(out: &Path) -> Made {
+/// Fields of bytes refer to the buffer that they were decoded from.
+fn between_nodes(out: &Path, name: &str) -> Made {
     let root = Path::new("proto");
-    let descriptors = protox::compile([root.join("hikyaku/cluster/v1/cluster.proto")], [root])?;
+    let file = format!("hikyaku/{name}/v1/{name}.proto");
+    let descriptors = protox::compile([root.join(&file)], [root])?;
     tonic_prost_build::configure().bytes(".").out_dir(out).compile_fds(descriptors)?;
-    let made = std::fs::read_to_string(out.join("hikyaku.cluster.v1.rs"))?;
-    let header = "//! What nodes say to each other, made from `proto/hikyaku/cluster/v1/cluster.proto` by `make proto`. Not edited by hand.\n";
+    let made = std::fs::read_to_string(out.join(format!("hikyaku.{name}.v1.rs")))?;
+    let header = format!("//! What nodes say to each other, made from `proto/{file}` by `make proto`. Not edited by hand.\n");
     Ok(format!("{header}{made}"))
 }
