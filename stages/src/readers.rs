@@ -1,7 +1,10 @@
 //! The reader pool: a few threads for what may touch the disk or take long, so that no worker ever does.
+//!
+//! A worker sends all that its machines asked for as one batch; the readers share it, job by job.
 
 use crate::{Clock, Drained, PortReceiver, PortSender, StageStats, port};
 use fsm::Mono;
+use std::collections::VecDeque;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -18,6 +21,28 @@ pub struct ReadJob<D> {
 impl<D> std::fmt::Debug for ReadJob<D> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("ReadJob").field("reply", &self.reply).finish_non_exhaustive()
+    }
+}
+
+/// What the readers share: whoever holds the lock takes the next job.
+struct Jobs<D> {
+    receiver: PortReceiver<ReadJob<D>>,
+    /// Of a batch of which some are taken.
+    left: VecDeque<ReadJob<D>>,
+}
+
+impl<D> Jobs<D> {
+    /// Waits for a job; nothing when all senders are gone.
+    fn next(&mut self) -> Option<ReadJob<D>> {
+        let mut batch = Vec::new();
+        while self.left.is_empty() {
+            match self.receiver.drain(Clock.mono(), 1, &mut batch) {
+                Drained::Took(0) => self.receiver.wait(),
+                Drained::Took(_) => self.left.extend(batch.drain(..)),
+                Drained::Disconnected => return None,
+            }
+        }
+        self.left.pop_front()
     }
 }
 
@@ -39,14 +64,14 @@ impl<D: Send + 'static> Readers<D> {
     pub fn start(threads: usize, parcels_max: usize, done: Done<D>) -> std::io::Result<Self> {
         let stats = Arc::new(StageStats::default());
         let (sender, receiver) = port(parcels_max, &stats);
-        let receiver = Arc::new(Mutex::new(receiver));
+        let jobs = Arc::new(Mutex::new(Jobs { receiver, left: VecDeque::new() }));
         let threads = (0..threads.max(1))
             .map(|index| {
-                let (receiver, done) = (Arc::clone(&receiver), Arc::clone(&done));
+                let (jobs, done) = (Arc::clone(&jobs), Arc::clone(&done));
                 let stats = Arc::clone(&stats);
                 std::thread::Builder::new()
                     .name(format!("reader-{index}"))
-                    .spawn(move || until_closed(&receiver, &done, &stats))
+                    .spawn(move || until_closed(&jobs, &done, &stats))
             })
             .collect::<std::io::Result<_>>()?;
         Ok(Self { sender, stats, threads })
@@ -62,31 +87,21 @@ impl<D: Send + 'static> Readers<D> {
     }
 }
 
-fn until_closed<D>(receiver: &Mutex<PortReceiver<ReadJob<D>>>, done: &Done<D>, stats: &StageStats) {
-    let mut jobs = Vec::new();
+fn until_closed<D>(jobs: &Mutex<Jobs<D>>, done: &Done<D>, stats: &StageStats) {
     loop {
-        {
-            // One reader waits at the queue; the others wait for their turn at the lock.
-            let receiver = receiver.lock().unwrap_or_else(PoisonError::into_inner);
-            match receiver.drain(Clock.mono(), 1, &mut jobs) {
-                Drained::Took(0) => {
-                    receiver.wait();
-                    continue;
-                }
-                Drained::Took(_) => {}
-                Drained::Disconnected => return,
-            }
-        }
-        for job in jobs.drain(..) {
-            let began = Clock.mono();
-            let answer = (job.task)();
-            let now = Clock.mono();
-            let service = u64::try_from(now.since(began).as_nanos()).unwrap_or(u64::MAX);
-            stats.service.record(service, 1);
-            stats.batch.record(1, 1);
-            stats.served.fetch_add(1, Relaxed);
-            done(job.reply, now, vec![answer]);
-        }
+        // One reader waits at the queue; the others wait for their turn at the lock.
+        let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).next();
+        let Some(job) = job else {
+            return;
+        };
+        let began = Clock.mono();
+        let answer = (job.task)();
+        let now = Clock.mono();
+        let service = u64::try_from(now.since(began).as_nanos()).unwrap_or(u64::MAX);
+        stats.service.record(service, 1);
+        stats.batch.record(1, 1);
+        stats.served.fetch_add(1, Relaxed);
+        done(job.reply, now, vec![answer]);
     }
 }
 
@@ -116,5 +131,19 @@ mod tests {
         got.sort_by_key(|(_, answers)| answers[0]);
         let expected: Vec<_> = (0..50_u64).map(|n| ((n % 2) as usize, vec![n * n])).collect();
         assert_eq!(got, expected);
+    }
+
+    #[test]
+    fn the_jobs_of_one_batch_are_shared() {
+        let done: Done<()> = Arc::new(|_, _, _| {});
+        let readers = Readers::start(2, 100, done).expect("threads");
+        let (tell, told) = mpsc::sync_channel::<()>(0);
+        // Neither ends before the other has begun.
+        let jobs = vec![
+            ReadJob { reply: 0, task: Box::new(move || tell.send(()).expect("it listens")) },
+            ReadJob { reply: 0, task: Box::new(move || told.recv().expect("it tells")) },
+        ];
+        readers.sender.try_send(Mono(0), jobs).expect("room");
+        readers.join();
     }
 }

@@ -3,7 +3,7 @@
 use crate::RocksStore;
 use bytes::Bytes;
 use dds::{Column, ReadDone, StoreError, Tier};
-use rocksdb::{ErrorKind, ReadOptions, ReadTier};
+use rocksdb::{ColumnFamily, ErrorKind, ReadOptions, ReadTier};
 
 /// How much a scan may take.
 #[derive(Clone, Copy, Debug)]
@@ -68,20 +68,48 @@ impl RocksStore {
         (options, tier): (&ReadOptions, Tier),
     ) -> Result<ReadDone, StoreError> {
         let column = self.column(column);
-        if let [key] = keys {
-            return match self.db.get_pinned_cf_opt(column, key, options) {
-                Ok(value) => Ok(ReadDone::Got(vec![value.map(copied)])),
-                Err(failed) => miss_or(&failed, tier),
-            };
-        }
-        let mut found = Vec::with_capacity(keys.len());
-        for value in self.db.batched_multi_get_cf_opt(column, keys, false, options) {
-            match value {
-                Ok(value) => found.push(value.map(copied)),
-                Err(failed) => return miss_or(&failed, tier),
+        let found = match (keys, tier) {
+            ([_], _) => self.one_by_one(column, keys, options),
+            // RocksDB's MultiGet reads data blocks from files whatever the tier: `RetrieveMultipleBlocks` never looks at it.
+            (_, Tier::Memory) => self.several_from_memory(column, keys, options),
+            (_, Tier::Disk) => {
+                let values = self.db.batched_multi_get_cf_opt(column, keys, false, options);
+                values.into_iter().map(|value| Ok(value?.map(copied))).collect()
             }
+        };
+        found.map(ReadDone::Got).or_else(|failed| miss_or(&failed, tier))
+    }
+
+    /// The values of one moment, as MultiGet gives them. A snapshot takes the lock of the database: only when a write came
+    /// between two gets.
+    fn several_from_memory(
+        &self,
+        column: &ColumnFamily,
+        keys: &[Bytes],
+        options: &ReadOptions,
+    ) -> Result<Vec<Option<Bytes>>, rocksdb::Error> {
+        let before = self.db.latest_sequence_number();
+        let found = self.one_by_one(column, keys, options)?;
+        if self.db.latest_sequence_number() == before {
+            return Ok(found);
         }
-        Ok(ReadDone::Got(found))
+        let snapshot = self.db.snapshot();
+        let mut options = self::options(Tier::Memory);
+        options.set_snapshot(&snapshot);
+        self.one_by_one(column, keys, &options)
+    }
+
+    fn one_by_one(
+        &self,
+        column: &ColumnFamily,
+        keys: &[Bytes],
+        options: &ReadOptions,
+    ) -> Result<Vec<Option<Bytes>>, rocksdb::Error> {
+        let mut found = Vec::with_capacity(keys.len());
+        for key in keys {
+            found.push(self.db.get_pinned_cf_opt(column, key, options)?.map(copied));
+        }
+        Ok(found)
     }
 
     pub(crate) fn scan(

@@ -70,6 +70,11 @@ pub struct Limits {
     /// EMAILIDs assigned behind a block before its columns are packed: more than can be under way, and enough for mail that
     /// is fetched and deleted at once.
     pub pack_lag: u64,
+    /// Rows of one window of a search, 80 bytes each, whose columns are read together: half of what one get may ask for.
+    pub search_window_rows: usize,
+    /// Windows of a search whose columns are in memory or on their way: one that is judged, one for each of two readers, one
+    /// that waits for them.
+    pub search_windows_max: usize,
     /// Messages whose bodies one match job reads.
     pub match_bodies_max: usize,
     /// Quiet time after which the machine says that it may be dropped.
@@ -113,6 +118,8 @@ impl Default for Limits {
             column_cache_bytes: 32 * 1024 * 1024,
             index_bytes_max: 64 * 1024 * 1024,
             pack_lag: 256,
+            search_window_rows: 2_048,
+            search_windows_max: 4,
             match_bodies_max: 256,
             idle_after: Duration::from_secs(60),
             store_slice: 8_192,

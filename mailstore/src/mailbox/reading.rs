@@ -8,7 +8,7 @@ use super::format::{Remembered, keys};
 use super::load::{got, scan_request, scanned};
 use super::machine::Effect;
 use super::pipeline::refusal_of;
-use super::search::SearchJob;
+use super::search::SearchId;
 use super::section::SectionJob;
 use super::{BlobLife, Waiting, answer};
 use crate::face::{Deliver, FolderId, FolderName, TaskRefusal, UserDone};
@@ -33,7 +33,10 @@ pub enum Reading {
     /// Columns of a FETCH page.
     Columns(Box<FetchJob>),
     /// Search columns of a window of rows.
-    Search(Box<SearchJob>),
+    Search {
+        search: SearchId,
+        window: u64,
+    },
     Section(Box<SectionJob>),
     /// A page of the event log.
     Events(Box<EventRead>),
@@ -48,12 +51,15 @@ impl Reading {
     #[must_use]
     pub fn into_askers(self) -> Vec<Asker> {
         match self {
-            // Those who wait for a folder or the memory stand in its queue.
-            Self::Folder(_) | Self::Memory | Self::Dropped(_) | Self::House => Vec::new(),
+            // Those who wait for a folder or the memory stand in its queue, searches in their table.
+            Self::Folder(_)
+            | Self::Memory
+            | Self::Search { .. }
+            | Self::Dropped(_)
+            | Self::House => Vec::new(),
             Self::Remembered { asker, .. } => vec![asker],
             Self::Blob(waiting) => vec![waiting.asker],
             Self::Columns(job) => vec![job.asker],
-            Self::Search(job) => vec![job.asker],
             Self::Section(job) => vec![job.asker],
             Self::Events(read) => vec![read.asker],
         }
@@ -71,7 +77,9 @@ impl Core {
             }
             Reading::Blob(waiting) => self.on_renewed(cx, *waiting, &response),
             Reading::Columns(job) => self.on_columns(cx, job, response),
-            Reading::Search(job) => self.on_search_columns(cx, job, response),
+            Reading::Search { search, window } => {
+                self.on_search_columns(cx, (search, window), response);
+            }
             Reading::Section(job) => self.on_section(cx, job, response),
             Reading::Events(read) => self.on_events(cx, *read, response),
             Reading::Dropped(blob) => self.on_dropped(blob, &response),

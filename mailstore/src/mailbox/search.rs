@@ -1,5 +1,8 @@
 //! SEARCH: cheapest first. What the rows in memory decide is decided there; what is left looks at search columns; what is
 //! still left has its bodies read, off the worker. Long searches yield.
+//!
+//! A search goes through its rows in windows. The columns of the next ones are read while one is judged, so that reading and
+//! judging share the machine. States: [`Stage`]; at most one window's bodies are outstanding, and only while none is judged.
 
 use super::change::Asker;
 use super::columns::ColumnSet;
@@ -19,26 +22,61 @@ use fsm::{Cx, Token};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+/// Names a search of this mailbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SearchId(u64);
+
 /// A search on its way.
 #[derive(Debug)]
-pub struct SearchJob {
-    pub asker: Asker,
+struct SearchJob {
+    asker: Asker,
     folder: FolderId,
     compiled: Compiled,
+    stage: Stage,
     /// The next row to look at.
     next: Uid,
-    /// Rows that need their columns, or their bodies.
+    /// Rows that need their columns, or their bodies: the window that is being filled.
     open: Vec<Candidate>,
-    columns: Option<ColumnSet>,
+    /// Windows whose columns are at hand or being read; the first is judged next.
+    windows: VecDeque<Window>,
+    /// Windows so far.
+    opened: u64,
     /// The columns of those in `bodies`.
     kept: Option<ColumnSet>,
-    /// Candidates whose columns were looked at.
-    judged: usize,
-    /// Those of `open` that need their bodies.
+    /// Those of the window judged last that need their bodies.
     bodies: VecDeque<Candidate>,
     /// Runs of UIDs; rising within a window.
     found: Vec<(u32, u32)>,
     mod_seq: ModSeq,
+}
+
+/// What a search waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// Its turn.
+    Turn,
+    /// The columns of its first window.
+    Columns,
+    /// A match job.
+    Bodies,
+}
+
+/// Rows whose columns decide.
+#[derive(Debug)]
+struct Window {
+    number: u64,
+    open: Vec<Candidate>,
+    columns: ColumnSet,
+    /// Those of `open` that need their bodies.
+    bodies: VecDeque<Candidate>,
+    state: WindowState,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum WindowState {
+    Reading,
+    /// So many of `open` are judged.
+    Judged(usize),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -47,8 +85,6 @@ struct Candidate {
     keywords: u128,
 }
 
-/// Rows that are looked at before their columns are.
-const WINDOW_ROWS: usize = 2048;
 /// Rows judged for one unit of budget (100 ns).
 const ROWS_PER_UNIT: usize = 8;
 /// The same where a look into a table judges a row.
@@ -56,23 +92,30 @@ const FLAG_ROWS_PER_UNIT: usize = 64;
 /// Rows judged between two looks at the budget.
 const STRIDE: usize = 256;
 
-/// Searches under way that wait for their turn, and those whose bodies are being read.
+/// Searches under way, those that wait for their turn, and those whose bodies are being read.
 #[derive(Debug, Default)]
 pub struct Searches {
-    pub turn: VecDeque<Box<SearchJob>>,
-    pub matching: BTreeMap<Token, Box<SearchJob>>,
+    jobs: BTreeMap<SearchId, Box<SearchJob>>,
+    turn: VecDeque<SearchId>,
+    matching: BTreeMap<Token, SearchId>,
+    last: u64,
 }
 
 impl Searches {
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.turn.is_empty() && self.matching.is_empty()
+        self.jobs.is_empty() && self.matching.is_empty()
     }
 
     /// Ends: whoever waits.
     pub fn abandon(&mut self) -> Vec<Asker> {
-        let matching = std::mem::take(&mut self.matching).into_values();
-        self.turn.drain(..).chain(matching).map(|job| job.asker).collect()
+        std::mem::take(self).jobs.into_values().map(|job| job.asker).collect()
+    }
+
+    /// Keeps a search until what it waits for has come.
+    fn wait(&mut self, id: SearchId, mut job: Box<SearchJob>, stage: Stage) {
+        job.stage = stage;
+        self.jobs.insert(id, job);
     }
 }
 
@@ -100,16 +143,19 @@ impl Core {
             asker,
             folder: id,
             compiled,
+            stage: Stage::Turn,
             next: Uid(1),
             open: Vec::new(),
-            columns: None,
+            windows: VecDeque::new(),
+            opened: 0,
             kept: None,
-            judged: 0,
             bodies: VecDeque::new(),
             found: Vec::new(),
             mod_seq: ModSeq(0),
         };
-        self.go_on_search(cx, Box::new(job));
+        self.searches.last += 1;
+        let id = SearchId(self.searches.last);
+        self.go_on_search(cx, id, Box::new(job));
     }
 
     /// The next turn of those that yielded.
@@ -118,42 +164,91 @@ impl Core {
             if cx.budget().left() == 0 {
                 return cx.yield_now();
             }
-            if let Some(job) = self.searches.turn.pop_front() {
-                self.go_on_search(cx, job);
+            let Some(id) = self.searches.turn.pop_front() else {
+                return;
+            };
+            // One that failed meanwhile has left only its turn.
+            if let Some(job) = self.searches.jobs.remove(&id) {
+                self.go_on_search(cx, id, job);
             }
         }
     }
 
-    fn pause_search(&mut self, cx: &mut Cx<'_, Effect>, job: Box<SearchJob>) {
-        self.searches.turn.push_back(job);
+    fn pause_search(&mut self, cx: &mut Cx<'_, Effect>, id: SearchId, job: Box<SearchJob>) {
+        self.searches.wait(id, job, Stage::Turn);
+        self.searches.turn.push_back(id);
         cx.yield_now();
     }
 
-    fn go_on_search(&mut self, cx: &mut Cx<'_, Effect>, mut job: Box<SearchJob>) {
+    fn go_on_search(&mut self, cx: &mut Cx<'_, Effect>, id: SearchId, mut job: Box<SearchJob>) {
         loop {
-            if job.columns.is_some() {
-                match self.judge_columns(cx, job) {
-                    Some(next) => job = next,
-                    None => return,
-                }
-            }
             if !job.bodies.is_empty() {
-                return self.ask_bodies(cx, job);
+                return self.ask_bodies(cx, id, job);
             }
-            match self.judge_rows(cx, &mut job) {
-                Rows::Paused => return self.pause_search(cx, job),
-                Rows::Window => {
-                    let emails = job.open.iter().map(|candidate| candidate.meta.email).collect();
-                    if job.compiled.needs_columns {
-                        job.columns = Some(ColumnSet::new(emails, vec![BlockKind::Search]));
-                        job.judged = 0;
-                    } else {
-                        job.bodies = std::mem::take(&mut job.open).into();
-                    }
-                }
-                Rows::Done => return job.finish(cx),
+            match self.look_ahead(cx, id, &mut job) {
+                Rows::Paused => return self.pause_search(cx, id, job),
                 Rows::Gone => return fail(cx, job.asker, UserError::NoSuchFolder),
+                Rows::Window | Rows::Done => {}
             }
+            match job.windows.pop_front() {
+                Some(window) => match window.state {
+                    WindowState::Reading => {
+                        job.windows.push_front(window);
+                        return self.searches.wait(id, job, Stage::Columns);
+                    }
+                    WindowState::Judged(judged) => {
+                        if judge_window(cx, &mut job, window, judged) == Turn::Over {
+                            return self.pause_search(cx, id, job);
+                        }
+                    }
+                },
+                None if job.bodies.is_empty() => return job.finish(cx),
+                None => {}
+            }
+        }
+    }
+
+    /// Looks at rows, and asks for their columns, until as many windows as may be are on their way or all rows are seen.
+    fn look_ahead(&mut self, cx: &mut Cx<'_, Effect>, id: SearchId, job: &mut SearchJob) -> Rows {
+        while job.windows.len() < self.limits().search_windows_max {
+            match self.judge_rows(cx, job) {
+                Rows::Window if job.compiled.needs_columns => {
+                    let window = self.open_window(cx, id, job);
+                    job.windows.push_back(window);
+                }
+                Rows::Window => {
+                    job.bodies = std::mem::take(&mut job.open).into();
+                    return Rows::Window;
+                }
+                ended @ (Rows::Paused | Rows::Done | Rows::Gone) => return ended,
+            }
+        }
+        Rows::Window
+    }
+
+    fn open_window(
+        &mut self,
+        cx: &mut Cx<'_, Effect>,
+        id: SearchId,
+        job: &mut SearchJob,
+    ) -> Window {
+        let open = std::mem::take(&mut job.open);
+        let emails = open.iter().map(|candidate| candidate.meta.email).collect();
+        let columns = ColumnSet::new(emails, vec![BlockKind::Search]);
+        job.opened += 1;
+        let (bodies, state) = (VecDeque::new(), WindowState::Reading);
+        let mut window = Window { number: job.opened, open, columns, bodies, state };
+        self.ask_window(cx, id, &mut window);
+        window
+    }
+
+    /// Asks for what a window still lacks.
+    fn ask_window(&mut self, cx: &mut Cx<'_, Effect>, id: SearchId, window: &mut Window) {
+        let missing = self.missing_columns(&mut window.columns);
+        if missing.is_empty() {
+            window.state = WindowState::Judged(0);
+        } else {
+            self.get(cx, missing, Reading::Search { search: id, window: window.number });
         }
     }
 
@@ -165,6 +260,7 @@ impl Core {
         if let Some(table) = job.compiled.by_flags {
             return judge_flags(cx, index, (job, table));
         }
+        let window_rows = self.limits().search_window_rows;
         let mut seen = 0_usize;
         let mut rows = index.rows_between(job.next, Uid(u32::MAX));
         loop {
@@ -181,7 +277,7 @@ impl Core {
                 Tri::No => {}
                 Tri::Maybe => job.open.push(candidate),
             }
-            if job.open.len() >= WINDOW_ROWS {
+            if job.open.len() >= window_rows {
                 return Rows::Window;
             }
             seen += 1;
@@ -192,70 +288,31 @@ impl Core {
         }
     }
 
-    /// Looks at the columns of the window. Gives the job back when all of them are judged.
-    fn judge_columns(
-        &mut self,
-        cx: &mut Cx<'_, Effect>,
-        mut job: Box<SearchJob>,
-    ) -> Option<Box<SearchJob>> {
-        let mut columns = job.columns.take()?;
-        let missing = self.missing_columns(&mut columns);
-        if !missing.is_empty() {
-            job.columns = Some(columns);
-            self.get(cx, missing, Reading::Search(job));
-            return None;
-        }
-        let mut near: (u64, Option<&Block>) = (u64::MAX, None);
-        while job.judged < job.open.len() {
-            let candidate = job.open[job.judged];
-            let email = candidate.meta.email;
-            let number = Block::number_of(email);
-            if near.0 != number {
-                near = (number, columns.search_block(number));
-            }
-            let view = columns.search_view(email, near.1);
-            let facts = Facts {
-                meta: &candidate.meta,
-                keywords: candidate.keywords,
-                columns: view,
-                bits: None,
-            };
-            match job.compiled.judge(&facts) {
-                Tri::Yes => job.found(&candidate.meta),
-                Tri::No => {}
-                Tri::Maybe => job.bodies.push_back(candidate),
-            }
-            job.judged += 1;
-            if job.judged.is_multiple_of(STRIDE) && !cx.budget().spend(STRIDE as u64 / 2) {
-                job.columns = Some(columns);
-                self.pause_search(cx, job);
-                return None;
-            }
-        }
-        job.kept = (!job.bodies.is_empty()).then_some(columns);
-        job.open.clear();
-        Some(job)
-    }
-
+    /// Columns of a window have come.
     pub fn on_search_columns(
         &mut self,
         cx: &mut Cx<'_, Effect>,
-        mut job: Box<SearchJob>,
+        (id, number): (SearchId, u64),
         response: Response,
     ) {
-        let Some(mut columns) = job.columns.take() else {
-            return self.go_on_search(cx, job);
+        // It may have failed, with other reads under way.
+        let Some(mut job) = self.searches.jobs.remove(&id) else {
+            return;
         };
-        match self.take_columns(&mut columns, response) {
-            Ok(()) => {
-                job.columns = Some(columns);
-                self.go_on_search(cx, job);
+        if let Some(window) = job.windows.iter_mut().find(|window| window.number == number) {
+            match self.take_columns(&mut window.columns, response) {
+                Ok(()) => self.ask_window(cx, id, window),
+                Err(refusal) => return answer(cx, job.asker, Err(refusal)),
             }
-            Err(refusal) => answer(cx, job.asker, Err(refusal)),
+        }
+        let first = job.windows.front().map(|window| window.state);
+        match (job.stage, first) {
+            (Stage::Columns, Some(WindowState::Judged(_))) => self.go_on_search(cx, id, job),
+            (stage, _) => self.searches.wait(id, job, stage),
         }
     }
 
-    fn ask_bodies(&mut self, cx: &mut Cx<'_, Effect>, job: Box<SearchJob>) {
+    fn ask_bodies(&mut self, cx: &mut Cx<'_, Effect>, id: SearchId, job: Box<SearchJob>) {
         let bodies_max = self.limits().match_bodies_max;
         let of = |candidate: &Candidate| MatchBody {
             uid: candidate.meta.uid,
@@ -266,7 +323,8 @@ impl Core {
         let token = cx.fresh_token();
         let match_job = MatchJob { route: self.context.route.clone(), bodies, tests };
         cx.emit(Effect::Match { token, job: match_job });
-        self.searches.matching.insert(token, job);
+        self.searches.matching.insert(token, id);
+        self.searches.wait(id, job, Stage::Bodies);
     }
 
     pub fn on_matched(
@@ -275,7 +333,9 @@ impl Core {
         token: Token,
         hits: Result<MatchHits, TaskRefusal>,
     ) {
-        let Some(mut job) = self.searches.matching.remove(&token) else {
+        let id = self.searches.matching.remove(&token);
+        let Some((id, mut job)) = id.and_then(|id| Some((id, self.searches.jobs.remove(&id)?)))
+        else {
             return;
         };
         let hits = match hits {
@@ -306,8 +366,41 @@ impl Core {
                 job.found(&candidate.meta);
             }
         }
-        self.go_on_search(cx, job);
+        self.go_on_search(cx, id, job);
     }
+}
+
+/// Looks at the columns of a window; what the budget leaves of it stays the first one.
+fn judge_window(
+    cx: &mut Cx<'_, Effect>,
+    job: &mut SearchJob,
+    mut window: Window,
+    mut judged: usize,
+) -> Turn {
+    let mut near: (u64, Option<&Block>) = (u64::MAX, None);
+    while let Some(candidate) = window.open.get(judged) {
+        let email = candidate.meta.email;
+        let number = Block::number_of(email);
+        if near.0 != number {
+            near = (number, window.columns.search_block(number));
+        }
+        let columns = window.columns.search_view(email, near.1);
+        let (meta, keywords) = (&candidate.meta, candidate.keywords);
+        match job.compiled.judge(&Facts { meta, keywords, columns, bits: None }) {
+            Tri::Yes => job.found(meta),
+            Tri::No => {}
+            Tri::Maybe => window.bodies.push_back(*candidate),
+        }
+        judged += 1;
+        if judged.is_multiple_of(STRIDE) && !cx.budget().spend(STRIDE as u64 / 2) {
+            window.state = WindowState::Judged(judged);
+            job.windows.push_front(window);
+            return Turn::Over;
+        }
+    }
+    job.kept = (!window.bodies.is_empty()).then_some(window.columns);
+    job.bodies = window.bodies;
+    Turn::GoesOn
 }
 
 /// Looks at rows that their system flags decide, chunk by chunk.
@@ -330,6 +423,13 @@ fn judge_flags(
         }
     }
     Rows::Done
+}
+
+/// Whether there is budget left.
+#[derive(PartialEq, Eq)]
+enum Turn {
+    GoesOn,
+    Over,
 }
 
 /// How the look at rows ended.

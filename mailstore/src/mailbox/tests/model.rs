@@ -169,6 +169,8 @@ fn limits() -> Limits {
         index_bytes_max: 700,
         batch_rows_max: 3,
         delivery_memory: Duration::from_secs(7 * 86_400),
+        search_window_rows: 3,
+        search_windows_max: 2,
         match_bodies_max: 2,
         column_cache_bytes: 500,
         block_rows_min: 2,
