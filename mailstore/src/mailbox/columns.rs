@@ -66,6 +66,11 @@ impl ColumnSet {
         }
     }
 
+    /// Wants those of more messages.
+    pub fn extend(&mut self, emails: impl Iterator<Item = EmailId>) {
+        self.emails.extend(emails);
+    }
+
     /// Field `index` of a message; empty when there is none.
     #[must_use]
     pub fn field(&self, email: EmailId, kind: BlockKind, index: usize) -> Bytes {

@@ -3,12 +3,13 @@
 use super::change::Asker;
 use super::columns::ColumnSet;
 use super::core::Core;
-use super::format::{BlockKind, Meta};
+use super::format::{Block, BlockKind, Meta};
 use super::machine::Effect;
 use super::reading::Reading;
 use super::{BlobLife, Waiting, answer, fail};
 use crate::face::{
-    EmailId, FETCH_ROWS_MAX, FolderId, ModSeq, Row, UidSet, UserDone, UserError, UserTask, Want,
+    EmailId, FETCH_ROWS_MAX, FolderId, ModSeq, Row, Uid, UidSet, UserDone, UserError, UserTask,
+    Want,
 };
 use bytes::Bytes;
 use dds::Response;
@@ -68,8 +69,23 @@ impl Core {
             return answer(cx, asker, Ok(UserDone::Fetched { rows }));
         }
         let emails: Vec<EmailId> = rows.iter().map(|row| row.email_id).collect();
-        let columns = ColumnSet::new(emails, kinds);
+        let mut columns = ColumnSet::new(emails, kinds);
+        if rows.len() == rows_max && !self.missing_columns(&mut columns).is_empty() {
+            self.read_ahead(id, &rows, &mut columns);
+        }
         self.go_on_fetch(cx, Box::new(FetchJob { asker, rows, want, columns }));
+    }
+
+    /// Behind a full page more of them are likely to be asked for: their blocks are read with those of this one.
+    fn read_ahead(&self, id: FolderId, rows: &[Row], columns: &mut ColumnSet) {
+        let index = self.folders.get(&id).and_then(|folder| folder.loaded());
+        let (Some(index), Some(last)) = (index, rows.last()) else {
+            return;
+        };
+        let next = Uid(last.uid.0.saturating_add(1));
+        let following = index.rows_between(next, Uid(u32::MAX)).map(|(meta, _)| meta.email);
+        let following = following.take(self.limits().fetch_ahead_rows);
+        columns.extend(following.filter(|email| self.packed.contains(Block::number_of(*email))));
     }
 
     fn go_on_fetch(&mut self, cx: &mut Cx<'_, Effect>, mut job: Box<FetchJob>) {

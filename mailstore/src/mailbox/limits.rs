@@ -70,6 +70,9 @@ pub struct Limits {
     /// EMAILIDs assigned behind a block before its columns are packed: more than can be under way, and enough for mail that
     /// is fetched and deleted at once.
     pub pack_lag: u64,
+    /// Rows behind a full page of FETCH whose blocks of columns are read with those of the page, when some must be read: with
+    /// two kinds of columns and the 512 rows of the page what one get may ask for.
+    pub fetch_ahead_rows: usize,
     /// Rows of one window of a search, 80 bytes each, whose columns are read together: half of what one get may ask for.
     pub search_window_rows: usize,
     /// Windows of a search whose columns are in memory or on their way: one that is judged, one for each of two readers, one
@@ -118,6 +121,7 @@ impl Default for Limits {
             column_cache_bytes: 32 * 1024 * 1024,
             index_bytes_max: 64 * 1024 * 1024,
             pack_lag: 256,
+            fetch_ahead_rows: 1_536,
             search_window_rows: 2_048,
             search_windows_max: 4,
             match_bodies_max: 256,

@@ -186,7 +186,9 @@ impl Core {
             IndexState::Loading(loading) => {
                 let FolderLoading { waiting, meanwhile, mut index, step: _ } = *loading;
                 // Behind the replay, which goes by what stands in the store.
-                index.raise_rows(folder.floor);
+                if folder.floor > ModSeq(0) {
+                    index.raise_rows(folder.floor);
+                }
                 for change in meanwhile {
                     match change {
                         Meanwhile::Logged(entry, mod_seq) => {

@@ -46,6 +46,26 @@ fn columns_are_packed_and_read_the_same() {
 }
 
 #[test]
+fn a_fetch_of_many_pages_reads_ahead() {
+    let mut world = World::with_limits(Limits { pack_lag: 8, ..Limits::default() });
+    for number in 1..=1_200 {
+        world.deliver(number);
+    }
+    world.crash(0);
+    let inbox = world.inbox(ANN).folder;
+    let want = Want { envelope: true, body: true, structure: false };
+    let gets = world.table.gets;
+    let rows = world.rows(ANN, inbox, want);
+    assert_eq!(rows.len(), 1_200);
+    for row in rows {
+        let columns = columns(&message(u128::from(row.uid.0)));
+        assert_eq!((&row.envelope, &row.body), (&columns.envelope, &columns.body));
+    }
+    // All blocks of the three pages, then the records of those at the end that are not packed yet.
+    assert_eq!(world.table.gets - gets, 2);
+}
+
+#[test]
 fn blocks_go_with_their_messages() {
     let mut world = World::with_limits(Limits { pack_lag: 8, ..Limits::default() });
     for number in 1..=300 {

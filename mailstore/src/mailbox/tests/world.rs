@@ -29,6 +29,7 @@ pub struct Table {
     pub blobs: BTreeMap<BlobId, (Bytes, Wall)>,
     pub faults: VecDeque<Option<Fault>>,
     pub writes: usize,
+    pub gets: usize,
     version: u64,
 }
 
@@ -43,6 +44,7 @@ impl Table {
             Request::Write(batch) => Response::Wrote(self.write(batch)),
             Request::Get { keys, .. } => {
                 assert!(!keys.is_empty());
+                self.gets += 1;
                 let get = |key: &SortKey| self.entries.get(key).map(|v| (v.clone(), Version(1)));
                 Response::Got(keys.iter().map(get).collect())
             }
