@@ -2,11 +2,15 @@
 //! there for.
 
 use sim::coverage::Coverage;
-use sim::{Options, Outcome, Scenario, Table, World};
+use sim::{Cluster, ClusterOptions, ClusterScenario, Options, Outcome, Scenario, Table, World};
 
 fn run(name: &str, seed: u64, steps: u64) -> Outcome {
     if name == "table" {
         return Table::new(seed, None).run(steps);
+    }
+    if let Some(scenario) = ClusterScenario::named(name) {
+        let options = ClusterOptions { seed, steps, scenario, mutation: None, watch: None };
+        return Cluster::new(options).run();
     }
     let scenario = Scenario::named(name).expect("a scenario");
     World::new(Options { seed, steps, scenario, mutation: None }).run()
@@ -19,7 +23,9 @@ const STEPS: u64 = 60_000;
 #[test]
 fn every_scenario_holds_and_every_fault_happens() {
     let mut coverage = Coverage::default();
-    let names = Scenario::ALL.iter().map(|scenario| scenario.name).chain(["table"]);
+    let clusters = ClusterScenario::ALL.iter().map(|scenario| scenario.name);
+    let nodes = Scenario::ALL.iter().map(|scenario| scenario.name);
+    let names = nodes.chain(["table"]).chain(clusters);
     for name in names {
         for seed in SEEDS {
             let outcome = run(name, seed, STEPS);
