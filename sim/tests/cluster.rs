@@ -127,7 +127,7 @@ fn an_acknowledgement_without_the_last_member_is_noticed() {
 
 #[test]
 fn an_acknowledgement_below_the_least_set_is_noticed() {
-    linearizable_no_more("cluster-storm", ClusterMutation::BelowMin, 30);
+    linearizable_no_more("cluster-disks", ClusterMutation::BelowMin, 60);
 }
 
 #[test]
@@ -152,7 +152,7 @@ fn a_forgotten_reconciliation_is_noticed() {
 
 #[test]
 fn an_incarnation_used_again_is_noticed() {
-    linearizable_no_more("cluster-images", ClusterMutation::ReuseIncarnation, 40);
+    linearizable_no_more("cluster-disks", ClusterMutation::ReuseIncarnation, 40);
 }
 
 #[test]
