@@ -273,6 +273,10 @@ impl Replica {
         let group = &core.view.group;
         let leads = group.primary == Some(core.me);
         let belongs = group.is_in_sync(core.me) || group.is_learner(core.me);
+        if leads && !core.log.record.whole {
+            // A copy under construction: whoever chose it believes that it was finished.
+            return self.on_damaged(cx);
+        }
         match (std::mem::replace(role, Role::Outside), leads, belongs) {
             (Role::Primary(mut primary), true, _) => {
                 primary.next_version(core, cx);

@@ -45,6 +45,10 @@ impl Primary {
             GroupChange::StepDown | GroupChange::Resign => 4,
         };
         let now = cx.mono();
+        // Who asked to lead no more waits for the answer to that, however long, and asks for nothing else.
+        if self.asked.is_some_and(|(before, _)| gives_up_lead(before) && before != change) {
+            return;
+        }
         if let Some((before, at)) = &self.asked
             && weight(before) >= weight(&change)
             && now.since(*at) < core.limits.ask_after
@@ -77,7 +81,9 @@ impl Primary {
     /// The controller wishes a change of this group.
     pub fn suggest(&mut self, core: &mut Core, cx: Context<'_, '_>, change: GroupChange) {
         match (self.phase, change) {
-            (Phase::Serving, GroupChange::HandOver(to)) => {
+            (Phase::Serving, GroupChange::HandOver(to))
+                if !self.asked.is_some_and(|(asked, _)| gives_up_lead(asked)) =>
+            {
                 self.phase = Phase::Leaving { to, asked: false };
                 self.leave(core, cx);
                 self.keep_looking(core, cx);
@@ -125,7 +131,9 @@ impl Primary {
         if self.asked.is_some_and(|(asked, _)| asked == change) {
             self.asked = None;
             self.promoting = self.promoting.filter(|node| change != GroupChange::Promote(*node));
-            if let Phase::Leaving { .. } = self.phase {
+            if let Phase::Leaving { .. } = self.phase
+                && gives_up_lead(change)
+            {
                 self.take_back(core, cx);
             }
         }
@@ -136,5 +144,16 @@ impl Primary {
         if self.peers.get(&node).is_some_and(|peer| peer.in_sync) {
             self.ask(core, cx, GroupChange::Remove(node));
         }
+    }
+}
+
+/// Whether whoever takes over by `change` need not wait for the leases of this primary.
+pub(super) fn gives_up_lead(change: GroupChange) -> bool {
+    match change {
+        GroupChange::HandOver(_) | GroupChange::StepDown | GroupChange::Resign => true,
+        GroupChange::Remove(_)
+        | GroupChange::Expel(_)
+        | GroupChange::AddLearner(_)
+        | GroupChange::Promote(_) => false,
     }
 }

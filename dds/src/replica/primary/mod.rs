@@ -355,8 +355,8 @@ impl Primary {
     /// Whether reads and refusals may be answered now, as far as this replica knows. Leases are for the outside to look at.
     #[must_use]
     pub fn answers(&self) -> bool {
-        let resigns = matches!(self.asked, Some((GroupChange::Resign, _)));
-        self.serving && !resigns && !matches!(self.phase, Phase::Leaving { asked: true, .. })
+        let gives_up = self.asked.is_some_and(|(change, _)| changes::gives_up_lead(change));
+        self.serving && !gives_up && !matches!(self.phase, Phase::Leaving { asked: true, .. })
     }
 
     /// A learner that may be in sync already, for all that is known here: its lease counts too.

@@ -1,0 +1,180 @@
+//! The replica machine by itself: inputs in, effects compared. Node 1 is the replica, node 2 a peer of few words.
+
+use bytes::{Bytes, BytesMut};
+use dds::cluster::{GroupChange, NodeId, ReplicaGroup};
+use dds::layout::{self, PartitionRecord, ReplicaRecord};
+use dds::replica::{Body, Effect, Input, Limits, Mark, Message, Replica, Round, Stand, View};
+use dds::{
+    Chain, Column, Durability, Group, GroupVersion, MemoryStore, PartitionId, Store, StoreOp, Tier,
+};
+use fsm::{Budget, Host, Mono, Stepped, TimerKey, Token, Wall};
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+const ME: NodeId = NodeId(1);
+const PEER: NodeId = NodeId(2);
+const PARTITION: PartitionId = PartitionId(7);
+
+struct Bench {
+    replica: Replica,
+    host: Host,
+    store: MemoryStore,
+    millis: u64,
+    round: Round,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let replica = Replica::new(ME, PARTITION, Arc::new(Limits::default()));
+        let (host, store) = (Host::new(1, 1), MemoryStore::new());
+        Self { replica, host, store, millis: 0, round: Round(0) }
+    }
+
+    /// Steps until the store has answered everything; what went elsewhere.
+    fn step(&mut self, input: Input) -> Vec<Effect> {
+        let mut inputs = VecDeque::from([input]);
+        let mut told = Vec::new();
+        while let Some(input) = inputs.pop_front() {
+            let mut stepped = Stepped::default();
+            let now = (Mono(self.millis * 1_000_000), Wall(0));
+            self.host.step(&mut self.replica, &mut stepped, now, Budget::new(1000), input);
+            for effect in stepped.effects {
+                match effect {
+                    Effect::Store { token, group, durability } => {
+                        let result = self.store.commit(&[group], durability);
+                        inputs.push_back(Input::Stored { token, result });
+                    }
+                    Effect::Read { token, read } => {
+                        let result = self.store.read(&read, Tier::Disk);
+                        inputs.push_back(Input::ReadDone { token, result });
+                    }
+                    other => told.push(other),
+                }
+            }
+        }
+        for effect in &told {
+            if let Effect::Send { message: Message { round, body: Body::Join, .. }, .. } = effect {
+                self.round = *round;
+            }
+        }
+        told
+    }
+
+    /// The primary of a group of two.
+    fn leads(&mut self, min_in_sync: usize) -> Vec<Effect> {
+        let both = vec![ME, PEER];
+        let group = ReplicaGroup {
+            version: GroupVersion(3),
+            primary: Some(ME),
+            in_sync: both.clone(),
+            learners: Vec::new(),
+            candidates: both,
+            consented: true,
+        };
+        let view = View { group, min_in_sync, wanted: 2, fence_at: Mono(0) };
+        self.step(Input::GroupIs(view))
+    }
+
+    fn hears(&mut self, body: Body) -> Vec<Effect> {
+        let message = Message { version: GroupVersion(3), round: self.round, body };
+        self.step(Input::Received { from: PEER, message })
+    }
+
+    fn stands(&mut self) -> Vec<Effect> {
+        let nothing = Mark::default();
+        self.hears(Body::Stand(Stand {
+            last: nothing,
+            applied: nothing,
+            whole: true,
+            filling: None,
+        }))
+    }
+
+    fn propose(&mut self) -> Vec<Effect> {
+        self.step(Input::Propose { token: Token(9), group: group() })
+    }
+
+    fn refuses(&mut self, change: GroupChange) -> Vec<Effect> {
+        self.step(Input::ChangeRefused { expect: GroupVersion(3), change })
+    }
+
+    fn answers(&self) -> bool {
+        self.replica.answers().is_some()
+    }
+}
+
+/// The first group of a partition.
+fn group() -> Group {
+    let mut value = BytesMut::new();
+    PartitionRecord { version: GroupVersion(3), number: 1, hash: 11 }.encode(&mut value);
+    let put = |column, key, value| StoreOp::Put { column, key, value };
+    let ops = vec![
+        put(Column::Meta, Bytes::from_static(b"\0\x07\x01rk"), Bytes::from_static(b"value")),
+        put(Column::Log, layout::partition_key(PARTITION), value.freeze()),
+    ];
+    Group { partition: PARTITION, ops, bytes: 40, frees_space: false, chain: Chain::Starts }
+}
+
+fn asks(effects: &[Effect]) -> Vec<GroupChange> {
+    let changes = effects.iter().filter_map(|effect| match effect {
+        Effect::Ask { change, .. } => Some(*change),
+        _ => None,
+    });
+    changes.collect()
+}
+
+#[test]
+fn a_group_is_decided_when_every_member_has_it() {
+    let mut bench = Bench::new();
+    assert!(!bench.leads(2).contains(&Effect::Serve));
+    assert!(bench.stands().contains(&Effect::Serve));
+    assert!(bench.answers());
+    let decided = Effect::Decided { token: Token(9), result: Ok(()) };
+    let sent = bench.propose();
+    assert!(!sent.contains(&decided), "{sent:?}");
+    assert!(matches!(
+        sent[..],
+        [Effect::Send { message: Message { body: Body::Append { .. }, .. }, .. }]
+    ));
+    assert_eq!(bench.hears(Body::Appended { through: 1, decided: 0 }), [decided]);
+}
+
+#[test]
+fn below_the_least_set_nothing_is_taken() {
+    let mut bench = Bench::new();
+    bench.leads(3);
+    bench.stands();
+    let told = bench.propose();
+    assert!(matches!(told[..], [Effect::Decided { result: Err(_), .. }]), "{told:?}");
+}
+
+#[test]
+fn who_asked_to_hand_over_waits_for_the_answer_to_that() {
+    let mut bench = Bench::new();
+    bench.leads(2);
+    bench.stands();
+    let hand_over = GroupChange::HandOver(PEER);
+    assert_eq!(asks(&bench.step(Input::Suggested(hand_over))), [hand_over]);
+    assert!(!bench.answers());
+    // However long it takes, and whatever else is wrong or refused.
+    bench.millis = 700;
+    assert_eq!(asks(&bench.step(Input::Silent { node: PEER })), []);
+    bench.refuses(GroupChange::Remove(PEER));
+    assert!(!bench.answers());
+    assert_eq!(asks(&bench.step(Input::TimerFired(TimerKey(1)))), [hand_over]);
+    assert!(!bench.answers());
+    bench.refuses(hand_over);
+    assert!(bench.answers());
+}
+
+#[test]
+fn a_copy_under_construction_never_leads() {
+    let mut bench = Bench::new();
+    let record = ReplicaRecord { joined: GroupVersion(2), whole: false };
+    let key = layout::replica_key(PARTITION);
+    let ops = vec![StoreOp::Put { column: Column::Log, key, value: record.encode() }];
+    bench.store.commit(&[Group { ops, ..group() }], Durability::Synced).expect("room");
+    let told = bench.leads(2);
+    assert_eq!(asks(&told), [GroupChange::Resign]);
+    assert!(!told.contains(&Effect::Serve) && !bench.answers());
+}
