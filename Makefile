@@ -8,15 +8,16 @@ export CARGO_TARGET_DIR ?= $(HOME)/.cache/hikyaku/target
 CARGO_FLAGS := --release --workspace --locked
 BIN := $(CARGO_TARGET_DIR)/release/hikyaku
 
-.PHONY: help run build test soak lint bench sim proto tools-build tools-test
+.PHONY: help run cluster build test soak lint bench sim proto tools-build tools-test
 
 help:
-	@echo 'make run    build, and serve a demonstration domain on loopback ports'
-	@echo 'make test   everything that CI runs'
-	@echo 'make lint   format, lints, dependency directions, licences, sizes'
-	@echo 'make bench  measurements, against peers in the same run'
-	@echo 'make sim    the simulator, with faults'
-	@echo 'make soak   the tests that take long'
+	@echo 'make run      build, and serve a demonstration domain on loopback ports'
+	@echo 'make cluster  build, and run three nodes of one cluster on loopback addresses'
+	@echo 'make test     everything that CI runs'
+	@echo 'make lint     format, lints, dependency directions, licences, sizes'
+	@echo 'make bench    measurements, against peers in the same run'
+	@echo 'make sim      the simulator, with faults'
+	@echo 'make soak     the tests that take long'
 
 tools-build:
 	@tests/tools build
@@ -31,6 +32,10 @@ build: tools-build
 
 run: build
 	@exec $(BIN) serve --demo
+
+# Three nodes of one cluster, until Ctrl-C.
+cluster: build
+	@exec node/src/demo/cluster $(BIN) $(CURDIR)/hikyaku-cluster
 
 test: tools-test
 	@tests/run

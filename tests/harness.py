@@ -56,6 +56,8 @@ class Server:
         self.log_path = os.path.join(self.dir, "server.log")
         self.env = dict(os.environ, **(env or {}))
         self.wrapper = list(wrapper)
+        # Of the command line, before the command.
+        self.arguments = ["--config", self.config_path]
         self.process = None
         self.ports = {}
         self.lmtp_socket = None
@@ -94,7 +96,7 @@ class Server:
         self.ports = {}
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(
-                [*self.wrapper, binary(), "--config", self.config_path, "serve"],
+                [*self.wrapper, binary(), *self.arguments, "serve"],
                 stdout=subprocess.PIPE, stderr=log, stdin=subprocess.DEVNULL, env=self.env, cwd=self.dir,
             )
         if wait:
@@ -155,7 +157,7 @@ class Server:
 
     def cli(self, *args, input=None, code=0, timeout=120, env=None):
         """Runs a command of the binary against this node and asserts its exit code."""
-        command = [binary(), "--config", self.config_path]
+        command = [binary(), *self.arguments]
         if "admin" in self.ports:
             command += ["--admin", f"127.0.0.1:{self.ports['admin']}"]
         done = subprocess.run(

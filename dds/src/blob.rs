@@ -4,7 +4,9 @@
 pub const CHUNK_BYTES: usize = 256 * 1024;
 
 /// Names one blob, for ever. Its partition is that of its 16 bytes as a route key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
 pub struct BlobId(pub u128);
 
 impl BlobId {

@@ -28,7 +28,9 @@ impl SortKey {
 }
 
 /// Number of a partition, below [`DpMap::partitions`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
 pub struct PartitionId(pub u16);
 
 /// Version of a partition's replica group: rises whenever its members or its primary change. A group of one has one too.

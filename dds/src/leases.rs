@@ -51,6 +51,12 @@ impl Leases {
         None
     }
 
+    /// Answers of this partition are held back.
+    #[must_use]
+    pub fn holds_any(&self, partition: PartitionId) -> bool {
+        self.held.contains_key(&partition)
+    }
+
     /// Partitions of which answers are held back.
     #[must_use]
     pub fn waiting(&self) -> Vec<PartitionId> {

@@ -123,9 +123,12 @@ impl Links {
         Self { me, run: None, limits, started: now, peers: BTreeMap::new() }
     }
 
-    /// Until then, nodes that are given up may hold a lease from this node.
+    /// Until then, nodes that are given up may hold a lease from this node. Where the map knows no other node, none does.
     #[must_use]
     pub fn fence_at(&self) -> Mono {
+        if self.peers.is_empty() {
+            return Mono(0);
+        }
         let down = self.peers.values().filter(|peer| !peer.state.is_up);
         let promised = down.map(|peer| peer.promised).max();
         self.started.plus(self.limits.grace).max(promised.unwrap_or_default())

@@ -166,8 +166,14 @@ impl Seat {
         match claim(response) {
             Claim::Nothing => true,
             Claim::Outcome => self.replica.acknowledges() && self.replica.answers().is_some(),
-            Claim::State => self.replica.answers().is_some_and(|mut leases| leases.all(holds)),
+            Claim::State => self.permits_state(holds),
         }
+    }
+
+    /// Whether an answer from what a master has in memory may be told now, given which nodes' leases hold.
+    #[must_use]
+    pub fn permits_state(&self, holds: impl Fn(NodeId) -> bool) -> bool {
+        self.replica.answers().is_some_and(|mut leases| leases.all(holds))
     }
 
     fn on_asked(&mut self, cx: Context<'_, '_>, from: u64, token: Token, request: Request) {

@@ -123,7 +123,7 @@ where
                     self.input(SessionInput::Notified(Notice::FolderDeleted { folder }));
                 }
             }
-            12 => self.input(SessionInput::Notified(Notice::Kicked { reason: "by the operator" })),
+            12 => self.input(SessionInput::Notified(Notice::Kicked { reason: "by the operator".into() })),
             13 => self.input(SessionInput::Notified(Notice::MasterChanged)),
             14 => {
                 if let Some((token, task)) = self.tasks.pop_back() {

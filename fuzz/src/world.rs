@@ -200,7 +200,7 @@ impl World {
                 Ok(UserDone::Delivered { folder: deliver.folder, uid })
             }
             // No session reads the event log.
-            UserTask::Events { .. } => Err(UserError::Cannot("no such subscriber")),
+            UserTask::Events { .. } => Err(UserError::Cannot("no such subscriber".into())),
             UserTask::Quota => {
                 Ok(UserDone::Quota(QuotaReport { bytes_max: Some(9999), ..QuotaReport::default() }))
             }
@@ -247,7 +247,7 @@ impl World {
                 let status = |name| self.named(name).ok().map(|at| self.status(&self.folders[at]));
                 Ok(UserDone::Status(names.iter().map(status).collect()))
             }
-            _ => Err(UserError::Cannot("not here")),
+            _ => Err(UserError::Cannot("not here".into())),
         }
     }
 
@@ -285,7 +285,7 @@ impl World {
                 self.pending.remove(&pending);
                 Ok(UserDone::Done)
             }
-            _ => Err(UserError::Cannot("not here")),
+            _ => Err(UserError::Cannot("not here".into())),
         }
     }
 
@@ -387,7 +387,7 @@ impl World {
     fn store(&mut self, task: UserTask) -> Answer {
         let UserTask::Store { folder, uids, change, flags, keywords, unchanged_since } = task
         else {
-            return Err(UserError::Cannot("not here"));
+            return Err(UserError::Cannot("not here".into()));
         };
         let at = self.at(folder)?;
         let mut bits = 0_u128;
@@ -399,7 +399,7 @@ impl World {
                 });
             bits |= 1_u128
                 .checked_shl(u32::try_from(bit).expect("few"))
-                .ok_or(UserError::Limit("keywords"))?;
+                .ok_or(UserError::Limit("keywords".into()))?;
         }
         let mod_seq = self.tick();
         let (mut changed, mut modified) = (UidSet::new(), UidSet::new());

@@ -349,13 +349,21 @@ impl Mailbox {
         }
     }
 
+    /// The partition of the user is led elsewhere.
+    fn on_ceased(&mut self, cx: &mut Cx<'_, Effect>) {
+        if let State::Ready(core) = &mut self.state {
+            core.abandon(cx, Notice::MasterChanged, Err(TaskRefusal::Unavailable));
+        }
+        self.refuse_waiting(cx, TaskRefusal::Unavailable);
+    }
+
     fn on_erase(&mut self, cx: &mut Cx<'_, Effect>) {
         match std::mem::replace(&mut self.state, State::Dormant) {
             State::Ready(mut core) => {
                 let reason = "the account was removed";
                 core.abandon(
                     cx,
-                    Notice::Kicked { reason },
+                    Notice::Kicked { reason: reason.into() },
                     Ok(UserDone::Failed(UserError::Disabled)),
                 );
                 self.refuse_waiting(cx, TaskRefusal::Unavailable);
@@ -465,6 +473,7 @@ impl Machine for Mailbox {
                 }
             }
             Input::EraseAll => self.on_erase(cx),
+            Input::Ceased => self.on_ceased(cx),
             Input::TimerFired(key) => self.on_timer(cx, key),
             Input::Resumed => {
                 if let State::Ready(core) = &mut self.state {

@@ -43,6 +43,15 @@ pub trait Control: Send + Sync + 'static {
     /// Which node and partition serve a user.
     fn locate(&self, user: UserId) -> Reply<'_, Location>;
 
+    /// Asks the cluster for a change of one of its nodes, by name.
+    fn change_node(&self, node: String, change: NodeChange) -> Reply<'_, ()>;
+
+    /// How far a node is from holding what it should (joining), or nothing (draining).
+    fn node_progress(&self, node: String, change: NodeChange) -> Reply<'_, NodeProgress>;
+
+    /// Makes a node, by name, the master of a user; done when it is.
+    fn move_user(&self, user: UserId, node: String) -> Reply<'_, Moved>;
+
     /// Writes a complete, consistent copy of the store into `dir`, which does not exist yet: all that was acknowledged before
     /// the call began.
     fn backup(&self, dir: PathBuf, progress: Progress) -> Reply<'_, BackupReport>;
@@ -56,6 +65,66 @@ pub trait Control: Send + Sync + 'static {
 
     /// Whether clients are served: `/readyz`.
     fn is_ready(&self) -> bool;
+}
+
+/// What an operator may want of a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NodeChange {
+    /// It shall hold its share.
+    Join,
+    /// It shall hold nothing.
+    Drain,
+    /// It leaves the cluster, and holds nothing any more.
+    Remove,
+}
+
+/// How far a change has come.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NodeProgress {
+    /// Partitions that are as they should be, of how many.
+    pub done: u64,
+    pub total: u64,
+    /// What keeps it, when something does.
+    pub waits_for: String,
+}
+
+/// A mailbox that has moved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Moved {
+    pub partition: u16,
+    pub from: String,
+    pub to: String,
+    pub elapsed_ms: u64,
+}
+
+/// A node as the cluster knows it.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct NodeReport {
+    pub number: u16,
+    pub name: String,
+    pub address: String,
+    pub is_up: bool,
+    pub draining: bool,
+    pub voter: bool,
+    pub leader: bool,
+    pub session: u64,
+    /// Partitions that it leads, holds in sync, and is being filled with.
+    pub primaries: u64,
+    pub in_sync: u64,
+    pub learning: u64,
+    pub zone: String,
+}
+
+/// The cluster as a whole.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct ClusterReport {
+    pub map_index: u64,
+    pub replicas: u8,
+    pub min_in_sync: u8,
+    pub min_in_sync_wanted: u8,
+    /// Partitions that are to change hands or members.
+    pub moves: u64,
+    pub feature_level: u32,
 }
 
 /// Why the node does not answer.
@@ -124,6 +193,9 @@ pub struct StatusReport {
     pub accounts: u64,
     /// Acceptances not yet delivered to all their recipients.
     pub deliveries_pending: u64,
+    /// By number.
+    pub nodes: Vec<NodeReport>,
+    pub cluster_state: ClusterReport,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]

@@ -18,6 +18,7 @@ mod edge;
 mod log;
 mod metrics;
 mod passwords;
+mod peers;
 mod private_file;
 mod serve;
 mod systemd;

@@ -401,6 +401,8 @@ pub enum Channel {
     Bulk = 4,
     /// Requests of clients to the primary of a partition.
     Request = 5,
+    /// Tasks, completions and notices between the masters of users and sessions: field 1, repeated bytes.
+    Letter = 6,
 }
 impl Channel {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -415,6 +417,7 @@ impl Channel {
             Self::Replication => "CHANNEL_REPLICATION",
             Self::Bulk => "CHANNEL_BULK",
             Self::Request => "CHANNEL_REQUEST",
+            Self::Letter => "CHANNEL_LETTER",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -426,6 +429,7 @@ impl Channel {
             "CHANNEL_REPLICATION" => Some(Self::Replication),
             "CHANNEL_BULK" => Some(Self::Bulk),
             "CHANNEL_REQUEST" => Some(Self::Request),
+            "CHANNEL_LETTER" => Some(Self::Letter),
             _ => None,
         }
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use vspace::INPUT_KINDS;
 
 /// Every kind of fault that a run may meet.
-pub const FAULT_KINDS: [&str; 60] = [
+pub const FAULT_KINDS: [&str; 63] = [
     "IMAP client vanishes",
     "POP3 client vanishes",
     "another master claims a mailbox",
@@ -15,6 +15,8 @@ pub const FAULT_KINDS: [&str; 60] = [
     "completion of a read comes twice",
     "completion of a write comes late",
     "completion of a write comes twice",
+    "connection of two nodes is reset",
+    "connection of two nodes stands still",
     "control majority is gone",
     "crash between two effects",
     "crash loses what was not synced",
@@ -56,6 +58,7 @@ pub const FAULT_KINDS: [&str; 60] = [
     "outcome unknown, lost: mailbox",
     "outcome unknown, lost: renewal",
     "outcome unknown, lost: sweep",
+    "packet comes late",
     "partition is not served for a moment",
     "read fails",
     "read goes to the disk",

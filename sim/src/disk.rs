@@ -212,6 +212,8 @@ impl Disk {
 
     fn any(&self, rng: &mut Rng) -> Option<(Column, bytes::Bytes, bytes::Bytes)> {
         let mut all = self.store.durable();
+        // A node whose control plane is damaged does not start, and says so.
+        all.retain(|(_, key, _)| !key.starts_with(&dds::control::CONTROL.0.to_be_bytes()));
         let at = usize::try_from(rng.below(all.len() as u64)).unwrap_or(0);
         (at < all.len()).then(|| all.swap_remove(at))
     }

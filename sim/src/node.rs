@@ -3,6 +3,8 @@
 use crate::disk::Disk;
 use crate::options::Scenario;
 use bytes::Bytes;
+use dds::cluster::{Incarnation, Start};
+use dds::control::Boot;
 use dds::{
     BlobId, CHUNK_BYTES, Column, DpMap, Read, ReadDone, RouteKey, SortKey, StoreError, Tier, layout,
 };
@@ -15,6 +17,8 @@ use vspace::{GroupId, Shard, ShardConfig};
 /// See the head of the file.
 #[derive(Debug)]
 pub struct Node {
+    /// Of all nodes, from 0.
+    index: u16,
     /// Rises with every start: what was planned for an earlier one does not happen.
     pub incarnation: u32,
     pub disk: Disk,
@@ -25,6 +29,8 @@ pub struct Node {
     /// Ends the node between two effects of the next run.
     pub doomed: bool,
     pub stalled_until: u64,
+    /// It stands still until then.
+    pub paused_until: u64,
 }
 
 /// The DP map of all runs: small, so that partitions are shared.
@@ -32,14 +38,16 @@ pub const MAP: DpMap = DpMap { partitions: 16, hash_key: (7, 11) };
 
 impl Node {
     #[must_use]
-    pub fn new() -> Self {
+    pub fn new(index: u16) -> Self {
         Self {
+            index,
             incarnation: 0,
             disk: Disk::default(),
             shards: Vec::new(),
             wakes: Vec::new(),
             doomed: false,
             stalled_until: 0,
+            paused_until: 0,
         }
     }
 
@@ -56,14 +64,23 @@ impl Node {
         now: (Mono, Wall),
     ) {
         let config = |group| {
-            let seed = seed ^ u64::from(self.incarnation) << 32;
-            ShardConfig { restored, ..config(scenario, group, seed) }
+            let seed = seed ^ u64::from(self.incarnation) << 32 ^ u64::from(self.index) << 56;
+            let mut config = ShardConfig { restored, ..config(scenario, group, seed) };
+            let number = u64::from(self.index) + 1;
+            config.node = self.index + 1;
+            config.membership.start = Start(number << 32 | u64::from(self.incarnation));
+            config.membership.incarnation = Incarnation(number);
+            if self.index > 0 {
+                config.membership.boot = Boot::Join;
+            }
+            config
         };
         self.shards =
             (0..scenario.groups).map(|group| Shard::new(config(GroupId(group)), now)).collect();
         self.wakes = self.shards.iter().map(|_| None).collect();
         self.doomed = false;
         self.stalled_until = 0;
+        self.paused_until = 0;
     }
 }
 

@@ -52,6 +52,12 @@ pub struct FaultRates {
     pub unknown: u64,
     /// A partition in another worker group is not served when a request comes.
     pub unavailable: u64,
+    /// A connection of two nodes is reset.
+    pub reset_ms: u64,
+    /// A connection of two nodes stands still for seconds.
+    pub still_ms: u64,
+    /// A node stands still, for up to half a minute.
+    pub pause_ms: u64,
 }
 
 /// Who does what how often.
@@ -77,7 +83,8 @@ pub struct Load {
 pub struct Scenario {
     pub name: &'static str,
     pub about: &'static str,
-    /// Worker groups of the node.
+    pub nodes: u16,
+    /// Worker groups of a node.
     pub groups: u8,
     /// How many groups further than its mailboxes a partition lives.
     pub partition_group_offset: u8,
@@ -117,6 +124,9 @@ const FAULTS: FaultRates = FaultRates {
     hash_busy: 300,
     unknown: 0,
     unavailable: 0,
+    reset_ms: 0,
+    still_ms: 0,
+    pause_ms: 0,
 };
 
 const NO_FAULTS: FaultRates = FaultRates {
@@ -139,14 +149,18 @@ const NO_FAULTS: FaultRates = FaultRates {
     hash_busy: 0,
     unknown: 0,
     unavailable: 0,
+    reset_ms: 0,
+    still_ms: 0,
+    pause_ms: 0,
 };
 
 impl Scenario {
-    /// All named scenarios that run a whole node.
-    pub const ALL: [Self; 9] = [
+    /// All named scenarios that run whole nodes.
+    pub const ALL: [Self; 11] = [
         Self {
             name: "steady",
             about: "20 deliveries a second, 10 sessions, faults on",
+            nodes: 1,
             groups: 1,
             partition_group_offset: 0,
             load: Load {
@@ -165,6 +179,7 @@ impl Scenario {
         Self {
             name: "calm",
             about: "no faults at all: what every other scenario is compared with",
+            nodes: 1,
             groups: 1,
             partition_group_offset: 0,
             load: LOAD,
@@ -173,6 +188,7 @@ impl Scenario {
         Self {
             name: "storm",
             about: "crashes every second, two worker groups",
+            nodes: 1,
             groups: 2,
             partition_group_offset: 0,
             load: LOAD,
@@ -181,6 +197,7 @@ impl Scenario {
         Self {
             name: "blobs",
             about: "large messages, short lives, sweeps, deletions",
+            nodes: 1,
             groups: 2,
             partition_group_offset: 0,
             load: Load { large: 4_000, deliveries: 15, short_lives: true, ..LOAD },
@@ -189,6 +206,7 @@ impl Scenario {
         Self {
             name: "churn",
             about: "large messages come and go, no faults: their space comes back without a sweep",
+            nodes: 1,
             groups: 2,
             partition_group_offset: 0,
             load: Load { large: 5_000, deliveries: 30, ..LOAD },
@@ -197,6 +215,7 @@ impl Scenario {
         Self {
             name: "full",
             about: "a disk that is full half of the time",
+            nodes: 1,
             groups: 1,
             partition_group_offset: 0,
             load: LOAD,
@@ -205,6 +224,7 @@ impl Scenario {
         Self {
             name: "damage",
             about: "stored values rot or are cut short: reported, never served wrong",
+            nodes: 1,
             groups: 1,
             partition_group_offset: 0,
             load: LOAD,
@@ -213,6 +233,7 @@ impl Scenario {
         Self {
             name: "apart",
             about: "masters away from their partitions: outcomes unknown to every kind of writer",
+            nodes: 1,
             groups: 3,
             // With these groups the routes of the directory and of the queue are not in group 0,
             // where their masters live.
@@ -223,10 +244,37 @@ impl Scenario {
         Self {
             name: "restored",
             about: "backups, and restorations of the last one, some of them more than once",
+            nodes: 1,
             groups: 2,
             partition_group_offset: 0,
             load: LOAD,
             faults: FaultRates { backup_ms: 8_000, restore_ms: 10_000, ..FAULTS },
+        },
+        Self {
+            name: "three",
+            about: "three nodes are one service, and nothing goes wrong",
+            nodes: 3,
+            groups: 2,
+            partition_group_offset: 0,
+            load: Load { large: 300, ..LOAD },
+            faults: NO_FAULTS,
+        },
+        Self {
+            name: "three-storm",
+            about: "three nodes: crashes, pauses, connections that are reset or stand still",
+            nodes: 3,
+            groups: 2,
+            partition_group_offset: 0,
+            load: Load { large: 300, ..LOAD },
+            faults: FaultRates {
+                crash_ms: 6_000,
+                full_ms: 0,
+                rival_ms: 0,
+                reset_ms: 4_000,
+                still_ms: 5_000,
+                pause_ms: 15_000,
+                ..FAULTS
+            },
         },
     ];
 

@@ -11,6 +11,7 @@ mod machines;
 mod phases;
 mod readers;
 mod restore;
+mod wires;
 
 use crate::clients::Client;
 use crate::coverage::Coverage;
@@ -73,6 +74,12 @@ enum Event {
     Restart {
         node: usize,
     },
+    /// A packet reaches another node.
+    Flight(Box<wires::Flight>),
+    /// Two nodes find each other.
+    Meet {
+        pair: (usize, usize),
+    },
     /// The disk has space again.
     Emptied {
         life: Life,
@@ -117,6 +124,7 @@ pub struct World {
     rng: Rng,
     schedule: Schedule<Event>,
     nodes: Vec<Node>,
+    wires: wires::Wires,
     connections: BTreeMap<SessionId, Connection>,
     clients: Vec<Slot>,
     users: Vec<UserId>,
@@ -148,10 +156,10 @@ impl World {
     pub fn new(options: Options) -> Self {
         let rng = Rng::new(options.seed, 0x51B);
         Self {
-            options,
             rng,
             schedule: Schedule::default(),
-            nodes: vec![Node::new()],
+            nodes: (0..options.scenario.nodes).map(Node::new).collect(),
+            wires: wires::Wires::default(),
             connections: BTreeMap::new(),
             clients: Vec::new(),
             users: Vec::new(),
@@ -168,6 +176,7 @@ impl World {
             harmed: crate::invariants::Harm::default(),
             readers: Vec::new(),
             tokens_of_readers: 0,
+            options,
         }
     }
 
@@ -213,11 +222,37 @@ impl World {
         self.steps_before + shards.map(|shard| shard.stats().steps).sum::<u64>()
     }
 
+    /// Until when the node that an event is for stands still.
+    fn pause_of(&self, event: &Event) -> Option<u64> {
+        let node = match event {
+            Event::Arrive { life, .. }
+            | Event::Run { life, .. }
+            | Event::Written { life }
+            | Event::Feed { life, .. } => life.node,
+            Event::Flight(flight) => flight.to_node(),
+            Event::Hear { .. }
+            | Event::Wake { .. }
+            | Event::Fault(_)
+            | Event::Restart { .. }
+            | Event::Meet { .. }
+            | Event::Emptied { .. } => return None,
+        };
+        let until = self.nodes[node].paused_until;
+        (until > self.schedule.now()).then_some(until)
+    }
+
     /// Lets the next event happen; false when nothing is planned.
     fn happen(&mut self) -> Result<bool, Failure> {
         let Some(event) = self.schedule.next() else { return Ok(false) };
         self.trace.word(self.schedule.now());
+        if let Some(until) = self.pause_of(&event) {
+            // It stands still; what it has to do waits.
+            self.schedule.at(until, event);
+            return Ok(true);
+        }
         match event {
+            Event::Flight(flight) => self.on_flight(*flight)?,
+            Event::Meet { pair } => self.on_meet(pair),
             Event::Arrive { life, group, inward } => {
                 if !self.is_over(life) {
                     self.accept(life.node, group, *inward);

@@ -11,8 +11,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use vspace::store::{Read, Store, StoreError, Tier};
 use vspace::{
-    ConnectionOrder, GroupId, Inward, LogEvent, Neighbour, Outward, SessionId, SessionLine, Shard,
-    Ticket,
+    ConnectionOrder, GroupId, Inward, LogEvent, Neighbour, NodeId, Outward, Packet, SessionId,
+    SessionLine, Shard, Standing, Ticket, Verdict,
 };
 
 /// How a worker batches. The defaults are the design; the others exist for the ablation of `make bench`.
@@ -40,6 +40,11 @@ pub trait Host {
     fn sessions(&mut self, token: Token, lines: Vec<SessionLine>);
     fn kicked(&mut self, token: Token, count: u64);
     fn loaded(&mut self, token: Token, loaded: bool);
+    /// For other nodes, in order.
+    fn packets(&mut self, packets: Vec<(NodeId, Packet)>);
+    /// What this node is to its cluster.
+    fn standing(&mut self, standing: Standing);
+    fn decided(&mut self, token: Token, verdict: Verdict);
     /// The accounts are loaded.
     fn ready(&mut self);
 }
@@ -102,6 +107,7 @@ pub struct Worker {
     commits: Vec<CommitJob<Ticket>>,
     reads: Vec<ReadJob<Inward>>,
     letters: Vec<Vec<Inward>>,
+    packets: Vec<(NodeId, Packet)>,
     counted: (u64, u64),
     stopping: bool,
 }
@@ -131,6 +137,7 @@ impl Worker {
             commits: Vec::new(),
             reads: Vec::new(),
             letters,
+            packets: Vec::new(),
             counted: (0, 0),
             stopping: false,
         }
@@ -171,6 +178,9 @@ impl Worker {
             more |= self.on_outward(began, outward, host);
         }
         self.out = out;
+        if !self.packets.is_empty() {
+            host.packets(std::mem::take(&mut self.packets));
+        }
         self.send(began);
         self.count(began);
         if more || filled {
@@ -186,9 +196,9 @@ impl Worker {
     fn on_outward(&mut self, now: Mono, outward: Outward, host: &mut dyn Host) -> bool {
         match outward {
             Outward::Connection { session, order } => host.connection(session, order),
-            Outward::Commit { ticket, group } => {
+            Outward::Commit { ticket, group, durability } => {
                 let reply = usize::from(self.group.0);
-                self.commits.push(CommitJob { reply, ticket, queued: now, group });
+                self.commits.push(CommitJob { reply, ticket, queued: now, group, durability });
             }
             Outward::Read { ticket, read } => return self.read(ticket, read),
             Outward::Match { user, token, job } => {
@@ -212,6 +222,9 @@ impl Worker {
             Outward::Kicked { token, count } => host.kicked(token, count),
             Outward::Loaded { token, loaded } => host.loaded(token, loaded),
             Outward::Neighbour { group, message } => self.tell(group, message),
+            Outward::Peer { to, packet } => self.packets.push((to, packet)),
+            Outward::Standing(standing) => host.standing(standing),
+            Outward::Decided { token, verdict } => host.decided(token, verdict),
             Outward::Ready => host.ready(),
         }
         false

@@ -18,6 +18,8 @@ pub struct CommitJob<K> {
     pub ticket: K,
     pub queued: Mono,
     pub group: Group,
+    /// A write of groups that need not be synced is not.
+    pub durability: Durability,
 }
 
 /// The completion of a [`CommitJob`].
@@ -163,9 +165,14 @@ impl<K> Run<K> {
     fn commit(&mut self, batch: Vec<CommitJob<K>>) {
         let began = Clock.mono();
         self.clock.0.store(began.0.max(1), Relaxed);
+        let needed = |job: &CommitJob<K>| job.durability == Durability::Synced;
+        let durability = match self.config.durability {
+            Durability::Synced if batch.iter().any(needed) => Durability::Synced,
+            Durability::Synced | Durability::Buffered => Durability::Buffered,
+        };
         let (jobs, groups): (Vec<_>, Vec<_>) =
             batch.into_iter().map(|job| ((job.reply, job.ticket, job.queued), job.group)).unzip();
-        let results = self.write(&groups);
+        let results = self.write(&groups, durability);
         self.clock.0.store(0, Relaxed);
         let now = Clock.mono();
         let service = u64::try_from(now.since(began).as_nanos()).unwrap_or(u64::MAX);
@@ -181,12 +188,12 @@ impl<K> Run<K> {
         }
     }
 
-    fn write(&mut self, groups: &[Group]) -> Vec<Result<(), StoreError>> {
+    fn write(&mut self, groups: &[Group], durability: Durability) -> Vec<Result<(), StoreError>> {
         if self.on_fatal.is_none() {
             let stopped = StoreError::Fatal("the store has stopped".into());
             return groups.iter().map(|_| Err(stopped.clone())).collect();
         }
-        let results = self.chains.commit(&*self.store, groups, self.config.durability);
+        let results = self.chains.commit(&*self.store, groups, durability);
         let fatal = |result: &Result<(), StoreError>| matches!(result, Err(StoreError::Fatal(_)));
         if let Some(Err(error)) = results.iter().find(|result| fatal(result))
             && let Some(on_fatal) = self.on_fatal.take()
@@ -234,7 +241,8 @@ mod tests {
             frees_space: true,
             chain: Chain::Starts,
         };
-        CommitJob { reply: 0, ticket, queued: Mono(0), group }
+        let durability = Durability::Synced;
+        CommitJob { reply: 0, ticket, queued: Mono(0), group, durability }
     }
 
     #[test]

@@ -173,7 +173,7 @@ fn start_tls() {
 fn sessions_end_with_bye() {
     let cases: [(SessionInput, &str); 2] = [
         (
-            SessionInput::Notified(Notice::Kicked { reason: "the password was changed" }),
+            SessionInput::Notified(Notice::Kicked { reason: "the password was changed".into() }),
             "* BYE the password was changed\r\n",
         ),
         (

@@ -330,7 +330,7 @@ fn the_lock_goes_on_every_way_out() {
         |stand| stand.send("QUIT\r\n"),
         |stand| stand.input(SessionInput::PeerClosed),
         |stand| stand.input(SessionInput::ShuttingDown),
-        |stand| stand.input(SessionInput::Notified(Notice::Kicked { reason: "x" })),
+        |stand| stand.input(SessionInput::Notified(Notice::Kicked { reason: "x".into() })),
         |stand| stand.pass(Duration::from_secs(601)),
     ];
     for way in ways {

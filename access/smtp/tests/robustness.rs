@@ -244,7 +244,7 @@ fn shutting_down_waits_for_the_message_under_way() {
     let expected = "250 2.0.0 Ok: queued as ID\r\n421 4.3.2 ";
     assert!(stand.closed && stand.output().starts_with(expected), "{}", stand.output());
     let mut stand = greeted();
-    stand.input(SessionInput::Notified(Notice::Kicked { reason: "disabled" }));
+    stand.input(SessionInput::Notified(Notice::Kicked { reason: "disabled".into() }));
     assert!(stand.closed && stand.output().starts_with("421 4.7.0 "));
 }
 

@@ -22,7 +22,7 @@ pub enum Written {
     /// Entries up to here are in the log.
     Logged(u64),
     /// In a log of one: groups up to here are applied with that.
-    Passed(u64),
+    Passed(Mark),
     Applied(u64),
     /// The fence stands, and everything before it is durable.
     Joined(Round),

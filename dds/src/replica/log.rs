@@ -25,6 +25,8 @@ pub struct Log {
     pub record: ReplicaRecord,
     /// The place before the first entry that is kept.
     base: Mark,
+    /// In a log of one: the last group that is durable.
+    passed: Mark,
     entries: VecDeque<Kept>,
     bytes: usize,
     /// Up to here everything is durable.
@@ -60,6 +62,7 @@ impl Log {
             partition,
             record: found.record,
             base,
+            passed: base,
             entries: VecDeque::new(),
             bytes: 0,
             durable: 0,
@@ -85,6 +88,7 @@ impl Log {
             partition,
             record,
             base: Mark::default(),
+            passed: Mark::default(),
             entries: VecDeque::new(),
             bytes: 0,
             durable: 0,
@@ -149,8 +153,11 @@ impl Log {
         self.entries.push_back(Kept { entry, placing });
     }
 
-    /// In a log of one: the next group goes straight to the store.
-    pub fn pass(&mut self, mark: Mark) {
+    /// In a log of one: the next group goes straight to the store. `alone`: no other is on its way.
+    pub fn pass(&mut self, mark: Mark, alone: bool) {
+        if alone {
+            self.passed = self.base;
+        }
         self.base = mark;
     }
 
@@ -160,8 +167,17 @@ impl Log {
         self.entries.is_empty()
     }
 
+    /// In a log of one, everything under way was answered, and some of it refused: the log ends with what is applied.
+    pub fn pass_back(&mut self) {
+        self.base = self.passed;
+    }
+
     /// In a log of one, a group is durable: it is decided and applied with that.
-    pub fn passed(&mut self, through: u64) {
+    pub fn passed(&mut self, mark: Mark) {
+        if mark.number > self.passed.number {
+            self.passed = mark;
+        }
+        let through = mark.number;
         self.durable = self.durable.max(through);
         self.decided = self.decided.max(through);
         self.applying = self.applying.max(through);

@@ -335,12 +335,17 @@ impl Replica {
         let State::Awake(core, role) = &mut self.state else { return };
         // A completion that comes twice finds nothing that waits.
         let Some(written) = core.writes.remove(&token) else { return };
-        if result.is_err() {
+        if let Err(error) = result {
+            if let (Written::Passed(mark), Role::Primary(primary)) = (written, &mut *role)
+                && core.log.is_empty()
+            {
+                return primary.on_pass_refused(core, cx, (mark.number, error));
+            }
             return self.fail(cx);
         }
         match written {
             Written::Logged(through) => core.log.durable = core.log.durable.max(through),
-            Written::Passed(through) => core.log.passed(through),
+            Written::Passed(mark) => core.log.passed(mark),
             Written::Applied(through) => core.log.applied = core.log.applied.max(through),
             Written::Joined(_) | Written::Dropped(_) | Written::Filled(..) => {}
         }
@@ -382,6 +387,10 @@ impl Replica {
             State::Waking(waking) => match waking.on_read(cx, token, result) {
                 wake::Next::Reading => {}
                 wake::Next::Found(log) => self.on_found(cx, *log),
+                wake::Next::Unreadable => {
+                    self.state = State::Failed(Failed { writes: BTreeMap::new(), waited: false });
+                    cx.arm(TICK, self.limits.wake_after);
+                }
                 wake::Next::Damaged => self.on_damaged(cx),
             },
             State::Awake(core, role) => {

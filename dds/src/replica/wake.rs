@@ -37,6 +37,8 @@ enum Step {
 pub enum Next {
     Reading,
     Found(Box<Log>),
+    /// The disk can't be read for now.
+    Unreadable,
     Damaged,
 }
 
@@ -72,6 +74,9 @@ impl Waking {
                 self.on_entries(cx, entries, more)
             }
             (Step::Bodies, Ok(ReadDone::Got(values))) => self.on_bodies(values),
+            (Step::Records | Step::Entries | Step::Bodies, Err(StoreError::Io(_))) => {
+                Next::Unreadable
+            }
             (Step::Records | Step::Entries | Step::Bodies, _) => Next::Damaged,
         }
     }

@@ -26,6 +26,8 @@ pub enum Channel {
     Bulk,
     /// [`super::decode_exchange`].
     Request,
+    /// [`super::decode_letters`].
+    Letter,
 }
 
 /// What stands before the payload of a frame. Whether sender, cluster and session are the right ones is for the receiver to judge.
@@ -57,6 +59,7 @@ impl Envelope {
             Channel::Replication => wire::Channel::Replication,
             Channel::Bulk => wire::Channel::Bulk,
             Channel::Request => wire::Channel::Request,
+            Channel::Letter => wire::Channel::Letter,
         };
         let frame = wire::Frame {
             wire_version: WIRE_VERSION,
@@ -87,6 +90,7 @@ pub fn decode_frame(bytes: Bytes) -> Decoded<Frame> {
         Ok(wire::Channel::Replication) => Channel::Replication,
         Ok(wire::Channel::Bulk) => Channel::Bulk,
         Ok(wire::Channel::Request) => Channel::Request,
+        Ok(wire::Channel::Letter) => Channel::Letter,
         Ok(wire::Channel::Unspecified) | Err(_) => {
             return Err(Malformed("frame of an unknown channel"));
         }

@@ -37,6 +37,8 @@ pub enum Item<'a> {
         id: RequestId,
         response: &'a Response,
     },
+    /// What this crate knows nothing about.
+    Letter(&'a [u8]),
 }
 
 /// The item alone is too large for a frame. Nothing of it was written.
@@ -98,6 +100,10 @@ impl FrameWriter {
                 assert_eq!(self.channel, Channel::Request);
                 self.append(responses::ANSWERS, &encode_answer(id, response))
             }
+            Item::Letter(bytes) => {
+                assert_eq!(self.channel, Channel::Letter);
+                self.append_with(super::LETTERS, bytes.len(), |out| out.put_slice(bytes))
+            }
         }
     }
 
@@ -128,7 +134,15 @@ impl FrameWriter {
     }
 
     fn append(&mut self, list: u32, item: &impl Message) -> Result<(), Oversize> {
-        let len = item.encoded_len();
+        self.append_with(list, item.encoded_len(), |out| item.encode_raw(out))
+    }
+
+    fn append_with(
+        &mut self,
+        list: u32,
+        len: usize,
+        put: impl FnOnce(&mut BytesMut),
+    ) -> Result<(), Oversize> {
         // The numbers of the lists are below 16: their keys take one byte.
         let needed = 1 + encoded_len_varint(len as u64) + len;
         self.check_size(needed)?;
@@ -142,7 +156,7 @@ impl FrameWriter {
         self.out.reserve(needed);
         encode_key(list, WireType::LengthDelimited, &mut self.out);
         encode_varint(len as u64, &mut self.out);
-        item.encode_raw(&mut self.out);
+        put(&mut self.out);
         Ok(())
     }
 

@@ -41,6 +41,24 @@ use proto::peer as wire;
 
 type Decoded<T> = Result<T, Malformed>;
 
+/// Number of the list in a payload of [`Channel::Letter`].
+const LETTERS: u32 = 1;
+
+/// Reads the payload of a frame of [`Channel::Letter`].
+///
+/// # Errors
+/// When the bytes are no list.
+pub fn decode_letters(payload: Bytes) -> Decoded<Vec<Bytes>> {
+    let mut items = Items::new(payload);
+    let mut letters = Vec::new();
+    while let Some((tag, bytes)) = items.next()? {
+        if tag == LETTERS {
+            letters.push(bytes);
+        }
+    }
+    Ok(letters)
+}
+
 /// What a payload of [`Channel::Request`] holds. Who can't read an ask answers it with a refusal.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Exchange {

@@ -110,7 +110,7 @@ fn frames_of_other_releases() {
     assert_eq!(read(&sound), Ok(Channel::Request));
     let newer = proto::cluster::Frame { wire_version: 2, ..sound.clone() };
     assert_eq!(read(&newer), Err(Malformed("frame of an unknown version")));
-    let other = proto::cluster::Frame { channel: 6, ..sound.clone() };
+    let other = proto::cluster::Frame { channel: 7, ..sound.clone() };
     assert_eq!(read(&other), Err(Malformed("frame of an unknown channel")));
     let nobody = proto::cluster::Frame { from: 0, ..sound.clone() };
     assert_eq!(read(&nobody), Err(Malformed("node number")));

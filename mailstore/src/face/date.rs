@@ -1,7 +1,11 @@
 //! INTERNALDATE with its zone: ON, SINCE and BEFORE judge the date as displayed.
 
+use serde::{Deserialize, Serialize};
+
 /// A moment and the zone it is displayed in.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct InternalDate {
     /// Seconds since 1970-01-01T00:00:00Z.
     pub unix_seconds: i64,

@@ -2,10 +2,11 @@
 
 use super::{Body, Columns, Deliver, DeliveryId, Promise, UserId};
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 /// A task for the delivery queue of this node.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum DeliveryTask {
     /// Keeps the message and its recipients durably, then delivers to each; a crash in between is made good at the next start.
     /// Done: `Accepted`, once the record is durable.
@@ -13,7 +14,7 @@ pub enum DeliveryTask {
 }
 
 /// One SMTP transaction with several recipients.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Acceptance {
     pub delivery: DeliveryId,
     pub body: Body,
@@ -23,7 +24,7 @@ pub struct Acceptance {
 }
 
 /// One mailbox of an [`Acceptance`].
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AcceptedRecipient {
     pub user: UserId,
     pub recipient: Arc<str>,
@@ -47,7 +48,7 @@ impl Acceptance {
 }
 
 /// The completion of a [`DeliveryTask`].
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum DeliveryDone {
     Accepted,
 }

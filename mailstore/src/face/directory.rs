@@ -3,11 +3,12 @@
 use super::UserId;
 use bytes::Bytes;
 use fsm::Wall;
+use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 use std::sync::Arc;
 
 /// A task for the directory.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum DirectoryTask {
     /// RCPT, VRFY: where does this address lead? `address` is what stood between the angle brackets. Done: `Resolved`.
     Resolve { address: Bytes },
@@ -20,7 +21,7 @@ pub enum DirectoryTask {
 }
 
 /// A log-in attempt. The secret is wiped by the directory once it has been judged.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Authenticate {
     pub protocol: Protocol,
     pub peer: IpAddr,
@@ -41,7 +42,7 @@ impl std::fmt::Debug for Authenticate {
 }
 
 /// What a credential may be limited to, and what logs and limits name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Protocol {
     Smtp,
     Lmtp,
@@ -66,7 +67,7 @@ impl Protocol {
 }
 
 /// The completion of a [`DirectoryTask`].
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum DirectoryDone {
     Resolved(Resolved),
     Authenticated(Account),
@@ -76,7 +77,7 @@ pub enum DirectoryDone {
 }
 
 /// Where an address leads.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Resolved {
     /// To these mailboxes (an alias may have several), each once.
     Local(Arc<[Recipient]>),
@@ -91,7 +92,7 @@ pub enum Resolved {
 }
 
 /// One mailbox behind an address.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Recipient {
     pub user: UserId,
     /// The account's own address, in canonical form: Delivered-To.
@@ -99,7 +100,7 @@ pub struct Recipient {
 }
 
 /// Who logged in.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Account {
     pub user: UserId,
     /// Canonical address.
@@ -107,7 +108,7 @@ pub struct Account {
 }
 
 /// What the master of a mailbox has to know of its account.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AccountFacts {
     /// Canonical address; empty when there certainly is no such account (any more).
     pub address: Arc<str>,
@@ -128,7 +129,7 @@ impl AccountFacts {
 }
 
 /// Why a log-in failed. The session logs it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum AuthRefusal {
     /// Unknown user, wrong password, or a credential not meant for this protocol: one answer for all.
     WrongCredentials,
@@ -141,7 +142,7 @@ pub enum AuthRefusal {
 }
 
 /// An operator's order, from the command line or the console. Addresses and domains as typed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum AdminTask {
     DomainAdd {
         domain: String,
@@ -209,7 +210,7 @@ pub enum AdminTask {
 }
 
 /// One setting of a domain.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum DomainSetting {
     /// Where mail for unknown users goes; `None`: nowhere.
     CatchAll(Option<String>),
@@ -220,7 +221,7 @@ pub enum DomainSetting {
 }
 
 /// One setting of an account.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum AccountSetting {
     QuotaBytes(Option<u64>),
     QuotaMessages(Option<u64>),
@@ -228,7 +229,7 @@ pub enum AccountSetting {
 }
 
 /// The completion of an [`AdminTask`].
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum AdminDone {
     Done,
     Domains(Vec<DomainEntry>),
@@ -239,7 +240,7 @@ pub enum AdminDone {
     Refused(String),
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DomainEntry {
     pub domain: String,
     pub catch_all: Option<String>,
@@ -248,13 +249,13 @@ pub struct DomainEntry {
     pub accounts: u64,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AliasEntry {
     pub alias: String,
     pub targets: Vec<String>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AccountEntry {
     pub user: UserId,
     pub address: String,
@@ -265,7 +266,7 @@ pub struct AccountEntry {
 }
 
 /// One credential of an account; its hash is never shown.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CredentialEntry {
     pub kind: CredentialKind,
     pub label: String,
@@ -278,7 +279,7 @@ pub struct CredentialEntry {
     pub scheme: String,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum CredentialKind {
     /// The password of the account: set by `account password`.
     Password,

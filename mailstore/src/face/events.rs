@@ -5,10 +5,12 @@
 //! the MODSEQ that came with it. Of one folder arrivals and changes of flags come first, in order, then what vanished.
 
 use super::{FolderId, ModSeq, UidSet};
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 /// Who reads the event log.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct Subscriber(Arc<str>);
 
 /// Bytes of a subscriber's name. Our choice.
@@ -30,7 +32,7 @@ impl Subscriber {
 }
 
 /// What a subscriber asks of the event log.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum EventTask {
     /// From now on events are kept. Done: `Reset`, also when it had subscribed before.
     Subscribe,
@@ -43,21 +45,21 @@ pub enum EventTask {
 }
 
 /// A change of a folder.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
     pub folder: FolderId,
     pub mod_seq: ModSeq,
     pub change: EventChange,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum EventChange {
     Arrived(UidSet),
     Flagged(UidSet),
     Vanished(UidSet),
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum EventPage {
     Page {
         events: Vec<Event>,
@@ -70,7 +72,7 @@ pub enum EventPage {
 }
 
 /// What comes behind a page.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum EventNext {
     /// More, from there.
     More(EventPlace),
@@ -79,7 +81,7 @@ pub enum EventNext {
 }
 
 /// A place between two pages.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EventPlace {
     /// Later events belong to the next reading.
     pub up_to: ModSeq,
@@ -90,8 +92,21 @@ pub struct EventPlace {
 }
 
 /// The two parts of a folder's log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum EventLane {
     Changes,
     Vanished,
+}
+impl TryFrom<String> for Subscriber {
+    type Error = &'static str;
+
+    fn try_from(name: String) -> Result<Self, Self::Error> {
+        Self::new(&name).ok_or("no name of a subscriber")
+    }
+}
+
+impl From<Subscriber> for String {
+    fn from(subscriber: Subscriber) -> Self {
+        subscriber.as_str().to_owned()
+    }
 }

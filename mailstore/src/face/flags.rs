@@ -1,10 +1,11 @@
 //! Message flags: six of the system, and keywords by their number in the folder's table.
 
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::sync::Arc;
 
 /// RFC 9051 2.3.2. `\Recent` is not kept here: it belongs to one session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[repr(u8)]
 pub enum SystemFlag {
     Seen = 1,
@@ -33,7 +34,9 @@ impl SystemFlag {
 }
 
 /// A set of system flags.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct SystemFlags(pub u8);
 
 impl SystemFlags {
@@ -49,14 +52,17 @@ impl SystemFlags {
 }
 
 /// The flags of one message: bit `n` of `keywords` stands for entry `n` of the folder's keyword table.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct Flags {
     pub system: SystemFlags,
     pub keywords: u128,
 }
 
 /// A keyword flag: an atom of at most 64 bytes, kept as first written, compared without case.
-#[derive(Clone, Debug, Eq)]
+#[derive(Clone, Debug, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct Keyword(Arc<str>);
 
 impl Keyword {
@@ -92,9 +98,22 @@ impl fmt::Display for Keyword {
 }
 
 /// What STORE does with the named flags.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FlagChange {
     Add,
     Remove,
     Replace,
+}
+impl TryFrom<String> for Keyword {
+    type Error = &'static str;
+
+    fn try_from(name: String) -> Result<Self, Self::Error> {
+        Self::new(name.as_bytes()).ok_or("no keyword")
+    }
+}
+
+impl From<Keyword> for String {
+    fn from(keyword: Keyword) -> Self {
+        keyword.as_str().to_owned()
+    }
 }

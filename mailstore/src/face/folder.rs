@@ -1,15 +1,17 @@
 //! Folders: names, what LIST and STATUS show, and what a session gets when it opens one.
 
 use super::{FlagRow, FolderId, Keyword, ModSeq, Uid, UidSet, UidValidity};
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::sync::Arc;
 
 /// The name of a folder: UTF-8 in NFC, separator `/`, INBOX in capitals. Made by [`FolderName::new`] alone.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct FolderName(Arc<str>);
 
 /// Why a name is no folder name. RFC 5530 CANNOT on the wire.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum NameError {
     #[error("a folder name must not be empty, nor have an empty level")]
     EmptyLevel,
@@ -96,7 +98,7 @@ impl fmt::Display for FolderName {
 }
 
 /// RFC 6154.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum SpecialUse {
     Archive,
     Drafts,
@@ -125,7 +127,7 @@ impl SpecialUse {
 }
 
 /// One line of LIST: a folder, or a subscribed name that has none.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FolderInfo {
     pub name: FolderName,
     pub kind: FolderKind,
@@ -133,7 +135,7 @@ pub struct FolderInfo {
 }
 
 /// What stands behind a name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FolderKind {
     /// Can be selected.
     Folder { id: FolderId, special_use: Option<SpecialUse> },
@@ -144,7 +146,7 @@ pub enum FolderKind {
 }
 
 /// STATUS of one folder, read from its header without loading the folder.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FolderStatus {
     pub id: FolderId,
     pub uid_validity: UidValidity,
@@ -161,7 +163,7 @@ pub struct FolderStatus {
 }
 
 /// How a session opens a folder.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum OpenMode {
     /// SELECT: takes `\Recent`.
     ReadWrite,
@@ -170,7 +172,7 @@ pub enum OpenMode {
 }
 
 /// A folder as it was when a session opened it. The session is told of changes from then on.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FolderOpened {
     pub folder: FolderId,
     pub uid_validity: UidValidity,
@@ -188,7 +190,7 @@ pub struct FolderOpened {
 }
 
 /// The state a QRESYNC client remembers (RFC 7162 3.2.5).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Known {
     pub uid_validity: UidValidity,
     pub mod_seq: ModSeq,
@@ -197,7 +199,7 @@ pub struct Known {
 }
 
 /// What changed in a folder since a MODSEQ.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FolderDiff {
     /// The diff leads up to this.
     pub mod_seq: ModSeq,
@@ -212,4 +214,18 @@ pub struct FolderDiff {
     pub changed: Arc<[FlagRow]>,
     /// The keyword table when it grew since: to be told before flags that use it.
     pub keywords: Arc<[Keyword]>,
+}
+
+impl TryFrom<String> for FolderName {
+    type Error = NameError;
+
+    fn try_from(name: String) -> Result<Self, NameError> {
+        Self::new(&name)
+    }
+}
+
+impl From<FolderName> for String {
+    fn from(name: FolderName) -> Self {
+        name.as_str().to_owned()
+    }
 }

@@ -3,10 +3,11 @@
 use super::{EmailId, Flags, InternalDate, Keyword, ModSeq, SystemFlags, ThreadId, Uid};
 use bytes::Bytes;
 use dds::BlobId;
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 /// The bytes of a message as accepted. They never change.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Body {
     /// Travels and commits with the metadata. Up to [`INLINE_BYTES_MAX`]; for one mailbox up to [`LONE_BYTES_MAX`].
     Inline(Bytes),
@@ -15,7 +16,7 @@ pub enum Body {
 }
 
 /// Who may come to refer to a blob.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Holders {
     /// The mailbox that the message is handed to, once. Whoever wrote the blob tells nobody else, and does not ask again after
     /// a refusal: so the mailbox deletes the blob with the message.
@@ -64,7 +65,7 @@ impl Body {
 
 /// What FETCH and SEARCH need of a message without touching its body. Offsets count from the first byte of the body (the
 /// trace prefix of a delivery is not in them).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Columns {
     /// RFC 9051 7.5.2 ENVELOPE, parentheses included, ready for the wire; 8-bit strings as literals.
     pub envelope: Bytes,
@@ -84,7 +85,7 @@ pub struct Columns {
 }
 
 /// Decoded to UTF-8 and case-folded for `SEARCH`: what a match of the header means to a person.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SearchColumns {
     pub from: Bytes,
     pub to: Bytes,
@@ -96,7 +97,7 @@ pub struct SearchColumns {
 }
 
 /// A message to append (APPEND, import).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NewMessage {
     pub flags: SystemFlags,
     pub keywords: Vec<Keyword>,
@@ -107,7 +108,7 @@ pub struct NewMessage {
 }
 
 /// Which columns FETCH asks for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Want {
     pub envelope: bool,
     pub body: bool,
@@ -115,7 +116,7 @@ pub struct Want {
 }
 
 /// One message of a FETCH page. `envelope`, `body`, `structure` are empty unless wanted.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Row {
     pub uid: Uid,
     pub mod_seq: ModSeq,
@@ -133,7 +134,7 @@ pub struct Row {
 }
 
 /// The flags of one message, as they are after a change.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FlagRow {
     pub uid: Uid,
     pub mod_seq: ModSeq,

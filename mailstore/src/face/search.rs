@@ -2,9 +2,10 @@
 
 use super::{Keyword, ModSeq, SystemFlag, UidSet};
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 /// RFC 9051 6.4.4. Strings are UTF-8, case-folded by the MailStore before they are compared.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Criteria {
     All,
     And(Vec<Criteria>),
@@ -46,7 +47,7 @@ pub enum Criteria {
 }
 
 /// A comparison of days.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum DayTest {
     Before(i32),
     On(i32),

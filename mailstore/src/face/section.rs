@@ -1,9 +1,10 @@
 //! A part of a message: RFC 9051 6.4.5 `BODY[section]<partial>`, and RFC 3516 BINARY.
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 /// Which bytes of a message.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Section {
     /// Part numbers, outermost first; empty for the message itself.
     pub part: Vec<u32>,
@@ -16,7 +17,7 @@ impl Section {
 }
 
 /// What of the message or part.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SectionText {
     /// All of the message, or the body of the part.
     All,
@@ -33,7 +34,7 @@ pub enum SectionText {
 }
 
 /// A page of a section.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SectionRead {
     /// `bytes` begin at the offset that was asked for; the section has `total` bytes in all.
     Page { bytes: Bytes, total: u64 },

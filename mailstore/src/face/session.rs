@@ -4,6 +4,8 @@
 use super::{Completion, FolderId, Lane, LogEvent, ModSeq, Protocol, SessionId, Task};
 use bytes::Bytes;
 use fsm::{TimerKey, Token};
+use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -88,14 +90,14 @@ pub struct TlsInfo {
 }
 
 /// What a master tells a session without being asked.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Notice {
     /// The folder it has open changed, up to this MODSEQ: `Sync` tells how. Several changes may come as one notice.
     Changed { folder: FolderId, mod_seq: ModSeq },
     /// The folder it has open is deleted: BYE.
     FolderDeleted { folder: FolderId },
     /// The account was disabled, its password changed, or an operator ended the session.
-    Kicked { reason: &'static str },
+    Kicked { reason: Cow<'static, str> },
     /// The master forgot its watchers (it moved or restarted): open the folder again.
     MasterChanged,
 }

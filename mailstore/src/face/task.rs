@@ -4,9 +4,10 @@ use super::{DeliveryDone, DeliveryTask, DirectoryDone, DirectoryTask, UserDone, 
 use bytes::Bytes;
 use dds::BlobId;
 use fsm::Duration;
+use serde::{Deserialize, Serialize};
 
 /// A task that leaves a session.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Task {
     Directory(DirectoryTask),
     User { user: UserId, task: UserTask },
@@ -15,7 +16,7 @@ pub enum Task {
 }
 
 /// Large bodies on their way in, written chunk by chunk while they arrive.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum BlobTask {
     /// Chunk `index` (all but the last of [`dds::CHUNK_BYTES`]) of a new blob that nobody refers to yet. It expires by itself
     /// after `life` unless somebody who refers to it renews it. Done: `BlobDone::Written`.
@@ -24,14 +25,14 @@ pub enum BlobTask {
     Drop { blob: BlobId },
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum BlobDone {
     Written,
     Dropped,
 }
 
 /// The completion of a [`Task`].
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Completion {
     Directory(DirectoryDone),
     User(UserDone),
@@ -42,7 +43,7 @@ pub enum Completion {
 }
 
 /// Why a task was not done. All are temporary: SMTP 4xx, IMAP NO [UNAVAILABLE], POP3 [SYS/TEMP].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum TaskRefusal {
     #[error("too much work under way")]
     Overloaded,
@@ -55,7 +56,7 @@ pub enum TaskRefusal {
 }
 
 /// Order of service. Admission judges each by its own queue delay.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Lane {
     /// Somebody waits at a screen.
     Interactive,

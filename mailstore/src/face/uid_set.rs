@@ -1,11 +1,13 @@
 //! A set of UIDs as sorted, disjoint, non-adjacent ranges.
 
 use super::Uid;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::ops::RangeInclusive;
 
 /// UIDs as ranges: large sets of neighbours cost little.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(from = "Vec<(u32, u32)>", into = "Vec<(u32, u32)>")]
 pub struct UidSet {
     /// (first, last), sorted; between two ranges at least one UID is missing.
     ranges: Vec<(u32, u32)>,
@@ -180,6 +182,18 @@ impl fmt::Display for UidSet {
             }
         }
         Ok(())
+    }
+}
+
+impl From<Vec<(u32, u32)>> for UidSet {
+    fn from(ranges: Vec<(u32, u32)>) -> Self {
+        Self::from_ranges(ranges)
+    }
+}
+
+impl From<UidSet> for Vec<(u32, u32)> {
+    fn from(set: UidSet) -> Self {
+        set.ranges
     }
 }
 

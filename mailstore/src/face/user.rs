@@ -2,12 +2,14 @@
 
 use super::*;
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::sync::Arc;
 
 /// A task for one user's master, on behalf of one session. The five operations of NinjaMail are `Deliver`, `Append` and
 /// `Copy` (addMessage), `Fetch` and `ReadSection` (getMessage), `Search` (getMessageIDs), `Store` (updateMessage), `Expunge`
 /// (deleteMessage).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum UserTask {
     /// Puts an arriving message into a folder. `FolderName::inbox()` unless a filter said otherwise; a folder that is missing
     /// means INBOX. Done: `Delivered`. A repetition of (delivery, recipient) is answered with the first outcome.
@@ -83,7 +85,7 @@ pub const FETCH_ROWS_MAX: u64 = 512;
 pub const SECTION_PAGE_BYTES_MAX: u64 = 256 * 1024;
 
 /// An arriving message for one recipient.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Deliver {
     pub delivery: DeliveryId,
     /// The address as accepted at RCPT, for the delivery memory and the log.
@@ -97,7 +99,7 @@ pub struct Deliver {
 }
 
 /// Whether the client has been told already that the message is kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Promise {
     /// Not yet: the master may refuse (over quota, disabled), and the client learns of it.
     Open,
@@ -106,7 +108,7 @@ pub enum Promise {
 }
 
 /// The completion of a [`UserTask`].
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum UserDone {
     Done,
     Delivered { folder: FolderName, uid: Uid },
@@ -131,7 +133,7 @@ pub enum UserDone {
 }
 
 /// What STORE did.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stored {
     /// Every message in `changed` got its MODSEQ at this one or, in large orders, earlier ones that nobody else was given
     /// for a change of flags meanwhile.
@@ -145,7 +147,7 @@ pub struct Stored {
 }
 
 /// What COPY or MOVE did: `source` and `target` correspond in rising order (RFC 4315 COPYUID).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Copied {
     pub uid_validity: UidValidity,
     pub source: UidSet,
@@ -155,7 +157,7 @@ pub struct Copied {
 }
 
 /// Usage and limits of a user; `None`: unlimited.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QuotaReport {
     pub bytes_used: u64,
     pub bytes_max: Option<u64>,
@@ -164,7 +166,7 @@ pub struct QuotaReport {
 }
 
 /// The maildrop as it was at log-in (RFC 1939 section 4).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Maildrop {
     pub folder: FolderId,
     pub uid_validity: UidValidity,
@@ -173,20 +175,20 @@ pub struct Maildrop {
 }
 
 /// Why a user task did nothing.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum UserError {
     #[error("no such folder")]
     NoSuchFolder,
     #[error("the folder exists")]
     FolderExists,
     #[error("{0}")]
-    Cannot(&'static str),
+    Cannot(Cow<'static, str>),
     #[error("{0}")]
     BadName(NameError),
     #[error("over quota")]
     OverQuota,
     #[error("{0}")]
-    Limit(&'static str),
+    Limit(Cow<'static, str>),
     #[error("another session has the maildrop open")]
     MaildropInUse,
     /// The pending set is gone: its session or master ended.

@@ -134,7 +134,7 @@ impl Core {
                 }
                 None => {
                     folder.keywords_assigned.truncate(known);
-                    return Err(UserError::Limit("too many keywords in the mailbox"));
+                    return Err(UserError::Limit("too many keywords in the mailbox".into()));
                 }
             };
             bits |= 1_u128 << bit;
@@ -234,7 +234,7 @@ impl Core {
         match self.pending.get(&pending) {
             Some(set) if set.session == asker.session => match set.state {
                 PendingState::Open if set.messages >= self.limits().pending_rows_max as u64 => {
-                    failed(UserError::Limit("too many messages in one APPEND"))
+                    failed(UserError::Limit("too many messages in one APPEND".into()))
                 }
                 PendingState::Open => None,
                 PendingState::Broken(refusal) => Some(Err(refusal)),

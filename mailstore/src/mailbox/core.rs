@@ -520,7 +520,7 @@ impl Core {
         let disabled = !facts.enabled;
         self.context.account = Some(facts);
         if disabled {
-            self.notify_all(cx, Notice::Kicked { reason: "the account was disabled" });
+            self.notify_all(cx, Notice::Kicked { reason: "the account was disabled".into() });
         }
     }
 

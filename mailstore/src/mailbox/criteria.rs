@@ -145,7 +145,7 @@ struct Compiler<'a> {
 impl Compiler<'_> {
     fn node(&mut self, criteria: &Criteria, depth: usize) -> Result<Node, UserError> {
         if depth > DEPTH_MAX {
-            return Err(UserError::Limit("the search is nested too deep"));
+            return Err(UserError::Limit("the search is nested too deep".into()));
         }
         Ok(match criteria {
             Criteria::All => Node::Always(true),
@@ -216,7 +216,7 @@ impl Compiler<'_> {
             return Ok(Node::Body(at));
         }
         if self.tests.len() >= TESTS_MAX {
-            return Err(UserError::Limit("too many texts in one search"));
+            return Err(UserError::Limit("too many texts in one search".into()));
         }
         self.tests.push(test);
         Ok(Node::Body(self.tests.len() - 1))

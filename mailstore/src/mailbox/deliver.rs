@@ -166,16 +166,16 @@ impl Core {
         let messages_max = self.limits().folder_messages_max;
         let folder = self.folders.get(&id).ok_or(UserError::NoSuchFolder)?;
         if folder.assigned.messages >= messages_max {
-            return Err(UserError::Limit("too many messages in the folder"));
+            return Err(UserError::Limit("too many messages in the folder".into()));
         }
         if folder.assigned.uid_next == u32::MAX {
-            return Err(UserError::Limit("the folder has used up its UIDs"));
+            return Err(UserError::Limit("the folder has used up its UIDs".into()));
         }
         let email = self.next_email();
         let mod_seq = self.next_mod_seq();
         put_message(ops, email, arriving)?;
         let folder = self.folders.get_mut(&id).ok_or(UserError::NoSuchFolder)?;
-        let uid = folder.assigned.assign_uid().ok_or(UserError::Limit("no UID is left"))?;
+        let uid = folder.assigned.assign_uid().ok_or(UserError::Limit("no UID is left".into()))?;
         let meta = new_meta(uid, email, mod_seq, wall, arriving);
         let mut rows = Rows::default();
         rows.push(meta, keywords);
@@ -294,7 +294,7 @@ impl Apart {
         let inline = match &arriving.body {
             Body::Inline(bytes) if bytes.len() <= INLINE_BYTES_MAX => bytes.len(),
             Body::Inline(bytes) if bytes.len() > LONE_BYTES_MAX => {
-                return Err(UserError::Limit("the message is too long for one batch"));
+                return Err(UserError::Limit("the message is too long for one batch".into()));
             }
             Body::Inline(_) | Body::Blob { .. } => 0,
         };
@@ -304,7 +304,7 @@ impl Apart {
             || columns.parts.len() > VALUE_BYTES_MAX
             || fixed > VALUE_BYTES_MAX
         {
-            return Err(UserError::Limit("the description of the message is too long"));
+            return Err(UserError::Limit("the description of the message is too long".into()));
         }
         let large = arriving.bytes() >= u64::from(LARGE_BYTES);
         Ok(Self {

@@ -69,7 +69,7 @@ impl Core {
                 if cursor.is_none()
                     && self.events.cursors.len() >= self.limits().event_subscribers_max
                 {
-                    return fail(cx, asker, UserError::Limit("too many subscribers"));
+                    return fail(cx, asker, UserError::Limit("too many subscribers".into()));
                 }
                 // Whatever is under way commits before the cursor does, so that the look behind it sees it.
                 let acknowledged = self.counters.mod_seq;
@@ -81,7 +81,7 @@ impl Core {
                 self.set_cursor(cx, (asker, UserDone::Done), (subscriber, None));
             }
             (EventTask::Read { .. } | EventTask::Acknowledge { .. }, None) => {
-                fail(cx, asker, UserError::Cannot("no such subscriber"));
+                fail(cx, asker, UserError::Cannot("no such subscriber".into()));
             }
             (EventTask::Read { from }, Some(cursor)) => {
                 self.read_events(cx, asker, (subscriber, cursor), from);
@@ -188,7 +188,7 @@ impl Core {
         let EventRead { asker, subscriber, place } = read;
         let cursor = self.events.cursors.get(&subscriber).copied();
         let Some(cursor) = cursor else {
-            return fail(cx, asker, UserError::Cannot("no such subscriber"));
+            return fail(cx, asker, UserError::Cannot("no such subscriber".into()));
         };
         // What was scanned may have met a gap.
         if cursor.state == CursorState::Missed {

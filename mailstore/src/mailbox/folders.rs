@@ -160,7 +160,7 @@ impl Core {
         }
         let top = name.as_str().split('/').next().unwrap_or_default();
         if RESERVED.iter().any(|reserved| reserved.eq_ignore_ascii_case(top)) {
-            return Some(UserError::Cannot("the name is reserved"));
+            return Some(UserError::Cannot("the name is reserved".into()));
         }
         None
     }
@@ -180,7 +180,7 @@ impl Core {
             }
         }
         if self.folders.len() + names.len() >= self.limits().folders_max {
-            return Err(UserError::Limit("too many folders"));
+            return Err(UserError::Limit("too many folders".into()));
         }
         let mut made = Vec::new();
         for name in names.iter().rev() {
@@ -215,12 +215,12 @@ impl Core {
     pub fn delete_folder(&mut self, cx: &mut Cx<'_, Effect>, asker: Asker, name: &FolderName) {
         // RFC 9051 6.3.5: it is an error to delete INBOX.
         if name.is_inbox() {
-            return fail(cx, asker, UserError::Cannot("INBOX can't be deleted"));
+            return fail(cx, asker, UserError::Cannot("INBOX can't be deleted".into()));
         }
         let Some(&id) = self.by_name.get(name) else {
             // RFC 9051 6.3.5: nor a name with children that is \Noselect already.
             let error = if self.has_children(name) {
-                UserError::Cannot("the folder has children")
+                UserError::Cannot("the folder has children".into())
             } else {
                 UserError::NoSuchFolder
             };
@@ -246,7 +246,7 @@ impl Core {
             return fail(cx, asker, error);
         }
         if to.is_below(from) && !from.is_inbox() {
-            return fail(cx, asker, UserError::Cannot("a folder can't move below itself"));
+            return fail(cx, asker, UserError::Cannot("a folder can't move below itself".into()));
         }
         if from.is_inbox() {
             return self.rename_inbox(cx, asker, to);
@@ -307,7 +307,7 @@ impl Core {
             return answer(cx, asker, Ok(UserDone::Done));
         }
         if on && self.subscriptions.len() >= self.limits().subscriptions_max {
-            return fail(cx, asker, UserError::Limit("too many subscriptions"));
+            return fail(cx, asker, UserError::Limit("too many subscriptions".into()));
         }
         let key = keys::subscription(&name);
         let op = if on { Op::Put { key, value: subscription_value() } } else { Op::Delete { key } };

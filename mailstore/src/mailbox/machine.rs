@@ -35,6 +35,8 @@ pub enum Input {
     },
     /// The account was removed: everything the user has goes. Ends with `Effect::Erased`.
     EraseAll,
+    /// Another node is the master from now on, or nobody: what waits is refused, watchers are told.
+    Ceased,
     TimerFired(TimerKey),
     /// After [`fsm::Cx::yield_now`].
     Resumed,

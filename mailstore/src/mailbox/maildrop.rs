@@ -36,7 +36,7 @@ impl Core {
 
     pub fn commit_maildrop(&mut self, cx: &mut Cx<'_, Effect>, asker: Asker, delete: UidSet) {
         if self.maildrop != Some(asker.session) {
-            return fail(cx, asker, UserError::Cannot("the maildrop is not open"));
+            return fail(cx, asker, UserError::Cannot("the maildrop is not open".into()));
         }
         let Some(&id) = self.by_name.get(&FolderName::inbox()) else {
             return fail(cx, asker, UserError::NoSuchFolder);

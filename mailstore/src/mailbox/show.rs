@@ -106,13 +106,14 @@ impl Core {
     /// Whether a folder can take so many messages more.
     pub fn check_room(&self, id: FolderId, count: usize) -> Result<(), UserError> {
         let folder = self.folders.get(&id).ok_or(UserError::NoSuchFolder)?;
-        let count = u32::try_from(count).map_err(|_| UserError::Limit("too many messages"))?;
+        let count =
+            u32::try_from(count).map_err(|_| UserError::Limit("too many messages".into()))?;
         let messages = folder.assigned.messages.checked_add(count);
         let uids = folder.assigned.uid_next.checked_add(count);
         if messages.is_none_or(|messages| messages > self.limits().folder_messages_max)
             || uids.is_none()
         {
-            return Err(UserError::Limit("too many messages in the folder"));
+            return Err(UserError::Limit("too many messages in the folder".into()));
         }
         Ok(())
     }
@@ -362,7 +363,7 @@ fn number_rows(rows: &Rows, header: &mut Header, mod_seq: ModSeq) -> Result<Rows
     let mut shown = Rows::default();
     shown.metas.reserve_exact(rows.metas.len());
     for meta in &rows.metas {
-        let uid = header.assign_uid().ok_or(UserError::Limit("no UID is left"))?;
+        let uid = header.assign_uid().ok_or(UserError::Limit("no UID is left".into()))?;
         let row = Meta { uid, mod_seq, created: mod_seq, ..*meta };
         header.count_in(&row);
         shown.push(row, rows.keywords_of(meta));

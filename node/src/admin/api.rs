@@ -393,6 +393,63 @@ pub struct StatusReply {
     pub deliveries_pending: u64,
     #[prost(message, repeated, tag = "17")]
     pub admission: ::prost::alloc::vec::Vec<Admission>,
+    /// Of the cluster, this node included, by number.
+    #[prost(message, repeated, tag = "18")]
+    pub nodes: ::prost::alloc::vec::Vec<Node>,
+    #[prost(message, optional, tag = "19")]
+    pub cluster_state: ::core::option::Option<ClusterState>,
+}
+/// A node as the cluster knows it.
+#[derive(serde::Serialize)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Node {
+    #[prost(uint32, tag = "1")]
+    pub number: u32,
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub address: ::prost::alloc::string::String,
+    /// up, down.
+    #[prost(string, tag = "4")]
+    pub state: ::prost::alloc::string::String,
+    #[prost(bool, tag = "5")]
+    pub draining: bool,
+    /// Takes part in decisions on the cluster map.
+    #[prost(bool, tag = "6")]
+    pub voter: bool,
+    #[prost(bool, tag = "7")]
+    pub leader: bool,
+    /// Registrations under its data directory.
+    #[prost(uint64, tag = "8")]
+    pub session: u64,
+    /// Partitions that it leads, holds in sync, and is being filled with.
+    #[prost(uint64, tag = "9")]
+    pub primaries: u64,
+    #[prost(uint64, tag = "10")]
+    pub in_sync: u64,
+    #[prost(uint64, tag = "11")]
+    pub learning: u64,
+    #[prost(string, tag = "12")]
+    pub zone: ::prost::alloc::string::String,
+}
+#[derive(serde::Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ClusterState {
+    /// Changes of the cluster map so far.
+    #[prost(uint64, tag = "1")]
+    pub map_index: u64,
+    #[prost(uint32, tag = "2")]
+    pub replicas: u32,
+    /// In-sync replicas without which nothing is acknowledged: as it is, and as it shall be.
+    #[prost(uint32, tag = "3")]
+    pub min_in_sync: u32,
+    #[prost(uint32, tag = "4")]
+    pub min_in_sync_wanted: u32,
+    /// Partitions that are to change hands or members.
+    #[prost(uint64, tag = "5")]
+    pub moves: u64,
+    #[prost(uint32, tag = "6")]
+    pub feature_level: u32,
 }
 /// What a worker lets in.
 #[derive(serde::Serialize)]
@@ -541,6 +598,46 @@ pub struct Location {
     pub loaded: bool,
     #[prost(string, optional, tag = "7")]
     pub trouble: ::core::option::Option<::prost::alloc::string::String>,
+}
+#[derive(serde::Serialize)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct NodeRequest {
+    #[prost(string, tag = "1")]
+    pub node: ::prost::alloc::string::String,
+}
+#[derive(serde::Serialize)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct NodeReply {
+    /// Partitions that are as they should be, of how many.
+    #[prost(uint64, tag = "1")]
+    pub done: u64,
+    #[prost(uint64, tag = "2")]
+    pub total: u64,
+    /// What keeps it, when something does.
+    #[prost(string, tag = "3")]
+    pub waits_for: ::prost::alloc::string::String,
+}
+#[derive(serde::Serialize)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct MoveRequest {
+    #[prost(string, tag = "1")]
+    pub address: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub node: ::prost::alloc::string::String,
+}
+#[derive(serde::Serialize)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct MoveReply {
+    #[prost(string, tag = "1")]
+    pub account: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "2")]
+    pub partition: u32,
+    #[prost(string, tag = "3")]
+    pub from: ::prost::alloc::string::String,
+    #[prost(string, tag = "4")]
+    pub to: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "5")]
+    pub elapsed_ms: u64,
 }
 #[derive(serde::Serialize)]
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1162,6 +1259,99 @@ pub mod admin_client {
                 .insert(GrpcMethod::new("hikyaku.admin.v1.Admin", "Where"));
             self.inner.unary(req, path, codec).await
         }
+        /// Waits until the node holds what it should, and says how far it is.
+        pub async fn node_join(
+            &mut self,
+            request: impl tonic::IntoRequest<super::NodeRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::NodeReply>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/hikyaku.admin.v1.Admin/NodeJoin",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("hikyaku.admin.v1.Admin", "NodeJoin"));
+            self.inner.server_streaming(req, path, codec).await
+        }
+        /// Waits until the node holds nothing.
+        pub async fn node_drain(
+            &mut self,
+            request: impl tonic::IntoRequest<super::NodeRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::NodeReply>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/hikyaku.admin.v1.Admin/NodeDrain",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("hikyaku.admin.v1.Admin", "NodeDrain"));
+            self.inner.server_streaming(req, path, codec).await
+        }
+        pub async fn node_remove(
+            &mut self,
+            request: impl tonic::IntoRequest<super::NodeRequest>,
+        ) -> std::result::Result<tonic::Response<super::Done>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/hikyaku.admin.v1.Admin/NodeRemove",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("hikyaku.admin.v1.Admin", "NodeRemove"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Waits until the node is the master of the mailbox, and of all others of its partition.
+        pub async fn r#move(
+            &mut self,
+            request: impl tonic::IntoRequest<super::MoveRequest>,
+        ) -> std::result::Result<tonic::Response<super::MoveReply>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/hikyaku.admin.v1.Admin/Move",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("hikyaku.admin.v1.Admin", "Move"));
+            self.inner.unary(req, path, codec).await
+        }
         pub async fn check(
             &mut self,
             request: impl tonic::IntoRequest<super::CheckRequest>,
@@ -1338,6 +1528,37 @@ pub mod admin_server {
             &self,
             request: tonic::Request<super::WhereRequest>,
         ) -> std::result::Result<tonic::Response<super::WhereReply>, tonic::Status>;
+        /// Server streaming response type for the NodeJoin method.
+        type NodeJoinStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::NodeReply, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Waits until the node holds what it should, and says how far it is.
+        async fn node_join(
+            &self,
+            request: tonic::Request<super::NodeRequest>,
+        ) -> std::result::Result<tonic::Response<Self::NodeJoinStream>, tonic::Status>;
+        /// Server streaming response type for the NodeDrain method.
+        type NodeDrainStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::NodeReply, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Waits until the node holds nothing.
+        async fn node_drain(
+            &self,
+            request: tonic::Request<super::NodeRequest>,
+        ) -> std::result::Result<tonic::Response<Self::NodeDrainStream>, tonic::Status>;
+        async fn node_remove(
+            &self,
+            request: tonic::Request<super::NodeRequest>,
+        ) -> std::result::Result<tonic::Response<super::Done>, tonic::Status>;
+        /// Waits until the node is the master of the mailbox, and of all others of its partition.
+        async fn r#move(
+            &self,
+            request: tonic::Request<super::MoveRequest>,
+        ) -> std::result::Result<tonic::Response<super::MoveReply>, tonic::Status>;
         /// Server streaming response type for the Check method.
         type CheckStream: tonic::codegen::tokio_stream::Stream<
                 Item = std::result::Result<super::CheckReply, tonic::Status>,
@@ -2299,6 +2520,184 @@ pub mod admin_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = WhereSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/hikyaku.admin.v1.Admin/NodeJoin" => {
+                    #[allow(non_camel_case_types)]
+                    struct NodeJoinSvc<T: Admin>(pub Arc<T>);
+                    impl<
+                        T: Admin,
+                    > tonic::server::ServerStreamingService<super::NodeRequest>
+                    for NodeJoinSvc<T> {
+                        type Response = super::NodeReply;
+                        type ResponseStream = T::NodeJoinStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::NodeRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::node_join(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = NodeJoinSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/hikyaku.admin.v1.Admin/NodeDrain" => {
+                    #[allow(non_camel_case_types)]
+                    struct NodeDrainSvc<T: Admin>(pub Arc<T>);
+                    impl<
+                        T: Admin,
+                    > tonic::server::ServerStreamingService<super::NodeRequest>
+                    for NodeDrainSvc<T> {
+                        type Response = super::NodeReply;
+                        type ResponseStream = T::NodeDrainStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::NodeRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::node_drain(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = NodeDrainSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/hikyaku.admin.v1.Admin/NodeRemove" => {
+                    #[allow(non_camel_case_types)]
+                    struct NodeRemoveSvc<T: Admin>(pub Arc<T>);
+                    impl<T: Admin> tonic::server::UnaryService<super::NodeRequest>
+                    for NodeRemoveSvc<T> {
+                        type Response = super::Done;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::NodeRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::node_remove(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = NodeRemoveSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/hikyaku.admin.v1.Admin/Move" => {
+                    #[allow(non_camel_case_types)]
+                    struct MoveSvc<T: Admin>(pub Arc<T>);
+                    impl<T: Admin> tonic::server::UnaryService<super::MoveRequest>
+                    for MoveSvc<T> {
+                        type Response = super::MoveReply;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::MoveRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::r#move(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = MoveSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

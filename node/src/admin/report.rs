@@ -2,8 +2,8 @@
 
 use super::api;
 use crate::control::{
-    AdmissionReport, CheckReport, Latency, NodeState, SessionReport, SpaceState, StageReport,
-    StatusReport, StoreReport,
+    AdmissionReport, CheckReport, ClusterReport, Latency, NodeReport, NodeState, SessionReport,
+    SpaceState, StageReport, StatusReport, StoreReport,
 };
 
 pub fn status(report: StatusReport) -> api::StatusReply {
@@ -43,6 +43,36 @@ pub fn status(report: StatusReport) -> api::StatusReply {
         users_loaded: report.users_loaded,
         accounts: report.accounts,
         deliveries_pending: report.deliveries_pending,
+        nodes: report.nodes.into_iter().map(node).collect(),
+        cluster_state: Some(cluster_state(report.cluster_state)),
+    }
+}
+
+fn node(it: NodeReport) -> api::Node {
+    api::Node {
+        number: it.number.into(),
+        name: it.name,
+        address: it.address,
+        state: if it.is_up { "up" } else { "down" }.to_owned(),
+        draining: it.draining,
+        voter: it.voter,
+        leader: it.leader,
+        session: it.session,
+        primaries: it.primaries,
+        in_sync: it.in_sync,
+        learning: it.learning,
+        zone: it.zone,
+    }
+}
+
+fn cluster_state(it: ClusterReport) -> api::ClusterState {
+    api::ClusterState {
+        map_index: it.map_index,
+        replicas: it.replicas.into(),
+        min_in_sync: it.min_in_sync.into(),
+        min_in_sync_wanted: it.min_in_sync_wanted.into(),
+        moves: it.moves,
+        feature_level: it.feature_level,
     }
 }
 

@@ -3,7 +3,7 @@
 use super::api::{self, admin_server::Admin};
 use super::own_session::{OwnSession, status_of, unexpected};
 use super::{directory, export, import, report};
-use crate::control::{Control, Kick, Progress};
+use crate::control::{Control, Kick, NodeChange, NodeProgress, Progress};
 use crate::passwords::HashPool;
 use mailstore::face::{AdminDone, AdminTask, SessionId};
 use std::path::PathBuf;
@@ -63,11 +63,49 @@ fn progress_to<T: Send + 'static>(
     })
 }
 
+/// Between two looks at a change that takes its time.
+const LOOK_EVERY: std::time::Duration = std::time::Duration::from_millis(200);
+
+impl Service {
+    /// Asks for a change of a node, and tells how far it is until it is done.
+    async fn follow_node(
+        &self,
+        node: String,
+        change: NodeChange,
+    ) -> Result<Response<Replies<api::NodeReply>>, Status> {
+        let asked = self.control.change_node(node.clone(), change).await;
+        asked.map_err(|error| status_of(&error))?;
+        let (to, replies) = mpsc::channel(STREAM_REPLIES_MAX);
+        let control = Arc::clone(&self.control);
+        tokio::spawn(async move {
+            loop {
+                let progress = control.node_progress(node.clone(), change).await;
+                let is_over = match &progress {
+                    Ok(NodeProgress { done, total, .. }) => done >= total && *total > 0,
+                    Err(_) => true,
+                };
+                let reply = progress.map_err(|error| status_of(&error)).map(|progress| {
+                    let NodeProgress { done, total, waits_for } = progress;
+                    api::NodeReply { done, total, waits_for }
+                });
+                // Who asked has gone: the change goes on without being watched.
+                if to.send(reply).await.is_err() || is_over {
+                    return;
+                }
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(replies)))
+    }
+}
+
 #[tonic::async_trait]
 impl Admin for Service {
     type AccountImportStream = Replies<api::AccountImportReply>;
     type ImportStream = Replies<api::ImportReply>;
     type ExportStream = Replies<api::ExportReply>;
+    type NodeJoinStream = Replies<api::NodeReply>;
+    type NodeDrainStream = Replies<api::NodeReply>;
     type CheckStream = Replies<api::CheckReply>;
     type BackupStream = Replies<api::BackupReply>;
 
@@ -308,6 +346,49 @@ impl Admin for Service {
             });
         }
         Ok(Response::new(api::WhereReply { locations }))
+    }
+
+    async fn node_join(
+        &self,
+        request: Request<api::NodeRequest>,
+    ) -> Result<Response<Self::NodeJoinStream>, Status> {
+        Ok(self.follow_node(request.into_inner().node, NodeChange::Join).await?)
+    }
+
+    async fn node_drain(
+        &self,
+        request: Request<api::NodeRequest>,
+    ) -> Result<Response<Self::NodeDrainStream>, Status> {
+        Ok(self.follow_node(request.into_inner().node, NodeChange::Drain).await?)
+    }
+
+    async fn node_remove(
+        &self,
+        request: Request<api::NodeRequest>,
+    ) -> Result<Response<api::Done>, Status> {
+        let done = self.control.change_node(request.into_inner().node, NodeChange::Remove).await;
+        done.map_err(|error| status_of(&error))?;
+        Ok(Response::new(api::Done {}))
+    }
+
+    async fn r#move(
+        &self,
+        request: Request<api::MoveRequest>,
+    ) -> Result<Response<api::MoveReply>, Status> {
+        let api::MoveRequest { address, node } = request.into_inner();
+        let (account, user) = match self.session().resolve(&address).await?.as_slice() {
+            [(account, user)] => (account.to_string(), *user),
+            _ => return Err(Status::invalid_argument(format!("{address} is not one account"))),
+        };
+        let moved = self.control.move_user(user, node).await;
+        let moved = moved.map_err(|error| status_of(&error))?;
+        Ok(Response::new(api::MoveReply {
+            account,
+            partition: moved.partition.into(),
+            from: moved.from,
+            to: moved.to,
+            elapsed_ms: moved.elapsed_ms,
+        }))
     }
 
     async fn check(

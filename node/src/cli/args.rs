@@ -94,6 +94,9 @@ pub struct ServeArgs {
     /// Make a domain demo.test with accounts and mail to look at
     #[arg(long)]
     pub demo: bool,
+    /// Found a new cluster even though other nodes of the file can't be asked whether there is one
+    #[arg(long)]
+    pub found: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -270,20 +273,29 @@ pub struct WhereArgs {
 
 #[derive(Debug, Subcommand)]
 pub enum NodeCommand {
-    /// Add this node to the cluster (not yet in this release)
-    #[command(after_help = "Example: hikyaku node join --node node3")]
-    Join,
-    /// Move everything away from a node (not yet in this release)
-    #[command(after_help = "Example: hikyaku node drain --node node3")]
-    Drain,
-    /// Remove a drained node (not yet in this release)
-    #[command(after_help = "Example: hikyaku node remove --node node3")]
-    Remove,
+    /// Wait until a node, started with `serve`, holds its share of the cluster; undoes a drain
+    #[command(after_help = "Example: hikyaku node join node3\n\
+        The file of every node lists the new one last; `hikyaku serve --node node3` on its host lets it in.")]
+    Join(NodeArgs),
+    /// Move everything away from a node, and wait until it holds nothing
+    #[command(after_help = "Example: hikyaku node drain node3")]
+    Drain(NodeArgs),
+    /// Remove a node that holds nothing: one that was drained, or is dead and was replaced by others
+    #[command(after_help = "Example: hikyaku node remove node3")]
+    Remove(NodeArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct NodeArgs {
+    /// Name of the node in the file
+    pub name: String,
 }
 
 #[derive(Debug, Args)]
 pub struct MoveArgs {
+    /// The mailbox; others of its partition move with it
     pub address: String,
+    /// Name of the node in the file
     #[arg(long, value_name = "NODE")]
     pub to: String,
 }

@@ -3,7 +3,7 @@
 use super::args::Cli;
 use crate::admin::api::admin_client::AdminClient;
 use crate::admin::{ADDRESS_FILE, TOKEN_FILE, Token};
-use crate::config::{Address, NodeEntry, Tls};
+use crate::config::{Address, Config, NodeEntry, Tls};
 use crate::private_file;
 use anyhow::{Context, anyhow, bail};
 use hyper_util::rt::TokioIo;
@@ -37,9 +37,26 @@ impl Interceptor for ShowToken {
 
 /// Connects to the node that the command line means.
 pub async fn connect(cli: &Cli) -> anyhow::Result<Client> {
-    let (config, node) = super::load(cli)?;
-    let configured = config.admin_address(&node);
-    let address = address(cli, &node, configured)?;
+    let named = cli.node.is_some() || cli.data.is_some() || cli.admin.is_some();
+    let config = super::load_config(cli)?;
+    if named || config.node.len() < 2 {
+        let (config, node) = super::load(cli)?;
+        return connect_to(cli, &config, &node).await;
+    }
+    // Any node of the cluster can answer, as long as its data directory is on this host.
+    let mut last = None;
+    for node in &config.node {
+        match connect_to(cli, &config, node).await {
+            Ok(client) => return Ok(client),
+            Err(error) => last = Some(error),
+        }
+    }
+    Err(last.unwrap_or_else(|| anyhow!("the file lists no node")))
+}
+
+async fn connect_to(cli: &Cli, config: &Config, node: &NodeEntry) -> anyhow::Result<Client> {
+    let configured = config.admin_address(node);
+    let address = address(cli, node, configured)?;
     let token = Token::load(&node.data)?.ok_or_else(|| {
         anyhow!(
             "{} is not there: the first start of the node writes it; name its data directory with \

@@ -6,6 +6,7 @@
 mod accounts;
 mod args;
 mod client;
+mod cluster;
 mod config;
 mod mail;
 mod offline;
@@ -36,19 +37,23 @@ pub fn main() -> ExitCode {
 fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     match &cli.command {
         Command::Serve(args) => {
-            let (config, node) = load(cli)?;
+            let (mut config, node) = load(cli)?;
+            if let (Some(address), true) = (node.address, config.node.len() > 1) {
+                config.listen.follow(address);
+            }
             let options = crate::serve::ServeOptions {
                 config,
                 config_path: config_path(cli),
                 node,
                 demo: args.demo,
+                found: args.found,
             };
             crate::serve::run(options)?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Config(command) => config::run(cli, command),
-        Command::Node(_) => not_in_a_single_node("node"),
-        Command::Move(_) => not_in_a_single_node("move"),
+        Command::Node(command) => wait(cluster::node(cli, command)),
+        Command::Move(args) => wait(cluster::r#move(cli, args)),
         Command::Domain(command) => wait(accounts::domain(cli, command)),
         Command::Alias(command) => wait(accounts::alias(cli, command)),
         Command::Account(command) => wait(accounts::account(cli, command)),
@@ -70,10 +75,14 @@ fn wait(client: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Resul
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(client)
 }
 
+fn load_config(cli: &Cli) -> anyhow::Result<Config> {
+    Config::load(cli.config.as_deref())
+        .context("the configuration can't be used; `hikyaku config check` lists what is wrong")
+}
+
 /// The configuration and the node that is meant; `--data` replaces its directory.
 fn load(cli: &Cli) -> anyhow::Result<(Config, NodeEntry)> {
-    let config = Config::load(cli.config.as_deref())
-        .context("the configuration can't be used; `hikyaku config check` lists what is wrong")?;
+    let config = load_config(cli)?;
     let mut node = config.node_named(cli.node.as_deref())?.clone();
     if let Some(data) = &cli.data {
         node.data.clone_from(data);
@@ -84,11 +93,4 @@ fn load(cli: &Cli) -> anyhow::Result<(Config, NodeEntry)> {
 fn config_path(cli: &Cli) -> Option<std::path::PathBuf> {
     let default = std::path::Path::new("cluster.toml");
     cli.config.clone().or_else(|| default.exists().then(|| default.to_path_buf()))
-}
-
-fn not_in_a_single_node(command: &str) -> anyhow::Result<ExitCode> {
-    anyhow::bail!(
-        "`{command}` needs a cluster, and this node is a single-node service: not yet in this \
-         release. Keep one [[node]] in cluster.toml; `hikyaku status` shows it"
-    )
 }

@@ -141,6 +141,9 @@ fn show_status(status: &api::StatusReply) -> anyhow::Result<()> {
     }
     text.push('\n');
     output::text(&text)?;
+    if status.nodes.len() > 1 {
+        show_cluster(status)?;
+    }
     let listener = |it: &api::Listener| {
         let counts = [it.connections, it.accepted, it.refused].map(|count| count.to_string());
         [vec![it.name.clone(), it.address.clone()], counts.to_vec()].concat()
@@ -164,6 +167,32 @@ fn show_status(status: &api::StatusReply) -> anyhow::Result<()> {
     output::text("\n")?;
     let header = ["ADMISSION", "UNDER WAY", "ALLOWED", "WAITING", "MAX", "HELD", "REFUSED"];
     Ok(output::table(&header, &status.admission.iter().map(admission).collect::<Vec<_>>())?)
+}
+
+fn show_cluster(status: &api::StatusReply) -> anyhow::Result<()> {
+    let cluster = status.cluster_state.unwrap_or_default();
+    let min = match (cluster.min_in_sync, cluster.min_in_sync_wanted) {
+        (now, wanted) if now == wanted => now.to_string(),
+        (now, wanted) => format!("{now} (to be {wanted})"),
+    };
+    output::text(&format!(
+        "{} replicas, {min} in sync before anything is acknowledged; {} moves under way; map {}\n\n",
+        cluster.replicas, cluster.moves, cluster.map_index
+    ))?;
+    let node = |it: &api::Node| {
+        let role = match (it.leader, it.voter) {
+            (true, _) => "leader",
+            (false, true) => "voter",
+            (false, false) => "-",
+        };
+        let state = if it.draining { format!("{}, draining", it.state) } else { it.state.clone() };
+        let counts = [it.primaries, it.in_sync, it.learning].map(|count| count.to_string());
+        let named = [it.name.clone(), it.address.clone(), state, role.to_owned()];
+        [named.to_vec(), counts.to_vec(), vec![it.session.to_string()]].concat()
+    };
+    let header = ["NODE", "ADDRESS", "STATE", "CONTROL", "LEADS", "IN SYNC", "FILLING", "SESSION"];
+    output::table(&header, &status.nodes.iter().map(node).collect::<Vec<_>>())?;
+    Ok(output::text("\n")?)
 }
 
 fn admission(it: &api::Admission) -> Vec<String> {

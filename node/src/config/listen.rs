@@ -229,7 +229,26 @@ impl Listen {
     /// Whether nothing was configured.
     #[must_use]
     pub fn is_default(&self) -> bool {
-        *self == Self::default()
+        let mut default = Self::default();
+        if let Some(Listener { address: Address::Tcp(address), .. }) = self.listeners.first() {
+            default.set_ip(address.ip());
+        }
+        *self == default
+    }
+
+    fn set_ip(&mut self, ip: IpAddr) {
+        for listener in &mut self.listeners {
+            if let Address::Tcp(address) = &mut listener.address {
+                address.set_ip(ip);
+            }
+        }
+    }
+
+    /// Moves listeners of a node in a cluster, when nothing was configured, to the address where the others reach the node.
+    pub fn follow(&mut self, node: SocketAddr) {
+        if self.is_default() {
+            self.set_ip(node.ip());
+        }
     }
 
     /// The first listener of a service.

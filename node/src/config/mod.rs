@@ -216,7 +216,12 @@ fn read_nodes(root: &mut Section, findings: &mut Findings) -> Vec<NodeEntry> {
         }
     }
     if nodes.len() > 1 {
-        findings.not_yet("node", format!("a cluster of {} nodes", nodes.len()));
+        for (index, node) in nodes.iter().enumerate() {
+            if node.address.is_none() {
+                findings
+                    .error(&format!("node[{index}].address"), "is missing: other nodes need it");
+            }
+        }
     }
     if nodes.is_empty() {
         nodes.push(NodeEntry::single(&findings.base));

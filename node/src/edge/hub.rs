@@ -14,7 +14,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
-use vspace::{Completion, ConnectionOrder, Inward, SessionLine};
+use vspace::{Completion, ConnectionOrder, Inward, NodeId, Packet, SessionLine, Standing, Verdict};
 
 /// Bytes of one read buffer.
 const READ_BYTES: usize = 64 * 1024;
@@ -34,6 +34,10 @@ pub trait Service: Send + Sync {
     fn sessions(&self, token: fsm::Token, lines: Vec<SessionLine>);
     fn kicked(&self, token: fsm::Token, count: u64);
     fn loaded(&self, token: fsm::Token, loaded: bool);
+    /// To other nodes, in order.
+    fn packets(&self, packets: Vec<(NodeId, Packet)>);
+    fn standing(&self, standing: Standing);
+    fn decided(&self, token: fsm::Token, verdict: Verdict);
     fn ready(&self);
     /// A connection of this listener ended.
     fn connection_ended(&self, came: (usize, IpAddr));
@@ -199,6 +203,18 @@ impl Host for HubHost {
 
     fn loaded(&mut self, token: fsm::Token, loaded: bool) {
         self.0.service.loaded(token, loaded);
+    }
+
+    fn packets(&mut self, packets: Vec<(NodeId, Packet)>) {
+        self.0.service.packets(packets);
+    }
+
+    fn standing(&mut self, standing: Standing) {
+        self.0.service.standing(standing);
+    }
+
+    fn decided(&mut self, token: fsm::Token, verdict: Verdict) {
+        self.0.service.decided(token, verdict);
     }
 
     fn ready(&mut self) {

@@ -4,6 +4,7 @@
 use crate::edge::{Doorkeeper, ListenerState, Service};
 use crate::passwords::{HashDone, HashJob, HashKind, HashOutcome, HashPool, Secret};
 use crate::tls::TlsContext;
+use dds::cluster::{ClusterMap, Command, Session};
 use fsm::Token;
 use mailstore::directory::HashVerdict;
 use mailstore::face::{LogEvent, SessionId, UserId};
@@ -13,8 +14,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use tokio::sync::{Notify, oneshot};
-use vspace::{Completion, Inward, SessionLine};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+use vspace::{Completion, Inward, NodeId, Packet, SessionLine, Standing, Verdict};
 
 /// Damaged mailboxes that are remembered; with more of them the disk is gone.
 const DAMAGED_MAX: usize = 100;
@@ -33,8 +34,31 @@ pub struct Bridge {
     /// Mailboxes that were found damaged since the start, and how.
     damaged: Mutex<BTreeMap<UserId, String>>,
     tokens: AtomicU64,
+    /// The way to the other nodes; none on a node alone.
+    peers: OnceLock<mpsc::UnboundedSender<crate::peers::Batch>>,
+    commands: Mutex<HashMap<u64, oneshot::Sender<Verdict>>>,
+    cluster: Mutex<ClusterView>,
+    /// Told once, when the node has no place in its cluster any more.
+    endings: watch::Sender<Option<Ending>>,
     pub is_ready: AtomicBool,
     pub became_ready: Notify,
+}
+
+/// The cluster as this node knows it.
+#[derive(Clone, Debug, Default)]
+pub struct ClusterView {
+    pub map: ClusterMap,
+    pub leader: Option<NodeId>,
+    /// What this node is registered as; none while it is not.
+    pub session: Option<Session>,
+}
+
+/// Why a node stops by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ending {
+    Removed,
+    OldImage,
+    Stopped(String),
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -59,6 +83,10 @@ impl Bridge {
             looks: Mutex::default(),
             damaged: Mutex::default(),
             tokens: AtomicU64::new(0),
+            peers: OnceLock::new(),
+            commands: Mutex::default(),
+            cluster: Mutex::default(),
+            endings: watch::channel(None).0,
             is_ready: AtomicBool::new(false),
             became_ready: Notify::new(),
         }
@@ -69,6 +97,30 @@ impl Bridge {
         let twice = "a node starts once";
         assert!(self.ports.set(ports).is_ok(), "{twice}");
         assert!(self.pool.set(pool).is_ok(), "{twice}");
+    }
+
+    /// Joins the connections with other nodes.
+    pub fn join_peers(&self, peers: mpsc::UnboundedSender<crate::peers::Batch>) {
+        assert!(self.peers.set(peers).is_ok(), "a node starts once");
+    }
+
+    /// The cluster as this node knows it.
+    pub fn cluster(&self) -> ClusterView {
+        lock(&self.cluster).clone()
+    }
+
+    /// Changes when the node has to stop by itself.
+    pub fn endings(&self) -> watch::Receiver<Option<Ending>> {
+        self.endings.subscribe()
+    }
+
+    /// Asks for a change of the cluster map.
+    pub async fn command(&self, command: Command) -> Option<Verdict> {
+        let token = self.token();
+        let (tell, told) = oneshot::channel();
+        lock(&self.commands).insert(token.0, tell);
+        self.tell(0, Inward::Command { token, command });
+        told.await.ok()
     }
 
     pub fn pool(&self) -> Option<&Arc<HashPool>> {
@@ -236,6 +288,49 @@ impl Service for Bridge {
     fn loaded(&self, token: Token, loaded: bool) {
         if let Some(tell) = lock(&self.looks).remove(&token.0) {
             let _told = tell.send(loaded);
+        }
+    }
+
+    fn packets(&self, packets: Vec<(NodeId, Packet)>) {
+        if let Some(peers) = self.peers.get() {
+            // The thread ends with the process.
+            let _sent = peers.send(packets);
+        }
+    }
+
+    fn standing(&self, standing: Standing) {
+        use crate::config::LogLevel;
+        let ending = match standing {
+            Standing::Map(delta) => {
+                lock(&self.cluster).map.patch(&delta);
+                return;
+            }
+            Standing::Registered(session) => {
+                lock(&self.cluster).session = Some(session);
+                return;
+            }
+            Standing::Unregistered => {
+                lock(&self.cluster).session = None;
+                return;
+            }
+            Standing::Leader(leader) => {
+                lock(&self.cluster).leader = leader;
+                return;
+            }
+            Standing::Event(event) => {
+                let with = vec![("event", format!("{event:?}"))];
+                return crate::log::note(LogLevel::Info, "control plane", with);
+            }
+            Standing::Removed => Ending::Removed,
+            Standing::OldImage => Ending::OldImage,
+            Standing::Stopped(why) => Ending::Stopped(why),
+        };
+        self.endings.send_replace(Some(ending));
+    }
+
+    fn decided(&self, token: Token, verdict: Verdict) {
+        if let Some(tell) = lock(&self.commands).remove(&token.0) {
+            let _told = tell.send(verdict);
         }
     }
 

@@ -1,12 +1,13 @@
 //! The running node as operators see it.
 
 use super::bridge::Bridge;
+use super::identity::Identity;
 use super::running::Stages;
 use crate::config::{Config, Limits};
 use crate::control::{
     AdmissionReport, BackupReport, CheckReport, Control, ControlError, Kick, Latency,
-    ListenerReport, Location, NodeState, PartitionsReport, Progress, Reply, SessionReport,
-    SpaceState, StageReport, StatusReport, StoreReport,
+    ListenerReport, Location, Moved, NodeChange, NodeProgress, NodeState, PartitionsReport,
+    Progress, Reply, SessionReport, SpaceState, StageReport, StatusReport, StoreReport,
 };
 use dds::DpMap;
 use dds_rocksdb::RocksStore;
@@ -24,6 +25,8 @@ pub struct NodeControl {
     pub bridge: Arc<Bridge>,
     pub store: Arc<RocksStore>,
     pub map: DpMap,
+    /// Number of this node.
+    pub node: u16,
     pub config: Arc<Config>,
     pub node_name: String,
     pub data: PathBuf,
@@ -42,7 +45,7 @@ pub const DRAINING: u8 = 2;
 impl NodeControl {
     #[must_use]
     pub fn new(
-        (bridge, store, map): (Arc<Bridge>, Arc<RocksStore>, DpMap),
+        (bridge, store, identity): (Arc<Bridge>, Arc<RocksStore>, &Identity),
         config: Arc<Config>,
         (node_name, data): (String, PathBuf),
         stages: Stages,
@@ -51,7 +54,8 @@ impl NodeControl {
             limits: Mutex::new(config.limits.clone()),
             bridge,
             store,
-            map,
+            map: identity.map,
+            node: identity.member.node.0,
             config,
             node_name,
             data,
@@ -125,6 +129,7 @@ impl NodeControl {
 
     fn status_report(&self) -> StatusReport {
         let listeners = self.listener_reports();
+        let view = self.bridge.cluster();
         let damaged = self.bridge.damaged();
         let held: Vec<_> = self.stages.gauges.iter().map(|gauges| gauges.get()).collect();
         let sum = |count: fn(&vspace::Population) -> usize| {
@@ -147,9 +152,11 @@ impl NodeControl {
             partitions: PartitionsReport {
                 count: u64::from(self.map.partitions),
                 awake: sum(|held| held.partitions),
-                under_replicated: 0,
-                unavailable: self.partitions_of(&damaged),
+                under_replicated: view.under_replicated(),
+                unavailable: view.unavailable() + self.partitions_of(&damaged),
             },
+            nodes: view.nodes(&self.config),
+            cluster_state: view.state(),
             users_loaded: sum(|held| held.mailboxes),
             accounts: sum(|held| held.accounts),
             deliveries_pending: sum(|held| held.deliveries),
@@ -197,7 +204,7 @@ fn latency(histogram: &HistogramSnapshot) -> Latency {
 
 impl Control for NodeControl {
     fn open_session(&self) -> SessionId {
-        operator_id(0, self.operators.fetch_add(1, Relaxed))
+        operator_id(self.node, self.operators.fetch_add(1, Relaxed))
     }
 
     fn close_session(&self, session: SessionId) {
@@ -249,14 +256,27 @@ impl Control for NodeControl {
             let worker = partition.0 % groups;
             let loaded = self.bridge.is_loaded(usize::from(worker), user).await;
             let trouble = self.trouble_of(user).await;
+            let view = self.bridge.cluster();
             Ok(Location {
-                node: self.node_name.clone(),
+                node: view.primary_name(&self.config, partition),
                 partition: partition.0,
                 worker,
                 loaded,
                 trouble,
             })
         })
+    }
+
+    fn change_node(&self, node: String, change: NodeChange) -> Reply<'_, ()> {
+        Box::pin(async move { self.change(&node, change).await })
+    }
+
+    fn node_progress(&self, node: String, change: NodeChange) -> Reply<'_, NodeProgress> {
+        Box::pin(async move { self.progress(&node, change) })
+    }
+
+    fn move_user(&self, user: UserId, node: String) -> Reply<'_, Moved> {
+        Box::pin(async move { self.hand_over(user, &node).await })
     }
 
     fn backup(&self, dir: PathBuf, progress: Progress) -> Reply<'_, BackupReport> {

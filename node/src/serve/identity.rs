@@ -3,6 +3,7 @@
 
 use anyhow::{Context, bail};
 use bytes::Bytes;
+use dds::cluster::{Incarnation, NodeId};
 use dds::{
     Chain, Column, DpMap, Durability, Group, PartitionId, Read, ReadDone, Store, StoreError,
     StoreOp, Tier,
@@ -18,40 +19,103 @@ const RESTORED_BYTES: usize = 13;
 const VERSION: u8 = 1;
 const RECORD_BYTES: usize = 19;
 
+/// Key of what the data directory is to its cluster, beside it.
+const MEMBER_KEY: &[u8] = b"member";
+const MEMBER_BYTES: usize = 12;
+
 /// Everything of it.
 #[derive(Clone, Copy, Debug)]
 pub struct Identity {
     pub map: DpMap,
     pub restored: Restored,
+    pub member: Member,
 }
 
-/// The identity of the store, made on its first start with `partitions` partitions.
+/// What a data directory is to its cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Member {
+    pub node: NodeId,
+    /// Drawn when the directory was made, and anew when it turned out to be an old image of itself.
+    pub incarnation: Incarnation,
+    /// It came to a cluster that there was; otherwise it has founded one.
+    pub joined: bool,
+}
+
+/// The identity of the store, if it was ever started.
 ///
 /// # Errors
-/// When the store can't be read or written, or has another number of partitions than configured.
-pub fn load_or_create(store: &dyn Store, partitions: u16) -> anyhow::Result<Identity> {
-    Ok(Identity { map: load_or_create_map(store, partitions)?, restored: restored(store)? })
+/// When the store can't be read, has another number of partitions than configured, or belongs to another node.
+pub fn load(store: &dyn Store, partitions: u16, me: NodeId) -> anyhow::Result<Option<Identity>> {
+    let Some(map) = load_map(store)? else { return Ok(None) };
+    if map.partitions != partitions {
+        bail!(
+            "the store has {} partitions, the configuration says {partitions}: the number is \
+             fixed when a store is made; set cluster.partitions = {}",
+            map.partitions,
+            map.partitions
+        );
+    }
+    let member = match get(store, MEMBER_KEY).context("the member record can't be read")? {
+        Some(record) => decode_member(&record).context("the member record is damaged")?,
+        None => {
+            // Of a release that knew no clusters: it is the first node of its own.
+            let member =
+                Member { node: NodeId(1), incarnation: draw_incarnation()?, joined: false };
+            put_member(store, member)?;
+            member
+        }
+    };
+    if member.node != me {
+        bail!(
+            "the data directory belongs to node number {}, the file lists this node as number {}: the order of \
+             [[node]] must stay as it was, new nodes come last",
+            member.node.0,
+            me.0
+        );
+    }
+    Ok(Some(Identity { map, restored: restored(store)?, member }))
 }
 
-fn load_or_create_map(store: &dyn Store, partitions: u16) -> anyhow::Result<DpMap> {
-    if let Some(map) = load_map(store)? {
-        if map.partitions != partitions {
-            bail!(
-                "the store has {} partitions, the configuration says {partitions}: the number is \
-                 fixed when a store is made; set cluster.partitions = {}",
-                map.partitions,
-                map.partitions
-            );
-        }
-        return Ok(map);
-    }
-    let mut key = [0; 16];
-    getrandom::fill(&mut key).map_err(|error| anyhow::anyhow!("no random numbers: {error}"))?;
-    let (low, high) = key.split_at(8);
-    let word = |bytes: &[u8]| bytes.iter().fold(0, |word, &byte| word << 8 | u64::from(byte));
-    let map = DpMap { partitions, hash_key: (word(low), word(high)) };
+/// Makes the identity of a new store: of a cluster of its own with `partitions` partitions, or of the one that has this map.
+///
+/// # Errors
+/// When the store can't be written.
+pub fn create(
+    store: &dyn Store,
+    (partitions, joins): (u16, Option<DpMap>),
+    node: NodeId,
+) -> anyhow::Result<Identity> {
+    let map = match joins {
+        Some(map) => map,
+        None => DpMap { partitions, hash_key: (draw()?, draw()?) },
+    };
+    let member = Member { node, incarnation: draw_incarnation()?, joined: joins.is_some() };
+    put_member(store, member)?;
     put(store, KEY, encode(&map)).context("the partition map can't be written")?;
-    Ok(map)
+    Ok(Identity { map, restored: restored(store)?, member })
+}
+
+/// The data directory is an old image of itself: from the next start on it is another, which has to be let in anew.
+///
+/// # Errors
+/// When the store can't be written.
+pub fn renew(store: &dyn Store, member: Member) -> anyhow::Result<()> {
+    put_member(store, Member { incarnation: draw_incarnation()?, joined: true, ..member })
+}
+
+fn put_member(store: &dyn Store, member: Member) -> anyhow::Result<()> {
+    put(store, MEMBER_KEY, encode_member(member)).context("the member record can't be written")
+}
+
+fn draw_incarnation() -> anyhow::Result<Incarnation> {
+    Ok(Incarnation(draw()?))
+}
+
+/// A random number.
+pub fn draw() -> anyhow::Result<u64> {
+    let mut bytes = [0; 8];
+    getrandom::fill(&mut bytes).map_err(|error| anyhow::anyhow!("no random numbers: {error}"))?;
+    Ok(u64::from_be_bytes(bytes))
 }
 
 /// The map of a store, if it was ever started.
@@ -124,6 +188,28 @@ fn decode_restored(record: &[u8]) -> Option<Restored> {
     (*version == VERSION).then_some(restored)
 }
 
+fn encode_member(member: Member) -> Bytes {
+    let mut record = Vec::with_capacity(MEMBER_BYTES);
+    record.push(VERSION);
+    record.extend_from_slice(&member.node.0.to_be_bytes());
+    record.extend_from_slice(&member.incarnation.0.to_be_bytes());
+    record.push(u8::from(member.joined));
+    record.into()
+}
+
+fn decode_member(record: &[u8]) -> Option<Member> {
+    let record: &[u8; MEMBER_BYTES] = record.try_into().ok()?;
+    let (version, rest) = record.split_first()?;
+    let (node, rest) = rest.split_first_chunk::<2>()?;
+    let (incarnation, joined) = rest.split_first_chunk::<8>()?;
+    let member = Member {
+        node: NodeId(u16::from_be_bytes(*node)),
+        incarnation: Incarnation(u64::from_be_bytes(*incarnation)),
+        joined: joined == [1],
+    };
+    (*version == VERSION && member.node.0 > 0).then_some(member)
+}
+
 fn encode(map: &DpMap) -> Bytes {
     let mut record = Vec::with_capacity(RECORD_BYTES);
     record.push(VERSION);
@@ -163,6 +249,26 @@ mod tests {
         assert_eq!(&record[..], [1, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 4, 5]);
         assert_eq!(decode_restored(&record), Some(restored));
         assert_eq!(decode_restored(&[1; 12]), None);
+        let member = Member { node: NodeId(3), incarnation: Incarnation(0x0506), joined: true };
+        let record = encode_member(member);
+        assert_eq!(&record[..], [1, 0, 3, 0, 0, 0, 0, 0, 0, 5, 6, 1]);
+        assert_eq!(decode_member(&record), Some(member));
+        assert_eq!(decode_member(&record[..11]), None);
+    }
+
+    #[test]
+    fn a_directory_keeps_its_number_and_is_another_once_it_was_an_old_image() {
+        let store = dds::MemoryStore::new();
+        assert!(load(&store, 8, NodeId(2)).expect("readable").is_none());
+        let map = DpMap { partitions: 8, hash_key: (5, 6) };
+        let made = create(&store, (8, Some(map)), NodeId(2)).expect("made");
+        assert!(load(&store, 16, NodeId(2)).is_err());
+        assert!(load(&store, 8, NodeId(3)).is_err());
+        let loaded = load(&store, 8, NodeId(2)).expect("readable").expect("made");
+        assert_eq!((loaded.map, loaded.member), (map, made.member));
+        renew(&store, made.member).expect("written");
+        let renewed = load(&store, 8, NodeId(2)).expect("readable").expect("made").member;
+        assert!(renewed.joined && renewed.incarnation != made.member.incarnation);
     }
 
     #[test]

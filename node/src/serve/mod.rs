@@ -5,10 +5,12 @@
 
 pub mod backup;
 mod bridge;
+mod cluster;
 mod control;
 pub mod identity;
 mod limits;
 mod matching;
+mod place;
 mod reload;
 mod running;
 
@@ -24,6 +26,8 @@ pub struct ServeOptions {
     /// The node of the file that this is; `--data` has replaced its directory.
     pub node: NodeEntry,
     pub demo: bool,
+    /// The first node of a new cluster founds it also when others can't be reached.
+    pub found: bool,
 }
 
 /// Runs until SIGTERM or SIGINT.

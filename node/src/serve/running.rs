@@ -1,9 +1,10 @@
 //! A node from its start to its stop.
 
 use super::ServeOptions;
-use super::bridge::Bridge;
+use super::bridge::{Bridge, Ending};
 use super::control::{DRAINING, NodeControl, READY};
 use super::identity::Identity;
+use super::place::Place;
 use super::reload::Reloader;
 use super::{identity, matching};
 use crate::config::{Config, LogLevel, NodeEntry};
@@ -25,10 +26,13 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
-use vspace::{GroupId, Inward, Shard, ShardConfig, Ticket};
+use vspace::{GroupId, Inward, MembershipSetup, NodeId, Shard, ShardConfig, Ticket};
 
 /// A write that takes longer than this means a disk that is gone. Design section 4.
 const WRITE_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// How long a node that stops waits for others to take over what it leads. Our choice: a planned move takes a tenth of a second.
+const HAND_OVER_TIME_MAX: Duration = Duration::from_secs(3);
 
 /// How often the free space of the device is looked at.
 const SPACE_LOOK_TIME: Duration = Duration::from_secs(1);
@@ -47,40 +51,36 @@ pub async fn serve(options: ServeOptions) -> anyhow::Result<()> {
     let data = options.node.data.clone();
     prepare_data(&data)?;
     raise_descriptor_limit();
-    let log = Arc::new(LogWriter::start(&config.log).context("the log can't be opened")?);
-    crate::log::install(Arc::clone(&log));
-    if !config.store.sync {
-        let what = "store.sync = false: accepted mail is LOST when the machine stops";
-        crate::log::note(LogLevel::Error, what, Vec::new());
-    }
+    let log = open_log(&config)?;
     let hostname: Arc<str> = host_name(options.node.hostname.as_deref()).into();
     let (tls, store) = load_and_open(&config, &data, &hostname)?;
-    let partitions = u16::try_from(config.cluster.partitions).context("too many partitions")?;
-    let identity = identity::load_or_create(&*store, partitions)?;
+    let place = Place::new(&config, &options.node, &tls)?;
+    let identity = place.identity(&config, &*store, options.found).await?;
 
     let bound = bind_all(&config)?;
     let states = bound.iter().map(|bound| Arc::clone(&bound.state)).collect();
     let door = Arc::new(Doorkeeper::new(hostname, &config));
     let bridge = Arc::new(Bridge::new(Arc::clone(&tls), states, door));
-    let (threads, stages) = start_threads(&config, &bridge, &store, identity, bound)?;
+    let (threads, stages) = start_node(&config, (&bridge, &store), (&place, identity), bound)?;
     let clock = threads.writer.clock.clone();
     std::thread::Builder::new().name("watchdog".into()).spawn(move || watch_writes(&clock))?;
 
     let control = Arc::new(NodeControl::new(
-        (Arc::clone(&bridge), Arc::clone(&store), identity.map),
+        (Arc::clone(&bridge), Arc::clone(&store), &identity),
         Arc::clone(&config),
         (options.node.name.clone(), data.clone()),
         stages,
     ));
-    until_ready(&bridge).await;
+    let mut endings = bridge.endings();
+    tokio::select! {
+        () = until_ready(&bridge) => {}
+        error = ended(&mut endings, (&*store, identity)) => return Err(error),
+    }
     let signals = Signals::new()?;
     let (stop_admin, admin_stopped) = tokio::sync::oneshot::channel::<()>();
     let admin =
         start_admin((&config, &options.node), (&data, &tls), &control, admin_stopped).await?;
-    for state in &bridge.listeners {
-        println!("listening {} {}", state.config.service.name(), state.address);
-    }
-    println!("listening admin {}", admin.address);
+    announce(&bridge, &admin);
     if options.demo {
         show_demo(&control, &bridge).await?;
     }
@@ -95,11 +95,14 @@ pub async fn serve(options: ServeOptions) -> anyhow::Result<()> {
         log: Arc::clone(&log),
         control: Arc::clone(&control),
     };
-    signals.until_told(&reloader).await;
+    tokio::select! {
+        () = signals.until_told(&reloader) => {}
+        error = ended(&mut endings, (&*store, identity)) => return Err(error),
+    }
     control.state.store(DRAINING, Relaxed);
     crate::systemd::notify("STOPPING=1");
     drop(stop_admin);
-    stop(threads, &bridge, control.limits().drain_time.0).await;
+    stop(threads, (&bridge, place.me), control.limits().drain_time.0).await;
     // It answered its last call; a panic has been printed.
     let _ended = admin.task.await;
     if let Err(error) = store.flush() {
@@ -108,6 +111,66 @@ pub async fn serve(options: ServeOptions) -> anyhow::Result<()> {
     }
     log.flush();
     Ok(())
+}
+
+fn open_log(config: &Config) -> anyhow::Result<Arc<LogWriter>> {
+    let log = Arc::new(LogWriter::start(&config.log).context("the log can't be opened")?);
+    crate::log::install(Arc::clone(&log));
+    if !config.store.sync {
+        let what = "store.sync = false: accepted mail is LOST when the machine stops";
+        crate::log::note(LogLevel::Error, what, Vec::new());
+    }
+    Ok(log)
+}
+
+/// Tells on which addresses the node listens.
+fn announce(bridge: &Bridge, admin: &Admin) {
+    for state in &bridge.listeners {
+        println!("listening {} {}", state.config.service.name(), state.address);
+    }
+    println!("listening admin {}", admin.address);
+}
+
+/// The threads of the node, and its connections with others.
+fn start_node(
+    config: &Config,
+    (bridge, store): (&Arc<Bridge>, &Arc<RocksStore>),
+    (place, identity): (&Place, Identity),
+    bound: Vec<Bound>,
+) -> anyhow::Result<(Threads, Stages)> {
+    let member = (identity, place.membership(config, &identity)?);
+    let (threads, stages, senders) = start_threads(config, bridge, store, member, bound)?;
+    if let Some(setup) = place.peers(config, &identity, &senders)? {
+        bridge.join_peers(crate::peers::start(setup)?);
+    }
+    Ok((threads, stages))
+}
+
+/// Waits until the node has no place in its cluster any more.
+async fn ended(
+    endings: &mut watch::Receiver<Option<Ending>>,
+    (store, identity): (&dyn Store, Identity),
+) -> anyhow::Error {
+    let ending = match endings.wait_for(Option::is_some).await {
+        Ok(ending) => ending.clone(),
+        // Nobody is left to tell: so is nobody left to end.
+        Err(_) => std::future::pending().await,
+    };
+    match ending {
+        Some(Ending::OldImage) => match identity::renew(store, identity.member) {
+            Ok(()) => anyhow::anyhow!(
+                "the data directory is an older image of itself, and others may hold what it lacks: start it \
+                 again, it will join the cluster anew and be filled"
+            ),
+            Err(error) => error,
+        },
+        Some(Ending::Removed) => anyhow::anyhow!(
+            "this node was removed from the cluster: take it out of the file, or empty its data directory to \
+             let it join anew"
+        ),
+        Some(Ending::Stopped(why)) => anyhow::anyhow!("the control plane can't go on: {why}"),
+        None => anyhow::anyhow!("the node ends"),
+    }
 }
 
 /// Makes the demonstration domain and tells how to look at it.
@@ -270,9 +333,9 @@ fn start_threads(
     config: &Config,
     bridge: &Arc<Bridge>,
     store: &Arc<RocksStore>,
-    identity: Identity,
+    (identity, membership): (Identity, MembershipSetup),
     bound: Vec<Bound>,
-) -> anyhow::Result<(Threads, Stages)> {
+) -> anyhow::Result<(Threads, Stages, Vec<PortSender<Inward>>)> {
     let map = identity.map;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let count = config.stages.workers.map_or((cores / 2).max(1), |count| count as usize);
@@ -304,8 +367,10 @@ fn start_threads(
     let mut workers = Vec::new();
     for (group, ((receiver, stats), arrivals)) in receivers.into_iter().zip(arrivals).enumerate() {
         let id = GroupId(u8::try_from(group).context("stages.workers is at most 255")?);
-        let shard_config =
-            shard_config(config, (identity, id, groups), (tag_key, Arc::clone(&dummy_phc)))?;
+        let shard_config = ShardConfig {
+            membership: membership.clone(),
+            ..shard_config(config, (identity, id, groups), (tag_key, Arc::clone(&dummy_phc)))?
+        };
         let around = Around {
             port: receiver,
             writer: writer.sender.clone(),
@@ -338,7 +403,7 @@ fn start_threads(
         };
         workers.push(std::thread::Builder::new().name(format!("worker-{group}")).spawn(run)?);
     }
-    Ok((Threads { workers, writer, readers, closing }, stages))
+    Ok((Threads { workers, writer, readers, closing }, stages, senders))
 }
 
 fn start_store_stages(
@@ -388,6 +453,7 @@ fn shard_config(
     (tag_key, dummy_phc): ([u8; 16], Arc<str>),
 ) -> anyhow::Result<ShardConfig> {
     let mut shard = ShardConfig::new(identity.map, group, groups);
+    shard.node = identity.member.node.0;
     shard.restored = identity.restored;
     shard.seed = u64::from_le_bytes(random_bytes()?);
     shard.directory.tag_key = tag_key;
@@ -469,13 +535,17 @@ impl Signals {
 }
 
 /// Ends sessions politely, then the threads, each after those that feed it.
-async fn stop(threads: Threads, bridge: &Bridge, drain_time: Duration) {
+async fn stop(threads: Threads, (bridge, me): (&Bridge, NodeId), drain_time: Duration) {
     // Nobody listens when no group accepts.
     let _told = threads.closing.send(true);
     for group in 0..bridge.groups() {
         bridge.tell(group, Inward::ShutDown);
     }
-    let until = tokio::time::Instant::now() + drain_time;
+    let now = tokio::time::Instant::now();
+    let (until, handed_over) = (now + drain_time, now + HAND_OVER_TIME_MAX.min(drain_time));
+    while tokio::time::Instant::now() < handed_over && bridge.cluster().leads_for_others(me) {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
     while tokio::time::Instant::now() < until {
         let mut sessions = 0;
         for group in 0..bridge.groups() {

@@ -113,6 +113,7 @@ impl ImapClient {
             }
             Phase::LoggedIn => self.unselected(cx),
             Phase::Selected { .. } if self.doing == Doing::Idle => {
+                self.doing = Doing::Other;
                 cx.say.extend_from_slice(b"DONE\r\n");
             }
             Phase::Selected { .. } if cx.winding_down => {

@@ -140,6 +140,10 @@ impl Cluster {
             let other = self.nodes.get(holder).filter(|other| other.id != node && !other.stale);
             other.is_some_and(|other| known == Some(other.incarnation))
         };
+        // Nobody else knows what a sole voter knew.
+        if self.map.voters == [node] {
+            return false;
+        }
         // A voter that has lost its disk is replaced by itself, under another name: not two at a time.
         let others = self.map.voters.iter().filter(|voter| **voter != node);
         let recent = self.schedule.now() < self.disk_lost_at + 3 * SECOND;

@@ -33,6 +33,9 @@ impl Image {
             let Some((&scope, rest)) = key.get(2..).and_then(<[u8]>::split_first) else {
                 return Err(Unreadable(format!("key {key:?}")));
             };
+            if key.starts_with(&dds::control::CONTROL.0.to_be_bytes()) {
+                continue;
+            }
             if scope == 0 {
                 image.own(column, rest, value)?;
                 continue;
@@ -59,7 +62,8 @@ impl Image {
     /// What belongs to a partition itself.
     fn own(&mut self, column: Column, rest: &[u8], value: Bytes) -> Result<(), Unreadable> {
         match (column, rest[0], rest.len()) {
-            (Column::Log, b'p', 1) => {}
+            // Where the log stands, and what the replica has joined.
+            (Column::Log, b'p' | b'r', 1) => {}
             (Column::Meta, b'b', 17) => {
                 self.blobs.entry(big_endian(&rest[1..])).or_default().record = Some(value);
             }

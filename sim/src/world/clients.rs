@@ -91,12 +91,18 @@ impl World {
             let cut = usize::try_from(cut).unwrap_or(1).min(rest.len());
             connection.inbound.push_back(rest.split_to(cut));
         }
-        let life = self.life(0);
+        let life = self.life_of(session);
         self.tend(life, session);
     }
 
+    /// The node of a session, as it runs now.
+    fn life_of(&self, session: SessionId) -> Life {
+        self.life(usize::from(vspace::node_of(session).0).saturating_sub(1))
+    }
+
     fn connect(&mut self, index: usize) -> Result<(), Failure> {
-        let node = 0;
+        let count = self.nodes.len() as u64;
+        let node = if count > 1 { usize::try_from(self.rng.below(count)).unwrap_or(0) } else { 0 };
         if !self.nodes[node].is_up() {
             return self.with_client(index, |client, cx| {
                 client.closed(cx);
@@ -172,7 +178,7 @@ impl World {
 
     /// A client cuts its connection: what it sent before may still arrive.
     fn vanish(&mut self, index: usize, session: SessionId) -> Result<(), Failure> {
-        let node = 0;
+        let node = self.life_of(session).node;
         if let Some(connection) = self.connections.remove(&session) {
             let group = connection.group;
             for piece in connection.inbound {

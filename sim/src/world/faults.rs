@@ -5,10 +5,11 @@ use crate::coverage::Coverage;
 use crate::disk::End;
 use crate::failure::Failure;
 use crate::invariants;
+use crate::network::Connection;
 use dds::StoreError;
 use fsm::Token;
 use mailstore::face::{AdminTask, DirectoryTask, Task};
-use vspace::{GroupId, INPUT_KINDS, Inward, Shard, Space};
+use vspace::{GroupId, INPUT_KINDS, Inward, SessionId, Shard, Space};
 
 /// Up to so many messages every crash is judged; with more of them, fewer crashes are.
 const LOOKS_MESSAGES: u64 = 300;
@@ -34,10 +35,13 @@ pub enum Fault {
     Restore,
     /// No fault: an operator changes accounts that no client uses.
     Administer,
+    Reset,
+    Still,
+    Pause,
 }
 
 impl Fault {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 15] = [
         Self::Crash,
         Self::SyncError,
         Self::WriteError,
@@ -50,6 +54,9 @@ impl Fault {
         Self::BackUp,
         Self::Restore,
         Self::Administer,
+        Self::Reset,
+        Self::Still,
+        Self::Pause,
     ];
 }
 
@@ -70,6 +77,9 @@ impl World {
             Fault::BackUp => rates.backup_ms,
             Fault::Restore => rates.restore_ms,
             Fault::Administer => 3_000,
+            Fault::Reset => rates.reset_ms,
+            Fault::Still => rates.still_ms,
+            Fault::Pause => rates.pause_ms,
         }
     }
 
@@ -87,7 +97,8 @@ impl World {
             return Ok(());
         }
         self.plan_fault(fault);
-        let node = 0;
+        let count = self.nodes.len() as u64;
+        let node = if count > 1 { usize::try_from(self.rng.below(count)).unwrap_or(0) } else { 0 };
         if !self.nodes[node].is_up() {
             return Ok(());
         }
@@ -124,6 +135,13 @@ impl World {
             Fault::BackUp => self.back_up(node),
             Fault::Restore => self.restore(node)?,
             Fault::Administer => self.administer(node)?,
+            Fault::Reset => self.reset_a_wire(),
+            Fault::Still => self.still_a_wire(),
+            Fault::Pause => {
+                self.coverage.fault("node stands still");
+                let nanos = self.rng.below(30_000_000_000);
+                self.nodes[node].paused_until = self.schedule.now() + nanos;
+            }
         }
         Ok(())
     }
@@ -194,7 +212,8 @@ impl World {
             },
         };
         self.coverage.action("account changed");
-        let (session, token) = (vspace::operator_id(0, 2), Token(self.rng.next_u64()));
+        let (session, token) =
+            (vspace::operator_id(super::wires::id_of(node).0, 2), Token(self.rng.next_u64()));
         let task = Task::Directory(DirectoryTask::Admin(task));
         self.accept(node, GroupId(0), Inward::Operator { session, token, task });
         self.accept(node, GroupId(0), Inward::OperatorGone { session });
@@ -224,10 +243,11 @@ impl World {
         if lost > 0 {
             self.coverage.fault("crash loses what was not synced");
         }
-        self.break_connections()?;
+        self.part_all(node);
+        self.break_connections(node)?;
         // What is lost stays lost: with much mail it is enough to look now and then, and at the
         // end.
-        if self.rng.below(self.ledger.next_id() + 1) < LOOKS_MESSAGES {
+        if self.nodes.len() == 1 && self.rng.below(self.ledger.next_id() + 1) < LOOKS_MESSAGES {
             self.judge(invariants::Moment::Crashed)?;
         }
         let mut away_ms = self.rng.below(2_000);
@@ -242,8 +262,12 @@ impl World {
     }
 
     /// What was sent before the end may still be heard.
-    fn break_connections(&mut self) -> Result<(), Failure> {
-        for (session, connection) in std::mem::take(&mut self.connections) {
+    fn break_connections(&mut self, node: usize) -> Result<(), Failure> {
+        let of_node = |session: &SessionId, _: &mut Connection| {
+            vspace::node_of(*session) == super::wires::id_of(node)
+        };
+        let broken: Vec<_> = self.connections.extract_if(.., of_node).collect();
+        for (session, connection) in broken {
             let mut bytes = connection.outbound;
             let heard = self.rng.below(bytes.len() as u64 + 1);
             bytes.truncate(usize::try_from(heard).unwrap_or(0));

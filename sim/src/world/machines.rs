@@ -84,7 +84,9 @@ impl World {
     fn on_outward(&mut self, life: Life, group: GroupId, outward: Outward) -> bool {
         match outward {
             Outward::Connection { session, order } => self.on_order(life, session, order),
-            Outward::Commit { ticket, group: commit } => self.commit(life, group, ticket, commit),
+            Outward::Commit { ticket, group: commit, durability } => {
+                self.commit((life, group), ticket, commit, durability);
+            }
             Outward::Read { ticket, read } => return self.read(life, group, ticket, read),
             Outward::Match { user, token, job } => {
                 let hits = job.run(&mut DiskReader(&self.nodes[life.node].disk));
@@ -125,6 +127,9 @@ impl World {
             }
             Outward::Loaded { .. } => self.coverage.action("mailbox looked for"),
             Outward::Neighbour { group: to, message } => self.carry(life, to, message),
+            Outward::Peer { to, packet } => self.depart(life, to, packet),
+            Outward::Decided { .. } => self.coverage.action("command judged"),
+            Outward::Standing(standing) => self.on_standing(&standing),
             Outward::Ready => self.coverage.action("directory ready"),
         }
         false
@@ -148,7 +153,28 @@ impl World {
         }
     }
 
-    fn commit(&mut self, life: Life, from: GroupId, ticket: Ticket, group: dds::Group) {
+    fn on_standing(&mut self, standing: &vspace::Standing) {
+        use vspace::Standing;
+        match standing {
+            Standing::Registered(_) => self.coverage.action("node registered"),
+            Standing::Stopped(why) => panic!("the control plane of a node stopped: {why}"),
+            Standing::Removed | Standing::OldImage => {
+                panic!("the node lost its place: {standing:?}")
+            }
+            Standing::Map(_)
+            | Standing::Unregistered
+            | Standing::Leader(_)
+            | Standing::Event(_) => {}
+        }
+    }
+
+    fn commit(
+        &mut self,
+        (life, from): (Life, GroupId),
+        ticket: Ticket,
+        group: dds::Group,
+        durability: dds::Durability,
+    ) {
         let queued = self.schedule.now();
         if self.options.mutation == Some(Mutation::AcknowledgeEarly) && self.phase == Phase::Faults
         {
@@ -156,13 +182,7 @@ impl World {
             let stored = Inward::Stored { ticket, result: Ok(()), delay };
             self.arrive(life, from, HOP_NANOS, stored);
         }
-        self.nodes[life.node].disk.submit(Job {
-            from,
-            ticket,
-            queued,
-            group,
-            durability: dds::Durability::Synced,
-        });
+        self.nodes[life.node].disk.submit(Job { from, ticket, queued, group, durability });
         self.assert_queue_is_bounded(life.node);
         self.begin_write(life);
     }
@@ -175,7 +195,8 @@ impl World {
         let credits: u64 = held.iter().map(|held| held.credits_taken).sum();
         let mailboxes: usize = held.iter().map(|held| held.mailboxes).sum();
         let admitted = usize::try_from(credits / TASK_BYTES).unwrap_or(usize::MAX);
-        let bound = admitted + mailboxes * OWN_PER_MAILBOX + OWN_OF_NODE;
+        let seats: usize = held.iter().map(|held| held.partitions).sum();
+        let bound = admitted + mailboxes * OWN_PER_MAILBOX + seats + OWN_OF_NODE;
         let depth = node.disk.depth();
         assert!(depth <= bound, "{depth} writes wait, {admitted} tasks are admitted");
     }
@@ -230,7 +251,8 @@ impl World {
 
     fn read(&mut self, life: Life, group: GroupId, ticket: Ticket, read: dds::Read) -> bool {
         let faults = self.options.scenario.faults;
-        if !self.strikes(faults.miss) {
+        // A node whose control plane can't be read does not start; that is no fault to live with.
+        if ticket.partition == dds::control::CONTROL || !self.strikes(faults.miss) {
             let disk = &self.nodes[life.node].disk;
             let result = disk.read(&read, Tier::Memory);
             assert!(!matches!(result, Ok(ReadDone::Miss)), "misses are decided here");
@@ -314,6 +336,7 @@ impl World {
         let now = self.now();
         let scenario = (&self.options.scenario, self.restored);
         self.nodes[node].start(scenario, self.options.seed, now);
+        self.plan_meetings(node);
         for group in (0..self.options.scenario.groups).map(GroupId) {
             self.run_group(node, group)?;
             if !self.nodes[node].is_up() {

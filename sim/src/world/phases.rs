@@ -91,7 +91,9 @@ impl World {
     }
 
     fn set_up(&mut self) -> Result<(), Failure> {
-        self.start(0)?;
+        for node in 0..self.nodes.len() {
+            self.start(node)?;
+        }
         let load = self.options.scenario.load;
         self.operate(AdminTask::DomainAdd { domain: "example.org".into() })?;
         for number in 0..load.users {
@@ -148,7 +150,7 @@ impl World {
     /// Does what an operator asks, and waits for it.
     fn operate(&mut self, task: AdminTask) -> Result<AdminDone, Failure> {
         let token = Token(self.answers.len() as u64 + 1);
-        let session = vspace::operator_id(0, 1);
+        let session = vspace::operator_id(1, 1);
         let task = Task::Directory(DirectoryTask::Admin(task));
         self.accept(0, GroupId(0), Inward::Operator { session, token, task });
         self.run_group(0, GroupId(0))?;
@@ -162,12 +164,17 @@ impl World {
     /// Everything heals, clients finish, the queue empties.
     fn wind_down(&mut self) -> Result<(), Failure> {
         self.phase = Phase::WindingDown;
-        let node = &mut self.nodes[0];
-        node.doomed = false;
-        node.stalled_until = 0;
-        node.disk.store.set_bytes_max(None);
-        node.disk.store.set_faults(dds::memory_store::Faults::default());
-        self.tell_space(0, vspace::Space::Ample);
+        for node in &mut self.nodes {
+            node.doomed = false;
+            node.stalled_until = 0;
+            node.paused_until = 0;
+            node.disk.store.set_bytes_max(None);
+            node.disk.store.set_faults(dds::memory_store::Faults::default());
+        }
+        self.heal_wires();
+        for node in 0..self.nodes.len() {
+            self.tell_space(node, vspace::Space::Ample);
+        }
         for client in 0..self.clients.len() {
             let serial = self.clients[client].serial + 1;
             self.clients[client].serial = serial;
@@ -190,7 +197,9 @@ impl World {
             return Ok(());
         }
         let busy: Vec<_> = self.clients.iter().filter(|slot| !slot.client.is_quiet()).collect();
-        let what = format!("queued {}, clients {busy:?}", self.queued());
+        let waits: Vec<_> =
+            self.nodes.iter().flat_map(|node| &node.shards).map(vspace::Shard::waits).collect();
+        let what = format!("queued {}, {waits:?}, clients {busy:?}", self.queued());
         Err(Failure::new("everything_finishes", what))
     }
 
@@ -213,13 +222,47 @@ impl World {
 
     /// Judges what the store of the node holds.
     pub(super) fn judge(&mut self, moment: Moment) -> Result<Judged, Failure> {
-        let store = &self.nodes[0].disk.store;
+        let whole;
+        let store = match &self.nodes[..] {
+            [one] => &one.disk.store,
+            _ => {
+                whole = self.whole_store()?;
+                &whole
+            }
+        };
         if self.harmed.is_none() {
             invariants::check_is_clean(store)?;
         }
         let entries = store.durable();
         let users = (&self.users[..], &self.harmed, self.restored.steps);
         invariants::judge(entries, users, &mut self.ledger, moment)
+    }
+
+    /// Every partition as its primary has it.
+    fn whole_store(&self) -> Result<dds::MemoryStore, Failure> {
+        let map = self.nodes.iter().flat_map(|node| &node.shards).map(vspace::Shard::map);
+        let Some(map) = map.max_by_key(|map| map.index) else {
+            return Err(Failure::new("everything_finishes", "no node is up"));
+        };
+        let store = dds::MemoryStore::new();
+        for (partition, group) in map.partitions() {
+            let Some(primary) = group.primary else {
+                let what = format!("{partition:?} has no primary");
+                return Err(Failure::new("everything_finishes", what));
+            };
+            let disk = &self.nodes[usize::from(primary.0) - 1].disk;
+            let of = |(column, key, _): &(dds::Column, bytes::Bytes, bytes::Bytes)| {
+                let is_log = *column == dds::Column::Log && key.get(3) != Some(&b'p');
+                key.starts_with(&partition.0.to_be_bytes()) && !is_log
+            };
+            let ops = disk.store.visible().into_iter().filter(of);
+            let ops = ops.map(|(column, key, value)| dds::StoreOp::Put { column, key, value });
+            let (ops, chain) = (ops.collect(), dds::Chain::Starts);
+            let group = dds::Group { partition, ops, bytes: 0, frees_space: true, chain };
+            let committed = dds::Store::commit(&store, &[group], dds::Durability::Synced);
+            committed.map_err(|error| Failure::new("everything_finishes", error.to_string()))?;
+        }
+        Ok(store)
     }
 
     /// What clients are shown is what is stored.

@@ -149,7 +149,7 @@ impl World {
             return Ok(None);
         }
         let life = self.life(0);
-        let session = vspace::operator_id(0, 3);
+        let session = vspace::operator_id(1, 3);
         // `operate` numbers from 1.
         self.tokens_of_readers += 1;
         let token = Token(1 << 40 | self.tokens_of_readers);

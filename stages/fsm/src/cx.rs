@@ -3,7 +3,19 @@
 use crate::{Budget, Duration, Mono, Rng, Wall};
 
 /// Names one task so that its completion finds the way back. Never reused by one machine.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    serde::Serialize,
+    serde::Deserialize,
+)]
 pub struct Token(pub u64);
 
 /// Names one timer of one machine. Arming a key again moves the timer.

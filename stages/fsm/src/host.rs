@@ -33,6 +33,13 @@ impl Host {
         Self { rng: Rng::new(seed, machine), tokens_issued: 0 }
     }
 
+    /// The same, with tokens above `issued`: for a machine that takes the place of another, so that no completion meant for that
+    /// one is taken for its own.
+    #[must_use]
+    pub fn with_tokens_above(self, issued: u64) -> Self {
+        Self { tokens_issued: issued, ..self }
+    }
+
     /// Steps `machine` once; what it asked for is appended to `stepped`.
     pub fn step<M: Machine>(
         &mut self,

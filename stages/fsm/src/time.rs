@@ -22,7 +22,19 @@ impl Mono {
 }
 
 /// Wall-clock time: milliseconds since 1970-01-01T00:00:00Z. May jump; for dates shown to people and for expiry in days.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    serde::Serialize,
+    serde::Deserialize,
+)]
 pub struct Wall(pub i64);
 
 impl Wall {

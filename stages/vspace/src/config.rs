@@ -2,15 +2,16 @@
 
 use crate::SessionLimits;
 use crate::admission::AdmissionLimits;
+use crate::membership::MembershipSetup;
 use crate::names::GroupId;
-use dds::{DpMap, GroupVersion};
+use dds::DpMap;
 use mailstore::{delivery, directory, mailbox, sweep};
 use std::sync::Arc;
 
 /// Everything a shard has to know of its node.
 #[derive(Clone, Debug)]
 pub struct ShardConfig {
-    /// Number of the node in the cluster; 0 on a single node.
+    /// Number of the node in the cluster; 1 on a single node.
     pub node: u16,
     pub group: GroupId,
     /// How many worker groups the node has.
@@ -19,8 +20,7 @@ pub struct ShardConfig {
     /// How many groups further than the mailbox of a user the partition of the user's data lives. 0 on a real node, so that a
     /// delivery never changes thread; elsewhere every request of a mailbox travels.
     pub partition_group_offset: u8,
-    /// Version of every replica group: on a single node they never change.
-    pub group_version: GroupVersion,
+    pub membership: MembershipSetup,
     /// Seed of all random streams: drawn at start, or given by a simulation.
     pub seed: u64,
     /// Units of work of one step; see [`fsm::Budget`].
@@ -62,16 +62,16 @@ impl ShardConfig {
         self.admission = admission;
     }
 
-    /// Defaults for group `group` of `groups` on node 0.
+    /// Defaults for group `group` of `groups` on a node alone.
     #[must_use]
     pub fn new(map: DpMap, group: GroupId, groups: u8) -> Self {
         Self {
-            node: 0,
+            node: 1,
             group,
             groups,
             map,
             partition_group_offset: 0,
-            group_version: GroupVersion(1),
+            membership: MembershipSetup::alone(&map),
             seed: 0,
             step_budget: 2000,
             trace_states: false,

@@ -2,12 +2,12 @@
 //! prove.
 
 use crate::shard::Work;
-use dds::partition;
+use dds::seat;
 use mailstore::face::{Notice, SessionInput};
 use mailstore::{delivery, directory, mailbox, sweep};
 
 /// Names of the kinds; [`crate::ShardStats::inputs`] counts by place.
-pub const INPUT_KINDS: [&str; 45] = [
+pub const INPUT_KINDS: [&str; 54] = [
     "session: Opened",
     "session: Received",
     "session: TlsStarted",
@@ -29,9 +29,9 @@ pub const INPUT_KINDS: [&str; 45] = [
     "mailbox: EraseAll",
     "mailbox: TimerFired",
     "mailbox: Resumed",
-    "partition: Asked",
-    "partition: Stored",
-    "partition: ReadDone",
+    "seat: Asked",
+    "seat: Stored",
+    "seat: ReadDone",
     "directory: Asked",
     "directory: DdsDone",
     "directory: Hashed",
@@ -52,7 +52,16 @@ pub const INPUT_KINDS: [&str; 45] = [
     "sweep: TimerFired",
     "sweep: Resumed",
     "mailbox: Expected",
-    "partition: Ceased",
+    "mailbox: Ceased",
+    "seat: GroupIs",
+    "seat: Received",
+    "seat: Suggested",
+    "seat: ChangeRefused",
+    "seat: Silent",
+    "seat: Restarted",
+    "seat: TimerFired",
+    "control: any",
+    "links: any",
 ];
 
 /// The place of an input in [`INPUT_KINDS`].
@@ -83,13 +92,22 @@ pub(crate) fn kind_of(work: &Work) -> usize {
             mailbox::Input::TimerFired(_) => 19,
             mailbox::Input::Resumed => 20,
             mailbox::Input::Expected => 43,
+            mailbox::Input::Ceased => 44,
         },
-        Work::Partition(_, input) => match input {
-            partition::Input::Asked { .. } => 21,
-            partition::Input::Stored { .. } => 22,
-            partition::Input::ReadDone { .. } => 23,
-            partition::Input::Ceased => 44,
+        Work::Seat(_, input) => match input {
+            seat::Input::Asked { .. } => 21,
+            seat::Input::Stored { .. } => 22,
+            seat::Input::ReadDone { .. } => 23,
+            seat::Input::GroupIs(_) => 45,
+            seat::Input::Received { .. } => 46,
+            seat::Input::Suggested(_) => 47,
+            seat::Input::ChangeRefused { .. } => 48,
+            seat::Input::Silent { .. } => 49,
+            seat::Input::Restarted { .. } => 50,
+            seat::Input::TimerFired(_) => 51,
         },
+        Work::Control(_) => 52,
+        Work::Links(_) => 53,
         Work::Directory(input) => match input {
             directory::Input::Asked { .. } => 24,
             directory::Input::DdsDone { .. } => 25,

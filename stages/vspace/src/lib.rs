@@ -7,31 +7,44 @@
 
 mod admission;
 mod config;
+mod following;
 mod inputs;
+mod letter;
 mod mailboxes;
+mod membership;
 mod names;
 mod operator;
 mod origin;
-mod partitions;
+mod places;
 mod queue;
+mod requests;
 mod residents;
 mod route;
+mod seats;
 mod session;
 mod shard;
 mod stats;
+mod tasks;
 mod timers;
 mod work;
 
 pub use admission::{Admission, AdmissionLimits};
 pub use config::{LiveLimits, ShardConfig};
+pub use dds::cluster::{NodeId, Verdict};
+pub use following::News;
 pub use inputs::INPUT_KINDS;
+pub use letter::{Letter, Unreadable};
 pub use mailstore::face::{Completion, LogEvent, SessionId, TaskRefusal};
 pub use mailstore::mailbox::{MatchHits, MatchJob};
-pub use names::{Asker, GroupId, MachineId, asker_of, group_of, operator_id, session_id};
+pub use membership::MembershipSetup;
+pub use names::{Asker, GroupId, MachineId, asker_of, group_of, node_of, operator_id, session_id};
+pub use places::Places;
 pub use session::{SessionLimits, SessionLine};
 pub use shard::Shard;
 pub use stats::{Population, ShardStats};
-pub use work::{ConnectionOrder, Inward, Neighbour, Outward, Space, Ticket};
+pub use work::{
+    ConnectionOrder, Inward, LinkState, Neighbour, Outward, Packet, Space, Standing, Ticket,
+};
 
 /// What a brick stands on, for executors.
 pub mod store {

@@ -1,11 +1,12 @@
 //! Mailboxes come when somebody asks and go when they are idle and memory is short.
 
-use crate::names::{GroupId, MachineId};
+use crate::letter::Letter;
+use crate::names::MachineId;
 use crate::origin::Origin;
 use crate::queue::Rank;
 use crate::shard::{MailboxSlot, Shard, Slot, Work};
-use crate::work::{Neighbour, Outward};
-use mailstore::directory;
+use crate::work::Outward;
+use dds::PartitionId;
 use mailstore::face::{AccountFacts, UserId};
 use mailstore::mailbox::{Effect, Input, Mailbox};
 use std::sync::Arc;
@@ -24,12 +25,16 @@ impl Shard {
         let mut stepped = std::mem::take(&mut self.buffers.mailbox);
         let machine = (&mut mailbox.slot.machine, &mut mailbox.slot.host);
         let id = MachineId::Mailbox(user);
+        let ends = matches!(input, Input::Ceased);
         let yielded = self.step_machine(id, machine, &mut stepped, input);
         self.mailboxes.insert(user, mailbox);
         for effect in stepped.effects.drain(..) {
             self.on_mailbox_effect(user, effect);
         }
         self.buffers.mailbox = stepped;
+        if ends {
+            return self.drop_mailbox(user);
+        }
         if yielded {
             self.push(Rank::Interactive, Work::Mailbox(user, Input::Resumed));
         }
@@ -39,20 +44,17 @@ impl Shard {
         self.stats.mailboxes_loaded += 1;
         let machine =
             Mailbox::new(user, Arc::clone(&self.config.mailbox)).restored(self.config.restored);
-        if self.config.group == GroupId(0) {
-            let input = directory::Input::AskedAccount { user };
-            self.push(Rank::Completion, Work::Directory(input));
-        } else {
-            let group = self.config.group;
-            self.tell(GroupId(0), Neighbour::AskedAccount { user, group });
-        }
+        self.masters.insert((self.place_of(user), user));
+        self.accountless.insert(user);
+        self.post_residents(Letter::AskedAccount { user });
+        self.look_soon();
         let slot = Slot { machine, host: self.new_host() };
         Box::new(MailboxSlot { slot, idle_since: None, memory_bytes: 0 })
     }
 
     fn on_mailbox_effect(&mut self, user: UserId, effect: Effect) {
         match effect {
-            Effect::Answer { to, token, done } => self.answer_user(to, token, done),
+            Effect::Answer { to, token, done } => self.answer_user(user, (to, token), done),
             Effect::Dds { token, request } => {
                 let machine = MachineId::Mailbox(user);
                 self.ask_dds(Origin::Machine { machine, token }, request);
@@ -63,7 +65,7 @@ impl Shard {
             Effect::Idle { user: _ } => self.on_mailbox_idle(user),
             Effect::Erased { user: _ } => {
                 self.drop_mailbox(user);
-                self.on_erased(user);
+                self.post_residents(Letter::Erased { user });
             }
         }
     }
@@ -89,6 +91,8 @@ impl Shard {
 
     fn drop_mailbox(&mut self, user: UserId) {
         let Some(mailbox) = self.mailboxes.remove(&user) else { return };
+        self.masters.remove(&(self.place_of(user), user));
+        self.accountless.remove(&user);
         self.mailbox_bytes -= mailbox.memory_bytes;
         if let Some(since) = mailbox.idle_since {
             self.mailboxes_idle.remove(&(since, user));
@@ -96,29 +100,48 @@ impl Shard {
     }
 
     pub(crate) fn on_account_is(&mut self, user: UserId, facts: AccountFacts) {
-        let group = self.group_of_user(user);
-        if group != self.config.group {
-            self.tell(group, Neighbour::AccountIs { user, facts });
-        } else if self.mailboxes.contains_key(&user) {
+        self.accountless.remove(&user);
+        if self.mailboxes.contains_key(&user) {
             self.push(Rank::Completion, Work::Mailbox(user, Input::AccountIs(facts)));
         }
     }
 
     pub(crate) fn on_expected(&mut self, user: UserId) {
-        let group = self.group_of_user(user);
-        if group == self.config.group {
+        if self.master_of(user) == Some(self.me()) {
             self.push(Rank::Interactive, Work::Mailbox(user, Input::Expected));
-        } else {
-            self.tell(group, Neighbour::Expected { user });
         }
     }
 
     pub(crate) fn on_erase_user(&mut self, user: UserId) {
-        let group = self.group_of_user(user);
-        if group == self.config.group {
+        if self.master_of(user) == Some(self.me()) {
             self.push(Rank::Completion, Work::Mailbox(user, Input::EraseAll));
-        } else {
-            self.tell(group, Neighbour::EraseUser { user });
+        }
+    }
+
+    /// This node is no more the master of these users.
+    pub(crate) fn end_masters(&mut self, partition: PartitionId) {
+        let all = (partition, UserId(0))..=(partition, UserId(u64::MAX));
+        for (_, user) in self.masters.range(all).copied().collect::<Vec<_>>() {
+            self.push(Rank::Completion, Work::Mailbox(user, Input::Ceased));
+        }
+        let map = self.config.map;
+        let here = |user: &UserId| map.partition_of(&mailstore::mailbox::route(*user).0);
+        self.imap_logins.retain(|user, _| here(user) != partition);
+    }
+
+    /// The directory is another one: what it says of accounts may be newer.
+    pub(crate) fn ask_accounts(&mut self) {
+        self.accountless.extend(self.masters.iter().map(|(_, user)| *user));
+        self.ask_accountless();
+    }
+
+    /// Asks again for what was not answered.
+    pub(crate) fn ask_accountless(&mut self) {
+        for user in self.accountless.clone() {
+            self.post_residents(Letter::AskedAccount { user });
+        }
+        if !self.accountless.is_empty() {
+            self.look_soon();
         }
     }
 }
@@ -130,6 +153,7 @@ fn starts_a_mailbox(input: &Input) -> bool {
         Input::DdsDone { .. }
         | Input::AccountIs(_)
         | Input::SessionGone { .. }
+        | Input::Ceased
         | Input::Matched { .. }
         | Input::TimerFired(_)
         | Input::Resumed => false,

@@ -1,6 +1,7 @@
 //! Who is who: how a [`SessionId`] says where its session lives, and the names of machines.
 
 use dds::PartitionId;
+use dds::cluster::NodeId;
 use mailstore::face::{SessionId, UserId};
 
 /// A worker group: one OS thread and the machines it owns. Numbered from 0 on its node.
@@ -16,6 +17,8 @@ pub enum MachineId {
     Directory,
     Delivery,
     Sweep,
+    Control,
+    Links,
 }
 
 /// Bits of a session id below the group: serial numbers of one group last for ever (a million a second for 12 days ... 34,000
@@ -66,6 +69,12 @@ pub fn group_of(session: SessionId) -> GroupId {
     GroupId(((session.0 >> SERIAL_BITS) & 0xFF) as u8)
 }
 
+/// The node that an asker lives on.
+#[must_use]
+pub fn node_of(session: SessionId) -> NodeId {
+    NodeId((session.0 >> 48) as u16)
+}
+
 /// What an asker is.
 #[must_use]
 pub fn asker_of(session: SessionId) -> Asker {
@@ -86,6 +95,8 @@ pub fn trace_word(machine: MachineId) -> u64 {
         MachineId::Directory => 3,
         MachineId::Delivery => 4,
         MachineId::Sweep => 5,
+        MachineId::Control => 6,
+        MachineId::Links => 7,
     }
 }
 

@@ -1,9 +1,10 @@
 //! What operators ask of a worker group: tasks under sessions of the node's own, who is connected, and to end sessions.
 
+use crate::letter::Letter;
 use crate::queue::Rank;
 use crate::session::SessionLine;
 use crate::shard::{Shard, Work};
-use crate::work::{Neighbour, Outward};
+use crate::work::Outward;
 use fsm::Token;
 use mailstore::face::{Notice, SessionId, SessionInput, Task};
 
@@ -17,7 +18,7 @@ impl Shard {
 
     pub(crate) fn on_operator_gone(&mut self, session: SessionId) {
         for user in self.operators.remove(&session).unwrap_or_default() {
-            self.tell_home(user, Neighbour::SessionGone { session, user });
+            self.post_home(user, Letter::SessionGone { session, user });
         }
     }
 
@@ -49,7 +50,7 @@ impl Shard {
             if !self.sessions.contains_key(&session) {
                 continue;
             }
-            let notice = Notice::Kicked { reason: "an operator ended the session" };
+            let notice = Notice::Kicked { reason: "an operator ended the session".into() };
             self.queue.push(
                 self.now.0,
                 Rank::Completion,

@@ -1,6 +1,8 @@
-//! Who waits for an answer of a partition. The partition sees only a number.
+//! Who waits for an answer of a partition. The seat sees only a number.
 
 use crate::names::{GroupId, MachineId};
+use dds::cluster::NodeId;
+use dds::wire::RequestId;
 use fsm::Token;
 use mailstore::face::{BlobDone, SessionId};
 
@@ -13,6 +15,8 @@ pub enum Origin {
     Blob { session: SessionId, token: Token, done: BlobDone },
     /// Another group, which knows the request as `origin`.
     Group { group: GroupId, origin: u64 },
+    /// Another node, which knows the request by this id.
+    Node { node: NodeId, id: RequestId },
 }
 
 /// Origins under way, by number; numbers are reused.
@@ -36,6 +40,12 @@ impl Origins {
             }
         };
         at as u64
+    }
+
+    /// The origin that `number` stands for.
+    #[must_use]
+    pub fn get(&self, number: u64) -> Option<Origin> {
+        *self.slots.get(usize::try_from(number).ok()?)?
     }
 
     /// The origin of an answer. `None` when it has been taken.

@@ -1,14 +1,51 @@
-//! The machines that always run in group 0: directory, delivery queue, sweep.
+//! The machines of which the cluster has one each: directory, delivery queue, sweep. They run in group 0 of the node that leads
+//! their partition, while it does.
 
+use crate::following::RESIDENTS;
+use crate::letter::Letter;
 use crate::names::{self, MachineId};
 use crate::origin::Origin;
 use crate::queue::Rank;
-use crate::shard::{Shard, Work};
-use crate::work::Outward;
-use mailstore::face::{Task, UserId};
+use crate::shard::{Shard, Slot, Work};
+use crate::work::{Outward, Packet};
+use mailstore::delivery::Delivery;
+use mailstore::directory::Directory;
+use mailstore::face::Task;
+use mailstore::sweep::Sweep;
 use mailstore::{delivery, directory, sweep};
+use std::sync::Arc;
 
 impl Shard {
+    /// The seat of their partition leads, or leads no more.
+    pub(crate) fn on_residents_may(&mut self, may: bool) {
+        if may && self.directory.is_none() {
+            self.start_residents();
+            self.retry();
+        } else if !may && self.directory.is_some() {
+            self.directory = None;
+            self.delivery = None;
+            self.sweep = None;
+            let ended = Letter::ResidentsEnded;
+            for node in self.peers.clone() {
+                self.send(node, Packet::Letter(ended.clone()));
+            }
+            self.on_node_letter(self.me(), ended);
+        }
+    }
+
+    fn start_residents(&mut self) {
+        let directory = Directory::new(self.config.directory.clone());
+        self.directory = Some(Box::new(Slot { machine: directory, host: self.new_host() }));
+        let delivery = Delivery::new(Arc::clone(&self.config.delivery), 0);
+        self.delivery = Some(Box::new(Slot { machine: delivery, host: self.new_host() }));
+        let sweep = Sweep::new(Arc::clone(&self.config.sweep), vec![0], self.config.map.partitions);
+        self.sweep = Some(Box::new(Slot { machine: sweep, host: self.new_host() }));
+        self.push(Rank::Completion, Work::Directory(directory::Input::Resumed));
+        self.push(Rank::Completion, Work::Delivery(delivery::Input::Resumed));
+        self.push(Rank::Rebalance, Work::Sweep(sweep::Input::Resumed));
+        self.tell_room();
+    }
+
     pub(crate) fn step_directory(&mut self, input: directory::Input) {
         let Some(mut slot) = self.directory.take() else { return };
         let mut stepped = std::mem::take(&mut self.buffers.directory);
@@ -27,7 +64,9 @@ impl Shard {
     fn on_directory_effect(&mut self, effect: directory::Effect) {
         use directory::Effect;
         match effect {
-            Effect::Answer { to, token, completion } => self.answer(to, token, completion),
+            Effect::Answer { to, token, completion } => {
+                self.answer_from_memory(RESIDENTS, (to, token), completion);
+            }
             Effect::Dds { token, request } => {
                 let machine = MachineId::Directory;
                 self.ask_dds(Origin::Machine { machine, token }, request);
@@ -36,20 +75,18 @@ impl Shard {
                 self.out.push(Outward::VerifyHash { token, peer, phc, secret });
             }
             Effect::Rehash { token, secret } => self.out.push(Outward::Rehash { token, secret }),
-            Effect::AccountIs { user, facts } => self.on_account_is(user, facts),
-            Effect::Expected { user } => self.on_expected(user),
+            Effect::AccountIs { user, facts } => {
+                self.post_home(user, Letter::AccountIs { user, facts });
+            }
+            Effect::Expected { user } => self.post_home(user, Letter::Expected { user }),
             Effect::Kick { user, reason } => self.kick_everywhere(user, reason),
-            Effect::EraseUser { user } => self.on_erase_user(user),
+            Effect::EraseUser { user } => self.post_home(user, Letter::EraseUser { user }),
             Effect::UsersAre(page) => {
                 self.push(Rank::Rebalance, Work::Sweep(sweep::Input::Users(page)));
             }
             Effect::Log(event) => self.out.push(Outward::Log(event)),
             Effect::Ready => self.out.push(Outward::Ready),
         }
-    }
-
-    pub(crate) fn on_erased(&mut self, user: UserId) {
-        self.push(Rank::Completion, Work::Directory(directory::Input::Erased { user }));
     }
 
     pub(crate) fn step_delivery(&mut self, input: delivery::Input) {
@@ -61,7 +98,7 @@ impl Shard {
         for effect in stepped.effects.drain(..) {
             use delivery::Effect;
             match effect {
-                Effect::Answer { to, token, completion } => self.answer(to, token, completion),
+                Effect::Answer { to, token, completion } => self.post_answer(to, token, completion),
                 Effect::Dds { token, request } => {
                     let machine = MachineId::Delivery;
                     self.ask_dds(Origin::Machine { machine, token }, request);

@@ -1,16 +1,19 @@
 //! Where tasks and completions go: sessions, operators and neighbours on one side, mailboxes and residents on the other.
 
+use crate::letter::Letter;
 use crate::names::{self, Asker, GroupId, MachineId};
 use crate::origin::Origin;
 use crate::queue::Rank;
 use crate::shard::{Shard, Work};
-use crate::work::{ConnectionOrder, Neighbour, Outward, Space};
+use crate::work::{ConnectionOrder, Neighbour, Outward, Packet, Space};
+use dds::PartitionId;
+use dds::cluster::NodeId;
 use fsm::{Mono, Token};
 use mailstore::face::{
-    BlobDone, BlobTask, Completion, DirectoryDone, Lane, Notice, SessionEffect, SessionId,
-    SessionInput, Task, TaskRefusal, UserDone, UserId, UserTask,
+    BlobTask, Completion, Lane, Notice, SessionEffect, SessionId, SessionInput, Task, TaskRefusal,
+    UserId, UserTask,
 };
-use mailstore::{delivery, directory, mailbox};
+use mailstore::mailbox;
 use std::sync::Arc;
 
 /// A task that waits for credits.
@@ -95,35 +98,31 @@ impl Shard {
     fn on_identified(&mut self, id: SessionId, address: Arc<str>) {
         let Some(slot) = self.sessions.get_mut(&id) else { return };
         slot.address = Some(address);
-        if let Some(user) = slot.imap_user() {
-            self.tell_home(user, Neighbour::ImapLoggedIn { session: id, user });
+        self.tell_login(id);
+    }
+
+    /// Tells the master of a user that an IMAP session has logged in.
+    pub(crate) fn tell_login(&mut self, session: SessionId) {
+        let slot = self.sessions.get(&session);
+        if let Some(user) = slot.and_then(|slot| slot.imap_user()) {
+            self.post_home(user, Letter::ImapLoggedIn { session, user });
         }
     }
 
-    /// Tells the group of a user's mailbox, which may be this one.
-    pub(crate) fn tell_home(&mut self, user: UserId, message: Neighbour) {
-        let group = self.group_of_user(user);
-        if group == self.config.group {
-            self.on_neighbour(message);
-        } else {
-            self.tell(group, message);
-        }
-    }
-
-    fn on_imap_logged_in(&mut self, session: SessionId, user: UserId) {
+    pub(crate) fn on_imap_logged_in(&mut self, session: SessionId, user: UserId) {
         let logins = self.imap_logins.entry(user).or_default();
-        *logins += 1;
+        logins.insert(session);
         // protocols.md: 50 IMAP connections a user, then BYE [LIMIT].
-        if *logins > self.config.imap_logins_max {
-            let reason = "[LIMIT] too many connections of this account";
+        if logins.len() > self.config.imap_logins_max {
+            let reason = "[LIMIT] too many connections of this account".into();
             self.notify(session, Notice::Kicked { reason });
         }
     }
 
-    fn on_imap_logged_out(&mut self, user: UserId) {
+    pub(crate) fn on_imap_logged_out(&mut self, session: SessionId, user: UserId) {
         if let Some(logins) = self.imap_logins.get_mut(&user) {
-            *logins -= 1;
-            if *logins == 0 {
+            logins.remove(&session);
+            if logins.is_empty() {
                 self.imap_logins.remove(&user);
             }
         }
@@ -133,13 +132,13 @@ impl Shard {
         self.order(id, ConnectionOrder::Close);
         let Some(slot) = self.sessions.remove(&id) else { return };
         if let Some(user) = slot.imap_user() {
-            self.tell_home(user, Neighbour::ImapLoggedOut { user });
+            self.post_home(user, Letter::ImapLoggedOut { session: id, user });
         }
         for (_, bytes) in &slot.credits {
             self.admission.give_back(*bytes);
         }
         if let Some(user) = slot.user {
-            self.tell_home(user, Neighbour::SessionGone { session: id, user });
+            self.post_home(user, Letter::SessionGone { session: id, user });
         }
     }
 
@@ -213,129 +212,28 @@ impl Shard {
         }
     }
 
-    /// Brings an admitted task to whoever does it. `from` gets exactly one completion.
-    pub(crate) fn dispatch(&mut self, from: SessionId, token: Token, task: Task) {
-        let group = match &task {
-            Task::User { user, .. } => self.group_of_user(*user),
-            Task::Directory(_) | Task::Delivery(_) => GroupId(0),
-            Task::Blob(_) => self.config.group,
-        };
-        if group != self.config.group {
-            let lane = Lane::Interactive;
-            self.tell(group, Neighbour::Asked { from, token, lane, task });
-            return;
-        }
-        match task {
-            Task::User { user, task } => {
-                let input = mailbox::Input::Asked { from, token, task };
-                self.push(Rank::Completion, Work::Mailbox(user, input));
-            }
-            Task::Directory(task) => {
-                let input = directory::Input::Asked { from, token, task };
-                self.push(Rank::Completion, Work::Directory(input));
-            }
-            Task::Delivery(task) => {
-                let input = delivery::Input::Asked { from, token, task };
-                self.push(Rank::Completion, Work::Delivery(input));
-            }
-            Task::Blob(task) => self.on_blob_task(from, token, task),
-        }
-    }
-
-    fn on_blob_task(&mut self, session: SessionId, token: Token, task: BlobTask) {
-        let (done, request) = match task {
-            BlobTask::PutChunk { blob, index, bytes, life } => {
-                let expires = self.now.1.plus(life);
-                (BlobDone::Written, dds::Request::PutChunk { blob, index, bytes, expires })
-            }
-            BlobTask::Drop { blob } => (BlobDone::Dropped, dds::Request::DropBlob { blob }),
-        };
-        self.ask_dds(Origin::Blob { session, token, done }, request);
-    }
-
-    /// Brings a completion to whoever asked.
-    pub(crate) fn answer(&mut self, to: SessionId, token: Token, completion: Completion) {
-        let group = names::group_of(to);
-        if group != self.config.group {
-            self.tell(group, Neighbour::Answered { to, token, completion });
-            return;
-        }
-        match names::asker_of(to) {
-            Asker::Session(session) => {
-                if let Some(slot) = self.sessions.get_mut(&session)
-                    && let Some(at) = slot.credits.iter().position(|credit| credit.0 == token)
-                {
-                    let (_, bytes) = slot.credits.swap_remove(at);
-                    self.admission.give_back(bytes);
-                }
-                self.note_account(session, &completion);
-                let input = SessionInput::Completed { token, completion };
-                self.push(Rank::Completion, Work::Session(session, input));
-                self.admit_waiting();
-            }
-            Asker::Delivery => {
-                let result = match completion {
-                    Completion::User(done) => Ok(done),
-                    Completion::Refused(refusal) => Err(refusal),
-                    Completion::Directory(_) | Completion::Delivery(_) | Completion::Blob(_) => {
-                        panic!("the delivery queue asks users only")
-                    }
-                };
-                let input = delivery::Input::UserDone { token, result };
-                self.push(Rank::Completion, Work::Delivery(input));
-            }
-            Asker::Operator(session) => {
-                self.out.push(Outward::OperatorDone { session, token, completion });
-            }
-        }
-    }
-
-    /// From its log-in on a session ends with its account, also before it asked anything of the mailbox.
-    fn note_account(&mut self, session: SessionId, completion: &Completion) {
-        if let Completion::Directory(DirectoryDone::Authenticated(account)) = completion
-            && let Some(slot) = self.sessions.get_mut(&session)
-        {
-            slot.user = Some(account.user);
-        }
-    }
-
-    pub(crate) fn answer_user(
-        &mut self,
-        to: SessionId,
-        token: Token,
-        done: Result<UserDone, TaskRefusal>,
-    ) {
-        let completion = match done {
-            Ok(done) => Completion::User(done),
-            Err(refusal) => Completion::Refused(refusal),
-        };
-        self.answer(to, token, completion);
-    }
-
     pub(crate) fn notify(&mut self, session: SessionId, notice: Notice) {
-        let group = names::group_of(session);
         if matches!(names::asker_of(session), Asker::Operator(_)) {
             return;
         }
-        if group == self.config.group {
+        let node = names::node_of(session);
+        if node == self.me() && names::group_of(session) == self.config.group {
             self.push(Rank::Completion, Work::Session(session, SessionInput::Notified(notice)));
         } else {
-            self.tell(group, Neighbour::Notified { session, notice });
+            self.post(node, Letter::Notified { session, notice });
         }
     }
 
-    /// Ends all sessions of a user, in every group.
+    /// Ends all sessions of a user, in every group of every node.
     pub(crate) fn kick_everywhere(&mut self, user: UserId, reason: &'static str) {
-        for group in (0..self.config.groups).map(GroupId) {
-            if group == self.config.group {
-                self.kick_here(user, reason);
-            } else {
-                self.tell(group, Neighbour::Kick { user, reason });
-            }
+        let letter = Letter::Kick { user, reason: reason.into() };
+        for node in self.peers.clone() {
+            self.send(node, Packet::Letter(letter.clone()));
         }
+        self.on_node_letter(self.me(), letter);
     }
 
-    fn kick_here(&mut self, user: UserId, reason: &'static str) {
+    pub(crate) fn kick_here(&mut self, user: UserId, reason: &str) {
         let of_user = |(id, slot): (&SessionId, &Box<_>)| {
             let slot: &crate::session::SessionSlot = slot;
             (slot.user == Some(user)).then_some(*id)
@@ -343,7 +241,7 @@ impl Shard {
         let kicked: std::collections::BTreeSet<_> =
             self.sessions.iter().filter_map(of_user).collect();
         for session in kicked {
-            self.notify(session, Notice::Kicked { reason });
+            self.notify(session, Notice::Kicked { reason: reason.to_owned().into() });
         }
     }
 
@@ -351,42 +249,59 @@ impl Shard {
         self.out.push(Outward::Neighbour { group, message });
     }
 
-    /// The group that holds a user's mailbox: on a real node the one that holds the partition of the user's data.
-    pub(crate) fn group_of_user(&self, user: UserId) -> GroupId {
-        self.group_at(self.config.map.partition_of(&mailbox::route(user).0).0)
+    /// The group of a partition's seat.
+    pub(crate) fn group_of_partition(&self, partition: PartitionId) -> GroupId {
+        let place = partition.0 + u16::from(self.config.partition_group_offset);
+        self.group_of_masters(PartitionId(place))
     }
 
-    pub(crate) fn group_of_partition(&self, partition: dds::PartitionId) -> GroupId {
-        self.group_at(partition.0 + u16::from(self.config.partition_group_offset))
-    }
-
-    fn group_at(&self, place: u16) -> GroupId {
-        let group = place % u16::from(self.config.groups.max(1));
-        GroupId(u8::try_from(group).expect("below the number of groups"))
+    /// The group of the mailboxes whose data a partition holds: on a real node that of its seat.
+    pub(crate) fn group_of_masters(&self, partition: PartitionId) -> GroupId {
+        crate::Places { map: self.config.map, groups: self.config.groups }
+            .group_of_partition(partition)
     }
 
     pub(crate) fn on_neighbour(&mut self, message: Neighbour) {
         match message {
-            Neighbour::Asked { from, token, lane: _, task } => self.dispatch(from, token, task),
-            Neighbour::Answered { to, token, completion } => self.answer(to, token, completion),
-            Neighbour::Notified { session, notice } => self.notify(session, notice),
-            Neighbour::SessionGone { session, user } => self.on_session_gone(session, user),
-            Neighbour::ImapLoggedIn { session, user } => self.on_imap_logged_in(session, user),
-            Neighbour::ImapLoggedOut { user } => self.on_imap_logged_out(user),
-            Neighbour::AskedAccount { user, group } => {
-                let input = directory::Input::AskedAccount { user };
-                // The answer finds its group by the user.
-                debug_assert_eq!(group, self.group_of_user(user));
-                self.push(Rank::Completion, Work::Directory(input));
-            }
-            Neighbour::AccountIs { user, facts } => self.on_account_is(user, facts),
-            Neighbour::Expected { user } => self.on_expected(user),
-            Neighbour::Kick { user, reason } => self.kick_here(user, reason),
-            Neighbour::EraseUser { user } => self.on_erase_user(user),
+            Neighbour::Letter(letter) => self.on_letter(self.me(), letter),
+            Neighbour::NodeLetter { from, letter } => self.on_letter(from, letter),
             Neighbour::DdsAsked { from, origin, request } => {
-                self.ask_dds(Origin::Group { group: from, origin }, *request);
+                let partition = request.partition(&self.config.map);
+                let number = self.origins.note(Origin::Group { group: from, origin });
+                self.ask_seat(partition, number, *request);
             }
             Neighbour::DdsDone { origin, response } => self.on_dds_done(origin, *response),
+            Neighbour::News(news) => self.on_news(news),
+            Neighbour::ChangeAsked { partition, expect, change } => {
+                self.on_change_asked(partition, (expect, change));
+            }
+            Neighbour::ChangeRefused { partition, expect, change } => {
+                let input = dds::seat::Input::ChangeRefused { expect, change };
+                self.push(Rank::Completion, Work::Seat(partition, input));
+            }
+            Neighbour::MastersEnd { partition } => self.end_masters(partition),
+            Neighbour::ResidentsMay(may) => self.on_residents_may(may),
+        }
+    }
+
+    /// From another node.
+    pub(crate) fn on_peer(&mut self, from: NodeId, packet: Packet) {
+        match packet {
+            Packet::Link(message) => {
+                let input = dds::links::Input::Received { from, message };
+                self.push(Rank::Completion, Work::Links(input));
+            }
+            Packet::Control(bytes) => {
+                let input = dds::control::Input::Received { from, bytes };
+                self.push(Rank::Completion, Work::Control(input));
+            }
+            Packet::Replica { partition, message } => {
+                let input = dds::seat::Input::Received { from, message };
+                self.push(Rank::Completion, Work::Seat(partition, input));
+            }
+            Packet::Ask { id, request } => self.on_ask(from, id, request),
+            Packet::Answer { id, response } => self.on_node_answer(from, id, response),
+            Packet::Letter(letter) => self.on_node_letter(from, letter),
         }
     }
 }

@@ -10,16 +10,20 @@
 //! Must not know: sockets, threads, clocks, files. The simulator runs it as it is.
 
 use crate::admission::Admission;
+use crate::membership::Membership;
 use crate::names::{GroupId, MachineId};
 use crate::origin::Origins;
 use crate::queue::{Queue, Rank};
+use crate::requests::AwayRequest;
+use crate::seats::{Gated, SeatSlot};
 use crate::session::{Session, SessionSlot};
+use crate::tasks::{AwayTask, HeldTask};
 use crate::timers::Timers;
-use crate::work::{ConnectionOrder, Inward, Outward, Space};
+use crate::work::{ConnectionOrder, Inward, Outward, Space, Ticket};
 use crate::{Population, ShardConfig, ShardStats, names};
-use dds::PartitionId;
-use dds::partition::Partition;
-use fsm::{Budget, Digest, Host, Machine, Mono, Stepped, Wall};
+use dds::cluster::{ClusterMap, NodeId};
+use dds::{Leases, PartitionId, ReadDone, StoreError, control, links, seat};
+use fsm::{Budget, Digest, Host, Machine, Mono, Stepped, Token, Wall};
 use hashbrown::HashMap;
 use mailstore::delivery::Delivery;
 use mailstore::directory::Directory;
@@ -28,10 +32,12 @@ use mailstore::mailbox::Mailbox;
 use mailstore::sweep::Sweep;
 use mailstore::{delivery, directory, mailbox, sweep};
 use rustc_hash::FxBuildHasher;
-use std::collections::{BTreeSet, VecDeque};
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 type Map<K, V> = HashMap<K, V, FxBuildHasher>;
+
+/// Bits of the tokens of one machine: 4 billion.
+const TOKEN_BITS: u32 = 32;
 
 /// A machine and what outlives its steps.
 #[derive(Debug)]
@@ -53,7 +59,9 @@ pub(crate) struct MailboxSlot {
 pub(crate) enum Work {
     Session(SessionId, SessionInput),
     Mailbox(UserId, mailbox::Input),
-    Partition(PartitionId, dds::partition::Input),
+    Seat(PartitionId, seat::Input),
+    Control(control::Input),
+    Links(links::Input),
     Directory(directory::Input),
     Delivery(delivery::Input),
     Sweep(sweep::Input),
@@ -64,7 +72,9 @@ pub(crate) enum Work {
 pub(crate) struct Buffers {
     pub session: Stepped<SessionEffect>,
     pub mailbox: Stepped<mailbox::Effect>,
-    pub partition: Stepped<dds::partition::Effect>,
+    pub seat: Stepped<seat::Effect>,
+    pub control: Stepped<control::Effect>,
+    pub links: Stepped<links::Effect>,
     pub directory: Stepped<directory::Effect>,
     pub delivery: Stepped<delivery::Effect>,
     pub sweep: Stepped<sweep::Effect>,
@@ -78,13 +88,42 @@ pub struct Shard {
     pub(crate) queue: Queue<Work>,
     pub(crate) timers: Timers<MachineId>,
     pub(crate) sessions: Map<SessionId, Box<SessionSlot>>,
-    /// IMAP sessions logged in, in all groups, by the users whose mailboxes live here.
-    pub(crate) imap_logins: Map<UserId, usize>,
+    /// IMAP sessions logged in, in all groups of all nodes, by the users whose mailboxes live here.
+    pub(crate) imap_logins: Map<UserId, BTreeSet<SessionId>>,
     pub(crate) mailboxes: Map<UserId, Box<MailboxSlot>>,
     pub(crate) mailboxes_idle: BTreeSet<(Mono, UserId)>,
     pub(crate) mailbox_bytes: usize,
-    pub(crate) partitions: Map<PartitionId, Slot<Box<Partition>>>,
-    /// Only in group 0, like the two below.
+    /// The users of the mailboxes, by the partition that holds their data.
+    pub(crate) masters: BTreeSet<(PartitionId, UserId)>,
+    /// Mailboxes that the directory has to tell, anew, about their account.
+    pub(crate) accountless: BTreeSet<UserId>,
+    pub(crate) seats: Map<PartitionId, SeatSlot>,
+    /// Seats that somebody waits for.
+    pub(crate) waiting_seats: BTreeSet<PartitionId>,
+    pub(crate) leases: Leases,
+    /// Completions that wait for a lease.
+    pub(crate) gated: BTreeMap<PartitionId, Vec<Gated>>,
+    /// This group's copy of the cluster map.
+    pub(crate) map: ClusterMap,
+    /// From here on no lease of a node given up holds.
+    pub(crate) fence_at: Mono,
+    /// The map knows of this run.
+    pub(crate) registered: bool,
+    /// Nodes that can be reached.
+    pub(crate) peers: BTreeSet<NodeId>,
+    /// Sessions of other nodes whose masters keep something for them here.
+    pub(crate) guests: BTreeMap<NodeId, BTreeSet<(SessionId, UserId)>>,
+    pub(crate) away_tasks: Map<(SessionId, Token), AwayTask>,
+    pub(crate) held_tasks: Vec<HeldTask>,
+    pub(crate) away_requests: BTreeMap<u64, AwayRequest>,
+    /// Requests that wait for a primary: until when, number of the origin.
+    pub(crate) held_requests: Vec<(Mono, u64, dds::Request)>,
+    pub(crate) requests_sent: u64,
+    /// When to look after what waits.
+    pub(crate) look_at: Option<Mono>,
+    /// Only in group 0.
+    pub(crate) membership: Option<Box<Membership>>,
+    /// Only in group 0 of the node that leads their partition, like the two below.
     pub(crate) directory: Option<Box<Slot<Directory>>>,
     pub(crate) delivery: Option<Box<Slot<Delivery>>>,
     pub(crate) sweep: Option<Box<Slot<Sweep>>>,
@@ -117,7 +156,24 @@ impl Shard {
             mailboxes: Map::default(),
             mailboxes_idle: BTreeSet::new(),
             mailbox_bytes: 0,
-            partitions: Map::default(),
+            masters: BTreeSet::new(),
+            accountless: BTreeSet::new(),
+            seats: Map::default(),
+            waiting_seats: BTreeSet::new(),
+            leases: Leases::default(),
+            gated: BTreeMap::new(),
+            map: ClusterMap::default(),
+            fence_at: Mono(0),
+            registered: false,
+            peers: BTreeSet::new(),
+            guests: BTreeMap::new(),
+            away_tasks: Map::default(),
+            held_tasks: Vec::new(),
+            away_requests: BTreeMap::new(),
+            held_requests: Vec::new(),
+            requests_sent: 0,
+            look_at: None,
+            membership: None,
             directory: None,
             delivery: None,
             sweep: None,
@@ -134,29 +190,17 @@ impl Shard {
             out: Vec::new(),
         };
         if shard.config.group == GroupId(0) {
-            shard.start_residents();
+            shard.start_membership();
         }
         shard
     }
 
-    fn start_residents(&mut self) {
-        let directory = Directory::new(self.config.directory.clone());
-        self.directory = Some(Box::new(Slot { machine: directory, host: self.new_host() }));
-        let delivery = Delivery::new(Arc::clone(&self.config.delivery), 0);
-        self.delivery = Some(Box::new(Slot { machine: delivery, host: self.new_host() }));
-        let sweep = Sweep::new(Arc::clone(&self.config.sweep), vec![0], self.config.map.partitions);
-        self.sweep = Some(Box::new(Slot { machine: sweep, host: self.new_host() }));
-        let mono = self.now.0;
-        self.queue.push(mono, Rank::Completion, Work::Directory(directory::Input::Resumed));
-        self.queue.push(mono, Rank::Completion, Work::Delivery(delivery::Input::Resumed));
-        self.queue.push(mono, Rank::Rebalance, Work::Sweep(sweep::Input::Resumed));
-    }
-
-    /// Every machine gets a random stream of its own.
+    /// Every machine gets a random stream and tokens of its own: what comes for one that is gone, another does not know.
     pub(crate) fn new_host(&mut self) -> Host {
         self.machines_made += 1;
         let group = u64::from(self.config.group.0) << 56;
-        Host::new(self.config.seed, group | self.machines_made)
+        let host = Host::new(self.config.seed, group | self.machines_made);
+        host.with_tokens_above(self.machines_made << TOKEN_BITS)
     }
 
     /// An id for a session that is about to be opened in this group.
@@ -189,13 +233,9 @@ impl Shard {
             }
             Inward::Stored { ticket, result, delay } => {
                 self.admission.observe(self.now.0, delay);
-                let input = dds::partition::Input::Stored { token: ticket.token, result };
-                self.push(Rank::Completion, Work::Partition(ticket.partition, input));
+                self.on_stored(ticket, result);
             }
-            Inward::ReadDone { ticket, result } => {
-                let input = dds::partition::Input::ReadDone { token: ticket.token, result };
-                self.push(Rank::Completion, Work::Partition(ticket.partition, input));
-            }
+            Inward::ReadDone { ticket, result } => self.on_read_done(ticket, result),
             Inward::Matched { user, token, hits } => {
                 let input = mailbox::Input::Matched { token, hits };
                 self.push(Rank::Completion, Work::Mailbox(user, input));
@@ -218,6 +258,9 @@ impl Shard {
                 self.out.push(Outward::Loaded { token, loaded });
             }
             Inward::Neighbour(message) => self.on_neighbour(message),
+            Inward::Peer { from, packet } => self.on_peer(from, packet),
+            Inward::Link { node, link } => self.on_link(node, link),
+            Inward::Command { token, command } => self.on_operator_command(token, command),
             Inward::SpaceIs(space) => self.on_space(space),
             Inward::LimitsAre(limits) => {
                 self.admission.set_limits(limits.admission.clone());
@@ -228,15 +271,41 @@ impl Shard {
         }
     }
 
+    fn on_stored(&mut self, Ticket { partition, token }: Ticket, result: Result<(), StoreError>) {
+        let work = match partition {
+            control::CONTROL => Work::Control(control::Input::Stored { token, result }),
+            partition => Work::Seat(partition, seat::Input::Stored { token, result }),
+        };
+        self.push(Rank::Completion, work);
+    }
+
+    fn on_read_done(
+        &mut self,
+        Ticket { partition, token }: Ticket,
+        result: Result<ReadDone, StoreError>,
+    ) {
+        let work = match partition {
+            control::CONTROL => Work::Control(control::Input::ReadDone { token, result }),
+            partition => Work::Seat(partition, seat::Input::ReadDone { token, result }),
+        };
+        self.push(Rank::Completion, work);
+    }
+
     fn on_space(&mut self, space: Space) {
-        if space != self.space && self.sweep.is_some() {
-            let room = match space {
-                Space::Ample => sweep::Room::Ample,
-                Space::Low => sweep::Room::Scarce,
-            };
-            self.push(Rank::Rebalance, Work::Sweep(sweep::Input::RoomIs(room)));
-        }
+        let changed = space != self.space;
         self.space = space;
+        if changed && self.sweep.is_some() {
+            self.tell_room();
+        }
+    }
+
+    /// Tells the sweep how much room there is.
+    pub(crate) fn tell_room(&mut self) {
+        let room = match self.space {
+            Space::Ample => sweep::Room::Ample,
+            Space::Low => sweep::Room::Scarce,
+        };
+        self.push(Rank::Rebalance, Work::Sweep(sweep::Input::RoomIs(room)));
     }
 
     fn on_shut_down(&mut self) {
@@ -244,6 +313,7 @@ impl Shard {
         for session in sessions {
             self.push(Rank::Completion, Work::Session(session, SessionInput::ShuttingDown));
         }
+        self.hand_over_all();
     }
 
     pub(crate) fn push(&mut self, rank: Rank, work: Work) {
@@ -258,6 +328,7 @@ impl Shard {
         // What `accept` answered at once, such as a list of sessions.
         self.out.append(out);
         self.fire_timers();
+        self.look_after();
         self.admit_waiting();
         let mut steps = 0;
         while steps < steps_max {
@@ -275,7 +346,7 @@ impl Shard {
     #[must_use]
     pub fn next_deadline(&self) -> Option<Mono> {
         let waiting = self.waiting.front().map(|first| first.refuse_at);
-        [self.timers.next(), waiting].into_iter().flatten().min()
+        [self.timers.next(), waiting, self.look_at].into_iter().flatten().min()
     }
 
     fn fire_timers(&mut self) {
@@ -283,7 +354,9 @@ impl Shard {
             let work = match machine {
                 MachineId::Session(id) => Work::Session(id, SessionInput::TimerFired(key)),
                 MachineId::Mailbox(id) => Work::Mailbox(id, mailbox::Input::TimerFired(key)),
-                MachineId::Partition(_) => continue,
+                MachineId::Partition(id) => Work::Seat(id, seat::Input::TimerFired(key)),
+                MachineId::Control => Work::Control(control::Input::TimerFired(key)),
+                MachineId::Links => Work::Links(links::Input::TimerFired(key)),
                 MachineId::Directory => Work::Directory(directory::Input::TimerFired(key)),
                 MachineId::Delivery => Work::Delivery(delivery::Input::TimerFired(key)),
                 MachineId::Sweep => Work::Sweep(sweep::Input::TimerFired(key)),
@@ -297,7 +370,9 @@ impl Shard {
         match work {
             Work::Session(id, input) => self.step_session(id, input),
             Work::Mailbox(user, input) => self.step_mailbox(user, input),
-            Work::Partition(id, input) => self.step_partition(id, input),
+            Work::Seat(id, input) => self.step_seat(id, input),
+            Work::Control(input) => self.step_control(input),
+            Work::Links(input) => self.step_links(input),
             Work::Directory(input) => self.step_directory(input),
             Work::Delivery(input) => self.step_delivery(input),
             Work::Sweep(input) => self.step_sweep(input),
@@ -347,13 +422,37 @@ impl Shard {
         &self.admission
     }
 
+    /// This group's copy of the cluster map.
+    #[must_use]
+    pub fn map(&self) -> &ClusterMap {
+        &self.map
+    }
+
+    /// What waits, and for what; for those who watch.
+    #[must_use]
+    pub fn waits(&self) -> String {
+        let seats: BTreeMap<PartitionId, String> = self
+            .seats
+            .iter()
+            .filter(|(_, seat)| !seat.waiting.is_empty() || !seat.slot.machine.replica().is_quiet())
+            .map(|(id, seat)| (*id, seat.slot.machine.replica().summary()))
+            .collect();
+        let (tasks, requests) = (&self.away_tasks, &self.away_requests);
+        let (held_tasks, held_requests) = (&self.held_tasks, &self.held_requests);
+        let gated: Vec<PartitionId> = self.gated.keys().copied().collect();
+        format!(
+            "seats {seats:?} tasks {tasks:?} requests {requests:?} held {held_tasks:?} {held_requests:?} \
+             gated {gated:?}"
+        )
+    }
+
     /// What is in memory now.
     #[must_use]
     pub fn population(&self) -> Population {
         Population {
             sessions: self.sessions.len(),
             mailboxes: self.mailboxes.len(),
-            partitions: self.partitions.len(),
+            partitions: self.seats.len(),
             accounts: self.directory.as_ref().map_or(0, |slot| slot.machine.account_count()),
             deliveries: self.delivery.as_ref().map_or(0, |slot| slot.machine.depth()),
             credits_taken: self.admission.taken(),

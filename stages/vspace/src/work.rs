@@ -1,15 +1,21 @@
 //! What travels: between the world and a worker group, and between the machines of a group.
 
 use crate::LiveLimits;
+use crate::following::News;
+use crate::letter::Letter;
 use crate::names::GroupId;
 use crate::session::SessionLine;
 use bytes::Bytes;
-use dds::{Group, PartitionId, Read, ReadDone, StoreError};
+use dds::cluster::{Command, Delta, GroupChange, NodeId, Session, Verdict};
+use dds::wire::RequestId;
+use dds::{
+    Durability, Group, GroupVersion, PartitionId, Read, ReadDone, StoreError, control, links,
+    replica,
+};
 use fsm::{Duration, Token};
 use mailstore::directory::HashVerdict;
 use mailstore::face::{
-    AccountFacts, Completion, Lane, LogEvent, Notice, Peer, SessionId, SessionInput, Task,
-    TaskRefusal, UserId,
+    Completion, LogEvent, Peer, SessionId, SessionInput, Task, TaskRefusal, UserId,
 };
 use mailstore::mailbox::{MatchHits, MatchJob};
 use std::net::IpAddr;
@@ -84,6 +90,21 @@ pub enum Inward {
     },
     /// From another worker group of this node.
     Neighbour(Neighbour),
+    /// From another node.
+    Peer {
+        from: NodeId,
+        packet: Packet,
+    },
+    /// The connection with another node stands, or was lost: told to every group.
+    Link {
+        node: NodeId,
+        link: LinkState,
+    },
+    /// An operator asks for a change of the cluster map; to group 0, answered by [`Outward::Decided`].
+    Command {
+        token: Token,
+        command: Command,
+    },
     /// How much room the store has: when it is short, nothing is accepted that could not be kept.
     SpaceIs(Space),
     /// The operator has set other limits.
@@ -106,50 +127,12 @@ pub enum Space {
 /// Messages between the worker groups of a node.
 #[derive(Debug)]
 pub enum Neighbour {
-    Asked {
-        from: SessionId,
-        token: Token,
-        lane: Lane,
-        task: Task,
-    },
-    Answered {
-        to: SessionId,
-        token: Token,
-        completion: Completion,
-    },
-    Notified {
-        session: SessionId,
-        notice: Notice,
-    },
-    SessionGone {
-        session: SessionId,
-        user: UserId,
-    },
-    /// An IMAP session logged in, or such a one ended: the group of the mailbox counts them, over all groups.
-    ImapLoggedIn {
-        session: SessionId,
-        user: UserId,
-    },
-    ImapLoggedOut {
-        user: UserId,
-    },
-    AskedAccount {
-        user: UserId,
-        group: GroupId,
-    },
-    AccountIs {
-        user: UserId,
-        facts: AccountFacts,
-    },
-    Expected {
-        user: UserId,
-    },
-    Kick {
-        user: UserId,
-        reason: &'static str,
-    },
-    EraseUser {
-        user: UserId,
+    /// From a machine of this node.
+    Letter(Letter),
+    /// From another node, or about this one's own residents: for every group.
+    NodeLetter {
+        from: NodeId,
+        letter: Letter,
     },
     /// A request of a machine whose route lives in another group.
     DdsAsked {
@@ -161,6 +144,61 @@ pub enum Neighbour {
         origin: u64,
         response: Box<dds::Response>,
     },
+    /// Of the cluster, from group 0.
+    News(News),
+    /// To group 0: a seat asks the map for a change.
+    ChangeAsked {
+        partition: PartitionId,
+        expect: GroupVersion,
+        change: GroupChange,
+    },
+    ChangeRefused {
+        partition: PartitionId,
+        expect: GroupVersion,
+        change: GroupChange,
+    },
+    /// The seat of a partition leads no more.
+    MastersEnd {
+        partition: PartitionId,
+    },
+    /// To group 0: whether the directory and what goes with it may run here.
+    ResidentsMay(bool),
+}
+
+/// What nodes send each other. How it is written is the transport's to know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Packet {
+    Link(links::Message),
+    Control(Bytes),
+    Replica { partition: PartitionId, message: replica::Message },
+    Ask { id: RequestId, request: dds::Request },
+    Answer { id: RequestId, response: dds::Response },
+    Letter(Letter),
+}
+
+/// Whether another node can be reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LinkState {
+    /// What is sent arrives, in order, until the link is lost.
+    Up,
+    /// What was under way, either way, may be lost.
+    Lost,
+}
+
+/// What a node is to its cluster: for whoever shows it, and for the transport.
+#[derive(Clone, Debug)]
+pub enum Standing {
+    Map(Arc<Delta>),
+    Registered(Session),
+    Unregistered,
+    Leader(Option<NodeId>),
+    Event(control::Event),
+    /// It has left the cluster: it stops.
+    Removed,
+    /// The data directory is an old image: it starts again under a new incarnation.
+    OldImage,
+    /// The control plane can't go on: nor can the node.
+    Stopped(String),
 }
 
 /// Everything a worker group may ask of the world.
@@ -174,6 +212,7 @@ pub enum Outward {
     Commit {
         ticket: Ticket,
         group: Group,
+        durability: Durability,
     },
     Read {
         ticket: Ticket,
@@ -216,7 +255,18 @@ pub enum Outward {
         group: GroupId,
         message: Neighbour,
     },
-    /// The directory has loaded: the node may say it is ready.
+    /// To another node, if it can be reached; lost otherwise.
+    Peer {
+        to: NodeId,
+        packet: Packet,
+    },
+    Standing(Standing),
+    /// The answer to [`Inward::Command`].
+    Decided {
+        token: Token,
+        verdict: Verdict,
+    },
+    /// The directory has loaded, here or elsewhere: the node may say it is ready.
     Ready,
 }
 

@@ -425,7 +425,7 @@ impl Conversation {
                     self.bye(cx, "the selected mailbox was deleted");
                 }
             }
-            Notice::Kicked { reason } => self.bye(cx, reason),
+            Notice::Kicked { reason } => self.bye(cx, &reason),
             Notice::MasterChanged => {
                 if let Some(view) = self.shared.view_mut() {
                     view.news = News::MasterLost;
@@ -476,7 +476,7 @@ impl Conversation {
         let _ = self.shared.output.take();
     }
 
-    fn bye(&mut self, cx: &mut Cx<'_, SessionEffect>, reason: &'static str) {
+    fn bye(&mut self, cx: &mut Cx<'_, SessionEffect>, reason: &str) {
         let owes_bytes = match &self.work {
             Work::Busy { tag: _, job } => job.owes_bytes(),
             Work::Ready | Work::Leaving { .. } => false,

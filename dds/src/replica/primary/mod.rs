@@ -165,8 +165,13 @@ impl Primary {
     /// A write of this replica is done.
     pub fn on_written(&mut self, core: &mut Core, cx: Context<'_, '_>, written: Written) {
         match written {
-            Written::Logged(_) | Written::Passed(_) => {
+            Written::Logged(_) => {
                 self.decide(core, cx);
+                self.promote(core, cx);
+            }
+            Written::Passed(_) => {
+                self.decide(core, cx);
+                self.pass_back(core);
                 self.promote(core, cx);
             }
             Written::Applied(_) => {
@@ -205,10 +210,12 @@ impl Primary {
             self.peers.insert(node, peer);
             core.send(cx, node, self.round, Body::Join);
         }
-        // The fence of this replica itself: with whatever it writes next.
-        core.log.record.joined = group.version;
-        let ops = vec![core.log.record_op()];
-        core.write(cx, ops, Durability::Synced, Written::Joined(self.round));
+        // The fence of this replica itself: with whatever it writes next. One that stands needs no other.
+        if core.log.record.joined != group.version || !self.peers.is_empty() {
+            core.log.record.joined = group.version;
+            let ops = vec![core.log.record_op()];
+            core.write(cx, ops, Durability::Synced, Written::Joined(self.round));
+        }
         self.keep_looking(core, cx);
         self.gathered(core, cx);
     }
@@ -256,6 +263,29 @@ impl Primary {
         }
     }
 
+    /// In a log of one the store has refused a group: the partition machine is told, which knows what builds on it.
+    pub fn on_pass_refused(
+        &mut self,
+        core: &mut Core,
+        cx: Context<'_, '_>,
+        (through, error): (u64, StoreError),
+    ) {
+        // Completions may overtake each other on their way.
+        if let Some(at) = self.tokens.iter().position(|(number, _)| *number == through)
+            && let Some((_, token)) = self.tokens.remove(at)
+        {
+            cx.emit(Effect::Decided { token, result: Err(error) });
+        }
+        self.pass_back(core);
+    }
+
+    /// Once everything under way in a log of one was answered, the log ends with what is durable.
+    fn pass_back(&self, core: &mut Core) {
+        if self.tokens.is_empty() && core.log.is_empty() {
+            core.log.pass_back();
+        }
+    }
+
     fn serve(&mut self, cx: Context<'_, '_>) {
         if !std::mem::replace(&mut self.serving, true) {
             self.refused = false;
@@ -283,10 +313,11 @@ impl Primary {
             entry.number,
             core.log.summary()
         );
+        let alone = self.tokens.is_empty();
         self.tokens.push_back((entry.number, token));
         if !core.view.has_log() && core.log.is_empty() {
-            core.log.pass(entry.mark());
-            let written = Written::Passed(entry.number);
+            core.log.pass(entry.mark(), alone);
+            let written = Written::Passed(entry.mark());
             let group = entry.into_group(core.partition, core.chain());
             return core.commit(cx, group, Durability::Synced, written);
         }

@@ -3,6 +3,8 @@
 //! Group 1 is the brick's; group 0 is where the clients stand, and owns no machine.
 
 use crate::bench::args::{DdsArgs, Sync};
+use ::dds::cluster::{ClusterMap, Command, Delta};
+use ::dds::control::Boot;
 use ::dds::{DpMap, Durability, Store};
 use anyhow::Context;
 use dds_rocksdb::{RocksStore, StoreConfig};
@@ -15,8 +17,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use vspace::{
-    Completion, ConnectionOrder, GroupId, Inward, LogEvent, SessionId, SessionLine, Shard,
-    ShardConfig, Ticket,
+    Completion, ConnectionOrder, GroupId, Inward, LogEvent, MembershipSetup, Neighbour, News,
+    NodeId, Packet, SessionId, SessionLine, Shard, ShardConfig, Standing, Ticket, Verdict,
 };
 
 pub const CLIENTS: GroupId = GroupId(0);
@@ -64,6 +66,7 @@ impl Brick {
             gauges: Arc::default(),
             run_match: Arc::new(|_, _| Err(TaskRefusal::Unavailable)),
         };
+        requests.complete(Clock.mono(), founded(&map));
         let worker = std::thread::Builder::new().name("worker".into()).spawn(move || {
             let shard = ShardConfig::new(map, BRICK, GROUPS);
             let shard = Shard::new(shard, (Clock.mono(), Clock.wall()));
@@ -87,6 +90,18 @@ impl Brick {
         self.readers.join();
         self.writer.join();
     }
+}
+
+/// What a node that has founded a cluster of its own tells its worker groups.
+fn founded(map: &DpMap) -> Vec<Inward> {
+    let setup = MembershipSetup::alone(map);
+    let Boot::Found(settings) = setup.boot else { return Vec::new() };
+    let (node, incarnation, site) = (NodeId(1), setup.incarnation, setup.site);
+    let mut cluster = ClusterMap::default();
+    cluster.apply(1, &Command::Found { node, incarnation, site, settings });
+    let delta = Arc::new(Delta::whole(&cluster));
+    let news = [News::Map { delta, fence_at: fsm::Mono(0) }, News::Registered];
+    news.map(|news| Inward::Neighbour(Neighbour::News(news))).into()
 }
 
 fn start_store_stages(
@@ -135,5 +150,8 @@ impl Host for NoSockets {
     fn sessions(&mut self, _token: fsm::Token, _lines: Vec<SessionLine>) {}
     fn kicked(&mut self, _token: fsm::Token, _count: u64) {}
     fn loaded(&mut self, _token: fsm::Token, _loaded: bool) {}
+    fn packets(&mut self, _packets: Vec<(NodeId, Packet)>) {}
+    fn standing(&mut self, _standing: Standing) {}
+    fn decided(&mut self, _token: fsm::Token, _verdict: Verdict) {}
     fn ready(&mut self) {}
 }

@@ -1,0 +1,104 @@
+//! The first start of a node whose file lists several: it joins the cluster that one of the others knows, or founds one when it
+//! is the first in the list and every other says that it knows of none.
+//!
+//! A node that can't be reached may know one: it is waited for. So a node that has lost its disk never founds a second cluster.
+
+use super::handshake::{self, Kind};
+use super::{Credentials, Other, stream};
+use crate::config::LogLevel;
+use dds::DpMap;
+use dds::cluster::NodeId;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+const ASK_EVERY: Duration = Duration::from_millis(300);
+/// Rounds of asking between two lines of the log.
+const ROUNDS_SILENT: u32 = 16;
+
+/// What a node begins with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cluster {
+    /// There is none: this node founds it.
+    Found,
+    Join(DpMap),
+}
+
+/// What one of the others says.
+enum Word {
+    Knows(DpMap),
+    KnowsNone,
+    Silent,
+}
+
+/// Asks the others until it is clear what to do. Meanwhile it answers those who ask the same.
+///
+/// # Errors
+/// When the address can't be listened on.
+pub async fn find_cluster(
+    credentials: Arc<Credentials>,
+    listen: SocketAddr,
+    others: &[Other],
+    founds: bool,
+) -> anyhow::Result<Cluster> {
+    let listener = tokio::net::TcpListener::from_std(super::bind(listen)?)?;
+    let answering = Arc::clone(&credentials);
+    let answers = async move {
+        loop {
+            let Ok((socket, _)) = listener.accept().await else { continue };
+            // One after the other: it takes a moment.
+            if let Ok(stream) = stream::accept(socket, answering.tls.as_ref()).await
+                && let Err(error) = handshake::answer(stream, &answering).await
+            {
+                error.note("a caller");
+            }
+        }
+    };
+    tokio::select! {
+        cluster = ask_all(&credentials, others, founds) => Ok(cluster),
+        () = answers => unreachable!("it answers for ever"),
+    }
+}
+
+async fn ask_all(credentials: &Credentials, others: &[Other], founds: bool) -> Cluster {
+    let mut rounds = 0;
+    loop {
+        let mut silent = Vec::new();
+        for other in others {
+            match ask(credentials, other).await {
+                Word::Knows(map) => return Cluster::Join(map),
+                Word::KnowsNone => {}
+                Word::Silent => silent.push(other.name.clone()),
+            }
+        }
+        let first = others.iter().all(|other| other.node > credentials.node);
+        if first && (silent.is_empty() || founds) {
+            return Cluster::Found;
+        }
+        if rounds % ROUNDS_SILENT == 0 {
+            let what = "waiting for the other nodes: this one has no data yet, and must not found a second cluster";
+            let with = vec![("not reached", silent.join(", "))];
+            crate::log::note(LogLevel::Info, what, with);
+        }
+        rounds += 1;
+        tokio::time::sleep(ASK_EVERY).await;
+    }
+}
+
+async fn ask(credentials: &Credentials, other: &Other) -> Word {
+    let asked = async {
+        let stream = stream::connect(other.address, credentials.tls.as_ref()).await?;
+        let node: NodeId = other.node;
+        handshake::call(stream, credentials, (node, Kind::Probe)).await
+    };
+    match asked.await {
+        Ok((_, welcome, _)) => match welcome.map {
+            Some((partitions, hash_key)) => Word::Knows(DpMap { partitions, hash_key }),
+            None => Word::KnowsNone,
+        },
+        Err(error) => {
+            error.note(&other.name);
+            Word::Silent
+        }
+    }
+}

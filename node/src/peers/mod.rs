@@ -1,0 +1,282 @@
+//! Connections with the other nodes of the cluster, on a thread of their own.
+//!
+//! Each pair of nodes has two connections, one for pings and the control plane, one for everything else, so that a page of a
+//! partition delays no ping. The node with the higher number makes them. A link is up while both stand; when one ends the other is
+//! ended too, so that both sides know that something may be lost.
+//!
+//! Absences: nothing here decides; what a packet means is the machines' to know.
+
+mod bootstrap;
+mod carry;
+mod credentials;
+mod handshake;
+mod stream;
+
+pub use bootstrap::{Cluster, find_cluster};
+pub use credentials::{Credentials, TlsPair, cluster_id, read_secret};
+pub use stream::client_config;
+
+use carry::Lanes;
+use dds::cluster::NodeId;
+use handshake::{Hello, Kind};
+use stages::{Clock, PortSender};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Notify, mpsc};
+use vspace::{Inward, LinkState, Packet, Places};
+
+/// Between two attempts to reach a node. Our choice: a restarted node is found soon, a dead one costs little.
+const DIAL_EVERY: Duration = Duration::from_millis(200);
+
+/// Packets of one turn of a worker, in order.
+pub type Batch = Vec<(NodeId, Packet)>;
+
+/// Another node, and where it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Other {
+    pub node: NodeId,
+    pub name: String,
+    pub address: SocketAddr,
+}
+
+/// What the thread needs to know.
+#[derive(Clone)]
+pub struct Setup {
+    pub credentials: Arc<Credentials>,
+    pub places: Places,
+    pub listen: SocketAddr,
+    pub others: Vec<Other>,
+    pub ports: Vec<PortSender<Inward>>,
+    pub limits: Arc<dds::Limits>,
+}
+
+/// Starts the thread. What is sent into the channel leaves; what arrives goes to the worker groups.
+///
+/// # Errors
+/// When the address can't be listened on, or the thread can't be started.
+pub fn start(setup: Setup) -> anyhow::Result<mpsc::UnboundedSender<Batch>> {
+    let (sender, receiver) = mpsc::unbounded_channel();
+    let listener = bind(setup.listen)?;
+    std::thread::Builder::new().name("peers".into()).spawn(move || {
+        if let Err(error) = run(setup, listener, receiver) {
+            eprintln!("hikyaku: the connections with other nodes ended: {error}");
+            std::process::abort();
+        }
+    })?;
+    Ok(sender)
+}
+
+fn bind(address: SocketAddr) -> anyhow::Result<std::net::TcpListener> {
+    use anyhow::Context;
+    let socket = socket2::Socket::new(
+        socket2::Domain::for_address(address),
+        socket2::Type::STREAM,
+        Some(socket2::Protocol::TCP),
+    )?;
+    socket.set_reuse_address(true)?;
+    let bound = socket.bind(&address.into()).and_then(|()| socket.listen(128));
+    bound.with_context(|| {
+        format!(
+            "the node can't listen for others on {address}: is it running already? See node.address"
+        )
+    })?;
+    socket.set_nonblocking(true)?;
+    Ok(socket.into())
+}
+
+fn run(
+    setup: Setup,
+    listener: std::net::TcpListener,
+    outgoing: mpsc::UnboundedReceiver<Batch>,
+) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let local = tokio::task::LocalSet::new();
+    let hub = Rc::new(Hub { setup, peers: RefCell::default() });
+    local.block_on(&runtime, async move {
+        let listener = tokio::net::TcpListener::from_std(listener)?;
+        for other in hub.setup.others.clone() {
+            if other.node < hub.setup.credentials.node {
+                tokio::task::spawn_local(dial_always(Rc::clone(&hub), other));
+            }
+        }
+        tokio::task::spawn_local(send_all(Rc::clone(&hub), outgoing));
+        loop {
+            match listener.accept().await {
+                Ok((socket, _)) => {
+                    tokio::task::spawn_local(welcome(Rc::clone(&hub), socket));
+                }
+                // Out of descriptors, or the caller has gone: others may come.
+                Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+            }
+        }
+    })
+}
+
+/// What the tasks of the thread share.
+struct Hub {
+    setup: Setup,
+    peers: RefCell<BTreeMap<NodeId, Link>>,
+}
+
+/// The connections with one node.
+#[derive(Default)]
+struct Link {
+    control: Option<Lane>,
+    data: Option<Lane>,
+    /// Rises when a connection ends or is replaced.
+    life: u64,
+    lost: Rc<Notify>,
+}
+
+struct Lane {
+    queue: mpsc::UnboundedSender<Vec<Packet>>,
+    /// Ends the connection when it is dropped.
+    _stop: tokio::sync::oneshot::Sender<()>,
+}
+
+impl Link {
+    fn is_up(&self) -> bool {
+        self.control.is_some() && self.data.is_some()
+    }
+}
+
+impl Hub {
+    /// Sends to every worker group.
+    fn tell_all(&self, node: NodeId, link: LinkState) {
+        for port in &self.setup.ports {
+            port.complete(Clock.mono(), vec![Inward::Link { node, link }]);
+        }
+    }
+
+    /// A connection stands: it carries packets until either side ends it.
+    async fn carry(self: &Rc<Self>, kind: Kind, hello: Hello, stream: stream::Stream) {
+        let node = NodeId(hello.node);
+        let (queue, outgoing) = mpsc::unbounded_channel();
+        let (stop, stopped) = tokio::sync::oneshot::channel();
+        let life = {
+            let mut peers = self.peers.borrow_mut();
+            let link = peers.entry(node).or_default();
+            let taken = match kind {
+                Kind::Control => link.control.is_some(),
+                Kind::Data | Kind::Probe => link.data.is_some(),
+            };
+            if taken {
+                // It has begun anew, and this side has not noticed the end.
+                self.end(node, link);
+            }
+            let lane = Some(Lane { queue, _stop: stop });
+            match kind {
+                Kind::Control => link.control = lane,
+                Kind::Data | Kind::Probe => link.data = lane,
+            }
+            if link.is_up() {
+                let with = vec![("node", hello.name.clone())];
+                crate::log::note(crate::config::LogLevel::Info, "node reached", with);
+                self.tell_all(node, LinkState::Up);
+            }
+            link.life
+        };
+        let lanes = Lanes { setup: &self.setup, peer: &hello };
+        tokio::select! {
+            () = lanes.run(stream, outgoing) => {}
+            _stopped = stopped => {}
+        }
+        let mut peers = self.peers.borrow_mut();
+        if let Some(link) = peers.get_mut(&node)
+            && link.life == life
+        {
+            self.end(node, link);
+        }
+    }
+
+    /// Both connections end.
+    fn end(&self, node: NodeId, link: &mut Link) {
+        if link.is_up() {
+            let with = vec![("node", node.0.to_string())];
+            crate::log::note(crate::config::LogLevel::Warn, "node lost", with);
+            self.tell_all(node, LinkState::Lost);
+        }
+        link.control = None;
+        link.data = None;
+        link.life += 1;
+        link.lost.notify_waiters();
+    }
+}
+
+/// Distributes what the workers send.
+async fn send_all(hub: Rc<Hub>, mut outgoing: mpsc::UnboundedReceiver<Batch>) {
+    while let Some(batch) = outgoing.recv().await {
+        let mut lanes: BTreeMap<(NodeId, bool), Vec<Packet>> = BTreeMap::new();
+        for (node, packet) in batch {
+            let control = matches!(packet, Packet::Link(_) | Packet::Control(_));
+            lanes.entry((node, control)).or_default().push(packet);
+        }
+        let peers = hub.peers.borrow();
+        for ((node, control), packets) in lanes {
+            let Some(link) = peers.get(&node) else { continue };
+            let lane = if control { &link.control } else { &link.data };
+            if let Some(lane) = lane {
+                // A lane that ends loses what it had: the link is told lost.
+                let _sent = lane.queue.send(packets);
+            }
+        }
+    }
+}
+
+/// Keeps both connections with one node.
+async fn dial_always(hub: Rc<Hub>, other: Other) {
+    loop {
+        let lost = {
+            let mut peers = hub.peers.borrow_mut();
+            let link = peers.entry(other.node).or_default();
+            Rc::clone(&link.lost)
+        };
+        let ended = lost.notified();
+        let both = futures_join(dial(&hub, &other, Kind::Control), dial(&hub, &other, Kind::Data));
+        match both.await {
+            (Ok(control), Ok(data)) => {
+                for (kind, (hello, stream)) in [(Kind::Control, control), (Kind::Data, data)] {
+                    let hub = Rc::clone(&hub);
+                    tokio::task::spawn_local(async move { hub.carry(kind, hello, stream).await });
+                }
+                ended.await;
+            }
+            (Err(error), _) | (_, Err(error)) => error.note(&other.name),
+        }
+        tokio::time::sleep(DIAL_EVERY).await;
+    }
+}
+
+async fn futures_join<A, B>(
+    a: impl std::future::Future<Output = A>,
+    b: impl std::future::Future<Output = B>,
+) -> (A, B) {
+    tokio::join!(a, b)
+}
+
+type Dialled = Result<(Hello, stream::Stream), handshake::Refused>;
+
+async fn dial(hub: &Hub, other: &Other, kind: Kind) -> Dialled {
+    let credentials = &hub.setup.credentials;
+    let stream = stream::connect(other.address, credentials.tls.as_ref()).await?;
+    let (hello, _, stream) = handshake::call(stream, credentials, (other.node, kind)).await?;
+    Ok((hello, stream))
+}
+
+/// Somebody calls.
+async fn welcome(hub: Rc<Hub>, socket: tokio::net::TcpStream) {
+    let credentials = Arc::clone(&hub.setup.credentials);
+    let answered = async {
+        let stream = stream::accept(socket, credentials.tls.as_ref()).await?;
+        handshake::answer(stream, &credentials).await
+    };
+    match answered.await {
+        Ok((hello, Kind::Probe, _)) => drop(hello),
+        Ok((hello, kind, stream)) => hub.carry(kind, hello, stream).await,
+        Err(error) => error.note("a caller"),
+    }
+}

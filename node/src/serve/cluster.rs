@@ -1,0 +1,226 @@
+//! The cluster as a node's operators see it, and what they may ask of it.
+
+use super::bridge::ClusterView;
+use super::control::NodeControl;
+use crate::config::Config;
+use crate::control::{ClusterReport, ControlError, Moved, NodeChange, NodeProgress, NodeReport};
+use dds::PartitionId;
+use dds::cluster::{Command, GroupChange, NodeId, NodeState, ReplicaGroup, Suggestion, Verdict};
+use mailstore::face::UserId;
+use std::time::{Duration, Instant};
+
+/// How long a planned move of one partition may take before it is given up. Our choice; it takes a tenth of a second.
+const MOVE_TIME_MAX: Duration = Duration::from_secs(10);
+const LOOK_EVERY: Duration = Duration::from_millis(5);
+
+impl ClusterView {
+    /// Members that a partition should have, as many as there are nodes for.
+    fn wanted(&self) -> usize {
+        let able = self.map.nodes.values().filter(|node| !node.draining).count();
+        usize::from(self.map.settings.replicas).min(able)
+    }
+
+    #[must_use]
+    pub fn under_replicated(&self) -> u64 {
+        let few = |group: &&ReplicaGroup| group.in_sync.len() < self.wanted();
+        self.map.groups.iter().filter(few).count() as u64
+    }
+
+    /// Partitions that nobody can serve now.
+    #[must_use]
+    pub fn unavailable(&self) -> u64 {
+        let lost = |group: &&ReplicaGroup| {
+            !group.may_acknowledge(self.map.min_in_sync())
+                || group.primary.is_none_or(|node| !self.map.is_up(node))
+        };
+        self.map.groups.iter().filter(lost).count() as u64
+    }
+
+    /// Whether a node leads partitions that another could lead.
+    #[must_use]
+    pub fn leads_for_others(&self, node: NodeId) -> bool {
+        let able = |other: &NodeId| *other != node && self.map.is_up(*other);
+        let mut led = self.map.groups.iter().filter(|group| group.primary == Some(node));
+        led.any(|group| group.in_sync.iter().any(able))
+    }
+
+    fn holds(&self, node: NodeId) -> (u64, u64, u64) {
+        let count = |is: &dyn Fn(&ReplicaGroup) -> bool| {
+            self.map.groups.iter().filter(|group| is(group)).count() as u64
+        };
+        (
+            count(&|group| group.primary == Some(node)),
+            count(&|group| group.is_in_sync(node)),
+            count(&|group| group.is_learner(node)),
+        )
+    }
+
+    #[must_use]
+    pub fn nodes(&self, config: &Config) -> Vec<NodeReport> {
+        let report = |(&id, node): (&NodeId, &dds::cluster::Node)| {
+            let (primaries, in_sync, learning) = self.holds(id);
+            NodeReport {
+                number: id.0,
+                name: name_of(config, id),
+                address: node.site.address.peers.clone(),
+                is_up: node.state == NodeState::Up,
+                draining: node.draining,
+                voter: self.map.voters.contains(&id),
+                leader: self.leader == Some(id),
+                session: node.session.0,
+                primaries,
+                in_sync,
+                learning,
+                zone: node.site.zone.clone(),
+            }
+        };
+        self.map.nodes.iter().map(report).collect()
+    }
+
+    #[must_use]
+    pub fn state(&self) -> ClusterReport {
+        let learning = self.map.groups.iter().filter(|group| !group.learners.is_empty()).count();
+        ClusterReport {
+            map_index: self.map.index,
+            replicas: self.map.settings.replicas,
+            min_in_sync: self.map.settings.min_in_sync,
+            min_in_sync_wanted: self.map.settings.min_in_sync_wanted,
+            moves: (self.map.suggestions.len().max(learning)) as u64,
+            feature_level: self.map.settings.feature_level,
+        }
+    }
+
+    /// The node that leads a partition.
+    #[must_use]
+    pub fn primary_name(&self, config: &Config, partition: PartitionId) -> String {
+        let primary = self.map.group(partition).and_then(|group| group.primary);
+        primary.map_or_else(|| "(none)".to_owned(), |node| name_of(config, node))
+    }
+}
+
+/// The name of a node in the file; its number, when it is not there.
+fn name_of(config: &Config, node: NodeId) -> String {
+    let entry = usize::from(node.0).checked_sub(1).and_then(|at| config.node.get(at));
+    entry.map_or_else(|| format!("number {}", node.0), |entry| entry.name.clone())
+}
+
+fn failed(what: impl Into<String>) -> ControlError {
+    ControlError::Failed(what.into())
+}
+
+impl NodeControl {
+    fn node_called(&self, name: &str) -> Result<NodeId, ControlError> {
+        let at = self.config.node.iter().position(|node| node.name == name);
+        let number = at.and_then(|at| u16::try_from(at + 1).ok());
+        let number = number.or_else(|| name.parse().ok());
+        number.map(NodeId).ok_or_else(|| {
+            let known: Vec<&str> = self.config.node.iter().map(|node| &*node.name).collect();
+            failed(format!("no [[node]] is named {name:?}; there is {}", known.join(", ")))
+        })
+    }
+
+    async fn command(&self, command: Command) -> Result<(), ControlError> {
+        match self.bridge.command(command).await {
+            None => Err(ControlError::Stopping),
+            Some(Verdict::Done | Verdict::OldImage) => Ok(()),
+            Some(Verdict::Refused(objection)) => Err(failed(objection.to_string())),
+            Some(Verdict::Unknown) => Err(failed(
+                "nobody can say whether it was done: a majority of the voters must be up; look at `hikyaku \
+                 status` and ask again",
+            )),
+        }
+    }
+
+    pub async fn change(&self, name: &str, change: NodeChange) -> Result<(), ControlError> {
+        let node = self.node_called(name)?;
+        let known = self.bridge.cluster().map.node(node).cloned();
+        match (change, known) {
+            // It asks to be let in when it starts.
+            (NodeChange::Join, None) => Ok(()),
+            (NodeChange::Join, Some(known)) if !known.draining => Ok(()),
+            (NodeChange::Join, Some(_)) => self.command(Command::Undrain { node }).await,
+            (NodeChange::Drain, Some(_)) => self.command(Command::Drain { node }).await,
+            (NodeChange::Remove, Some(_)) => self.command(Command::RemoveNode { node }).await,
+            (NodeChange::Drain | NodeChange::Remove, None) => {
+                Err(failed(format!("the cluster has no node {name:?}")))
+            }
+        }
+    }
+
+    pub fn progress(&self, name: &str, change: NodeChange) -> Result<NodeProgress, ControlError> {
+        let node = self.node_called(name)?;
+        let view = self.bridge.cluster();
+        let total = view.map.groups.len() as u64;
+        let held = view.map.groups.iter().filter(|group| {
+            group.is_member(node) || group.is_candidate(node) || group.primary == Some(node)
+        });
+        let held = held.count() as u64;
+        let known = view.map.node(node);
+        Ok(match change {
+            NodeChange::Drain | NodeChange::Remove => {
+                let waits_for = if held > 0 && view.wanted() == 0 {
+                    "another node that could hold its partitions".to_owned()
+                } else {
+                    String::new()
+                };
+                NodeProgress { done: total - held, total, waits_for }
+            }
+            NodeChange::Join => {
+                let waits_for = match known {
+                    None => {
+                        format!("node {name} to start: `hikyaku serve --node {name}` on its host")
+                    }
+                    Some(known) if known.state != NodeState::Up => {
+                        format!("node {name} to come up")
+                    }
+                    Some(_) => String::new(),
+                };
+                let whole = total - view.under_replicated();
+                // A node that joins is done when nothing is to move any more.
+                let moving = view.state().moves + u64::from(!waits_for.is_empty());
+                let done = if moving == 0 { whole } else { whole.min(total.saturating_sub(1)) };
+                NodeProgress { done, total, waits_for }
+            }
+        })
+    }
+
+    /// Hands the partition of a user over to `name`.
+    pub async fn hand_over(&self, user: UserId, name: &str) -> Result<Moved, ControlError> {
+        let to = self.node_called(name)?;
+        let began = Instant::now();
+        let partition = self.map.partition_of(&mailstore::mailbox::route(user).0);
+        let first = self.bridge.cluster().primary_name(&self.config, partition);
+        loop {
+            let view = self.bridge.cluster();
+            let Some(group) = view.map.group(partition) else {
+                return Err(failed("the cluster map is not known yet"));
+            };
+            if group.primary == Some(to) {
+                let elapsed_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+                let to = name.to_owned();
+                return Ok(Moved { partition: partition.0, from: first, to, elapsed_ms });
+            }
+            if !view.map.is_up(to) {
+                return Err(failed(format!("node {name:?} is not up")));
+            }
+            if !group.is_in_sync(to) {
+                let holders = group.in_sync.iter().map(|node| name_of(&self.config, *node));
+                let holders = holders.collect::<Vec<_>>().join(", ");
+                return Err(failed(format!(
+                    "node {name:?} holds no copy of partition {} that is in sync; {holders} do: move it to \
+                     one of them",
+                    partition.0
+                )));
+            }
+            if began.elapsed() > MOVE_TIME_MAX {
+                return Err(failed("the primary did not hand over in time; see `hikyaku status`"));
+            }
+            if view.map.suggestion(partition).is_none() {
+                let change = GroupChange::HandOver(to);
+                let suggestion = Suggestion { partition, expect: group.version, change };
+                self.command(Command::Suggest(vec![suggestion])).await?;
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+}

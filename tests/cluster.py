@@ -1,0 +1,125 @@
+"""A cluster of several nodes on one machine: one file, a directory and a process for each node."""
+
+import os
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+import time
+
+from harness import DOMAIN, SERVICES, Server, eventually
+
+NAMES = ("a", "b", "c")
+SETTINGS = {"name": '"test"', "replicas": "3", "min_in_sync": "2", "partitions": "32"}
+
+
+def free_ports(count):
+    """Ports that the kernel has to give now. Somebody may take one before it is used; that is rare."""
+    sockets = [socket.socket() for _ in range(count)]
+    for each in sockets:
+        each.bind(("127.0.0.1", 0))
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
+
+
+class Node(Server):
+    """One node of a cluster: a server whose file lists others, too."""
+
+    def __init__(self, cluster, name):
+        os.makedirs(os.path.join(cluster.dir, name), exist_ok=True)
+        super().__init__(dir=os.path.join(cluster.dir, name))
+        self.name = name
+        self.config_path = cluster.config_path
+        self.arguments = ["--config", cluster.config_path, "--node", name]
+
+    def pause(self):
+        self.process.send_signal(signal.SIGSTOP)
+
+    def go_on(self):
+        self.process.send_signal(signal.SIGCONT)
+
+    def wipe(self):
+        """Its disk is replaced by an empty one."""
+        shutil.rmtree(self.data)
+
+
+class Cluster:
+    """Nodes by name. Those in `names` are started by the `with` block."""
+
+    def __init__(self, names=NAMES, settings=None, extra=""):
+        self.dir = tempfile.mkdtemp(prefix="hikyaku-cluster-")
+        self.config_path = os.path.join(self.dir, "cluster.toml")
+        self.settings = dict(SETTINGS, **(settings or {}))
+        self.extra = extra
+        self.addresses = {}
+        self.nodes = {}
+        self.list(names)
+
+    def list(self, names):
+        """Writes the file with these nodes; more may come behind those that are there."""
+        for name, port in zip(names, free_ports(len(names))):
+            if name not in self.nodes:
+                self.addresses[name] = f"127.0.0.1:{port}"
+                self.nodes[name] = Node(self, name)
+        lines = ["[cluster]", *(f"{key} = {value}" for key, value in self.settings.items())]
+        for name in names:
+            lines += ["[[node]]", f'name = "{name}"', f'hostname = "{name}.{DOMAIN}"']
+            lines += [f'address = "{self.addresses[name]}"', f'data = "{self.nodes[name].data}"']
+        lines += ["[listen]", *(f'{service} = "127.0.0.1:auto"' for service in (*SERVICES, "admin"))]
+        lines += ["[auth]", 'argon2_memory = "1 MiB"', "argon2_iterations = 1"]
+        lines += ["[store]", 'space_low = "64 MiB"', 'space_exhausted = "32 MiB"', 'ballast = "8 MiB"', self.extra]
+        with open(self.config_path, "w") as f:
+            f.write("\n".join(lines) + "\n")
+
+    def __enter__(self):
+        try:
+            self.start(*self.nodes)
+        except BaseException:
+            self.__exit__(*sys.exc_info())
+            raise
+        return self
+
+    def __exit__(self, kind, value, traceback):
+        for node in self.nodes.values():
+            node.__exit__(kind, value, traceback)
+        if not os.environ.get("HIKYAKU_KEEP"):
+            shutil.rmtree(self.dir, ignore_errors=True)
+
+    def __getitem__(self, name):
+        return self.nodes[name]
+
+    def start(self, *names):
+        """Starts nodes that may wait for each other."""
+        began = time.monotonic()
+        for name in names:
+            self.nodes[name].start(wait=False)
+        for name in names:
+            self.nodes[name]._read_until_ready(began)
+
+    def alive(self):
+        return [node for node in self.nodes.values() if node.process and node.is_alive()]
+
+    def status(self):
+        """What a node that is alive says; it may be behind."""
+        return self.alive()[0].cli_json("status", code=None)
+
+    def until_whole(self, nodes=None, seconds=30):
+        """Until every partition has all of its replicas on so many nodes."""
+        wanted = nodes or len(self.nodes)
+
+        def whole():
+            status = self.status()
+            up = [node for node in status["nodes"] if node["state"] == "up" and not node["draining"]]
+            partitions = status["partitions"]
+            settled = status["cluster_state"]["min_in_sync"] == status["cluster_state"]["min_in_sync_wanted"]
+            troubles = partitions["under_replicated"] + partitions["unavailable"] + status["cluster_state"]["moves"]
+            return len(up) == wanted and settled and troubles == 0
+
+        eventually(whole, seconds, "that every partition has its replicas")
+
+    def master(self, address):
+        """The node that is the master of a mailbox."""
+        return self.nodes[self.alive()[0].cli_json("where", address)[0]["node"]]

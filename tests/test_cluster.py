@@ -1,0 +1,209 @@
+"""Three nodes are one service, and go on when one of them ends."""
+
+import threading
+import time
+
+import pytest
+
+from cluster import Cluster
+from harness import PASSWORD, Closed, eventually, message, soak, without_trace
+
+USERS = ("ann", "bob", "carol", "dave")
+
+
+@pytest.fixture
+def three():
+    with Cluster() as cluster:
+        cluster.until_whole()
+        cluster.addresses_of_users = cluster["a"].accounts(*USERS)
+        yield cluster
+
+
+class Sender(threading.Thread):
+    """Delivers to one mailbox through one node, one message after the other."""
+
+    def __init__(self, node, to):
+        super().__init__(daemon=True)
+        self.node, self.to = node, to
+        self.acknowledged, self.refused, self.longest = {}, [], 0
+        self.wanted = True
+        self.start()
+
+    def run(self):
+        count = 0
+        while self.wanted:
+            key = f"{self.to}-{self.node.name}-{count}"
+            data = message(key, size=(600, 4_700, 60_000)[count % 3])
+            began = time.monotonic()
+            try:
+                smtp = self.node.smtp(timeout=60)
+                code, text = smtp.deliver(data, self.to)
+                smtp.close()
+                if code == 250:
+                    self.acknowledged[key] = data
+                else:
+                    self.refused.append((code, text))
+            except (OSError, Closed) as error:
+                self.refused.append((0, str(error)))
+            self.longest = max(self.longest, time.monotonic() - began)
+            count += 1
+            time.sleep(0.02)
+
+    def end(self):
+        self.wanted = False
+        self.join(90)
+        assert not self.is_alive(), "a delivery hangs"
+        for code, text in self.refused:
+            assert 400 <= code < 500, f"{code} {text}: only temporary refusals are right"
+
+
+def check_mail(node, senders):
+    """Every message that was acknowledged is there once, byte for byte."""
+    for to in {sender.to for sender in senders}:
+        imap = node.imap(to)
+        bodies = {}
+        for body in imap.bodies().values():
+            stored = without_trace(body)
+            key = stored.split(b"X-Key: ", 1)[1].split(b"\r\n", 1)[0].decode()
+            assert key not in bodies, f"{key} is there twice"
+            bodies[key] = stored
+        imap.logout()
+        for sender in senders:
+            if sender.to == to:
+                for key, data in sender.acknowledged.items():
+                    assert bodies.get(key) == data, f"{key} was acknowledged, and is not there as it was sent"
+
+
+def test_mail_sent_to_one_node_is_read_on_every_other(three):
+    for name, to in zip("abc", three.addresses_of_users):
+        assert three[name].smtp().deliver(message(f"one-{name}"), to)[0] == 250
+        assert three[name].smtp().deliver(message(f"all-{name}"), list(three.addresses_of_users))[0] == 250
+    for name in "abc":
+        for index, address in enumerate(three.addresses_of_users):
+            wanted = {f"all-{other}" for other in "abc"} | ({f"one-{'abc'[index]}"} if index < 3 else set())
+
+            def keys():
+                imap = three[name].imap(address)
+                found = {b.split(b"X-Key: ", 1)[1].split(b"\r\n")[0].decode() for b in imap.bodies().values()}
+                imap.logout()
+                return found == wanted
+
+            eventually(keys, what=f"all mail of {address} on node {name}")
+
+
+@pytest.mark.parametrize("round", range(12 if soak() else 2))
+def test_nothing_is_lost_when_a_node_dies_under_load(three, round):
+    """The master of a mailbox is killed while senders send and a session idles; then it comes back."""
+    watched = three.addresses_of_users[0]
+    victim = three.master(watched)
+    others = [three[name] for name in "abc" if name != victim.name]
+    imap = others[0].imap(watched)
+    imap.must("SELECT INBOX")
+    before = imap.search("ALL")
+    tag = imap.send("IDLE")
+    assert imap.response()[0] == "+"
+    senders = [Sender(others[i % 2], to) for i, to in enumerate(three.addresses_of_users)]
+    time.sleep(1 + round % 3 / 3)
+    victim.kill()
+    time.sleep(6)
+    # It still is told: by the new master.
+    told = len(senders[0].acknowledged)
+    for sender in senders:
+        sender.end()
+    imap.line.send(b"DONE\r\n")
+    kind, _, untagged = imap.finish(tag)
+    assert kind == "OK"
+    counts = [int(items[0]) for items in untagged if len(items) > 1 and items[1] == "EXISTS"]
+    assert counts and counts[-1] >= len(before) + told // 2, (counts, told)
+    assert imap.search("ALL") == sorted(imap.search("ALL"))
+    imap.logout()
+    assert all(len(sender.acknowledged) > 20 for sender in senders), [len(s.acknowledged) for s in senders]
+    check_mail(others[1], senders)
+    victim.start()
+    three.until_whole()
+    check_mail(victim, senders)
+
+
+def test_a_node_that_stood_still_takes_nothing_back(three):
+    """A master is stopped for longer than every lease; what others acknowledged meanwhile stays."""
+    address = three.addresses_of_users[0]
+    master = three.master(address)
+    other = next(three[name] for name in "abc" if name != master.name)
+    assert other.smtp().deliver(message("before"), address)[0] == 250
+    master.pause()
+    try:
+        sender = Sender(other, address)
+        time.sleep(6)
+        assert len(sender.acknowledged) > 10, "the others go on without it"
+    finally:
+        master.go_on()
+    sender.end()
+    three.until_whole()
+    check_mail(master, [sender])
+    check_mail(other, [sender])
+
+
+def test_a_mailbox_moves_under_an_open_session(three):
+    address = three.addresses_of_users[1]
+    imap = three["a"].imap(address)
+    imap.must("SELECT INBOX")
+    for count, name in enumerate(["b", "c", "a", "b"], start=1):
+        moved = three["c"].cli_json("move", address, "--to", name)
+        assert moved["to"] == name
+        assert three.master(address).name == name
+        imap.append("INBOX", message(f"on-{name}-{count}"))
+        assert len(imap.search("ALL")) == count
+    imap.logout()
+    assert three["a"].cli("move", address, "--to", "nobody", code=1).stderr.count("nobody") == 1
+
+
+def test_a_node_that_lost_its_disk_is_filled_again(three):
+    senders = [Sender(three["a"], to) for to in three.addresses_of_users]
+    time.sleep(1)
+    three["c"].kill()
+    three["c"].wipe()
+    time.sleep(2)
+    three["c"].start()
+    for sender in senders:
+        sender.end()
+    three.until_whole()
+    # Now the copies of the new disk have to serve.
+    three["a"].kill()
+    three["b"].kill()
+    three["b"].start()
+    check_mail(three["c"], senders)
+
+
+def test_a_node_is_drained_and_removed(three):
+    assert three["a"].smtp().deliver(message("one"), three.addresses_of_users[0])[0] == 250
+    refused = three["a"].cli("node", "remove", "c", code=1).stderr
+    assert "still holds partitions" in refused
+    three["a"].cli("node", "drain", "c")
+    three["a"].cli("node", "remove", "c")
+    assert eventually(lambda: not three["c"].is_alive(), 30, "a removed node stops")
+    assert [node["name"] for node in three.status()["nodes"]] == ["a", "b"]
+    imap = three["b"].imap(three.addresses_of_users[0])
+    assert len(imap.bodies()) == 1
+
+
+def test_a_single_node_grows_without_export_and_import():
+    with Cluster(names=("a",)) as cluster:
+        addresses = cluster["a"].accounts(*USERS)
+        imap = cluster["a"].imap(addresses[0])
+        for count in range(50):
+            imap.append("INBOX", message(f"early-{count}", size=5_000))
+        cluster["a"].stop()
+        cluster.list(("a", "b", "c"))
+        cluster.start("a", "b", "c")
+        cluster["a"].cli("node", "join", "b")
+        cluster["a"].cli("node", "join", "c")
+        cluster.until_whole()
+        cluster["a"].kill()
+
+        def readable():
+            try:
+                return len(cluster["b"].imap(addresses[0], PASSWORD).bodies()) == 50
+            except (Closed, OSError, AssertionError):
+                return False
+
+        eventually(readable, 20, "that the others serve what the first node had")
