@@ -48,7 +48,8 @@ def soak():
 class Server:
     """One node: its directory outlives restarts, and goes when the `with` block ends."""
 
-    def __init__(self, dir=None, config="", store="", limits="", listen=SERVICES, env=None, auth="", wrapper=()):
+    def __init__(self, dir=None, config="", store="", limits="", listen=SERVICES, env=None, auth="", wrapper=(),
+                 extra_listen=""):
         self.own_dir = dir is None
         self.dir = dir or tempfile.mkdtemp(prefix="hikyaku-test-")
         self.data = os.path.join(self.dir, "data")
@@ -63,7 +64,7 @@ class Server:
         self.lmtp_socket = None
         lines = [f'[[node]]\nname = "one"\nhostname = "mx.{DOMAIN}"\ndata = "{self.data}"', "[listen]"]
         lines += [f'{name} = "127.0.0.1:auto"' for name in listen]
-        lines += ['admin = "127.0.0.1:auto"']
+        lines += ['admin = "127.0.0.1:auto"', extra_listen]
         lines += ["[auth]", auth or 'argon2_memory = "1 MiB"\nargon2_iterations = 1']
         # A test machine may be nearly full: the watermarks are tested where they are set on purpose.
         lines += ["[store]", store or 'space_low = "64 MiB"\nspace_exhausted = "32 MiB"\nballast = "8 MiB"']

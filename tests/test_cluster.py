@@ -1,12 +1,13 @@
 """Three nodes are one service, and go on when one of them ends."""
 
+import socket
 import threading
 import time
 
 import pytest
 
-from cluster import Cluster
-from harness import PASSWORD, Closed, eventually, message, soak, without_trace
+from cluster import Cluster, free_ports
+from harness import DOMAIN, PASSWORD, Closed, Line, Server, eventually, message, soak, without_trace
 
 USERS = ("ann", "bob", "carol", "dave")
 
@@ -207,3 +208,47 @@ def test_a_single_node_grows_without_export_and_import():
                 return False
 
         eventually(readable, 20, "that the others serve what the first node had")
+
+
+def test_a_rolling_restart_refuses_no_delivery(three):
+    senders = [Sender(three["a"], to) for to in three.addresses_of_users]
+    time.sleep(0.5)
+    for name in "bc":
+        assert three[name].stop() == 0
+        three[name].start()
+        three.until_whole()
+    for sender in senders:
+        sender.end()
+        assert not sender.refused, sender.refused
+    check_mail(three["b"], senders)
+
+
+def netstring(line, text):
+    line.send(b"%d:%s," % (len(text), text))
+    size = b""
+    while not size.endswith(b":"):
+        size += line.exactly(1)
+    answer = line.exactly(int(size[:-1]))
+    assert line.exactly(1) == b","
+    return answer.decode()
+
+
+def test_postfix_is_told_who_exists_and_which_node_has_the_mail():
+    ports = free_ports(1)
+    listen = f'socketmap = "127.0.0.1:{ports[0]}"'
+    with Server(extra_listen=listen) as server:
+        (ann,) = server.accounts("ann")
+        server.cli("alias", "add", f"sales@{DOMAIN}", ann)
+        line = Line(socket.create_connection(("127.0.0.1", ports[0])))
+        assert netstring(line, b"recipient " + ann.encode()) == f"OK {ann}"
+        assert netstring(line, f"recipient sales@{DOMAIN}".encode()) == f"OK sales@{DOMAIN}"
+        for key in (f"nobody@{DOMAIN}", DOMAIN, f"@{DOMAIN}", "ann", "ann@elsewhere.test"):
+            assert netstring(line, b"recipient " + key.encode()) == "NOTFOUND ", key
+        assert netstring(line, b"transport " + ann.encode()) == f"OK lmtp:inet:127.0.0.1:{server.ports['lmtp']}"
+        assert netstring(line, b"other " + ann.encode()).startswith("PERM ")
+        # What is no request ends that connection, and no other.
+        rude = Line(socket.create_connection(("127.0.0.1", ports[0])))
+        rude.send(b"GET / HTTP/1.0\r\n\r\n")
+        with pytest.raises(Closed):
+            rude.line()
+        assert netstring(line, b"recipient " + ann.encode()) == f"OK {ann}"

@@ -161,8 +161,8 @@ def test_status_and_where(fresh):
     assert "hikyaku_" in page and account not in page
     for path in ("healthz", "readyz"):
         subprocess.check_call([need("curl"), "-fsS", "-o", "/dev/null", f"http://127.0.0.1:{fresh.ports['admin']}/{path}"])
-    for command in (["node", "join"], ["move", account, "--to", "two"]):
-        assert "not yet" in fresh.cli(*command, code=1).stderr
+    for command in (["node", "join", "two"], ["move", account, "--to", "two"]):
+        assert 'no [[node]] is named "two"' in fresh.cli(*command, code=1).stderr
     # Without the token nothing is told.
     token = os.path.join(fresh.data, "admin.token")
     assert os.stat(token).st_mode & 0o777 == 0o600

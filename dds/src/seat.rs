@@ -9,7 +9,7 @@ use crate::cluster::{GroupChange, NodeId};
 use crate::partition::{self, Partition};
 use crate::replica::{self, Message, Replica, View};
 use crate::{
-    Durability, Group, GroupVersion, Limits, PartitionId, Read, ReadDone, Refusal, Request,
+    Column, Durability, Group, GroupVersion, Limits, PartitionId, Read, ReadDone, Refusal, Request,
     Response, StoreError,
 };
 use fsm::{Cx, Digest, Host, Machine, Stepped, TimerKey, TimerOp, Token};
@@ -98,6 +98,8 @@ pub struct Seat {
     replica: Replica,
     replica_host: Host,
     leading: Option<Leading>,
+    /// Partition machines that there were: what one asked for is no other's.
+    machines: u64,
     buffers: Box<Buffers>,
 }
 
@@ -112,14 +114,8 @@ struct Leading {
 struct Buffers {
     replica: Stepped<replica::Effect>,
     partition: Stepped<partition::Effect>,
-    /// Inputs that the two machines have for each other.
-    todo: VecDeque<Inner>,
-}
-
-#[derive(Debug)]
-enum Inner {
-    Replica(replica::Input),
-    Partition(partition::Input),
+    /// What the partition machine has for the replica.
+    todo: VecDeque<replica::Input>,
 }
 
 /// What an answer says, and what has to hold for it to be said.
@@ -135,6 +131,17 @@ enum Claim {
 
 type Context<'a, 'b> = &'a mut Cx<'b, Effect>;
 
+/// Marks the token of a read that the partition machine asked for, past the replica. Which machine it was stands below, in 15
+/// bits; then the token.
+const DIRECT: u64 = 1 << 63;
+const TOKEN_BITS: u32 = 48;
+const TOKEN_MASK: u64 = (1 << TOKEN_BITS) - 1;
+
+/// `token` of the partition machine number `machine`, marked.
+fn direct(machine: u64, token: Token) -> Token {
+    Token(DIRECT | (machine & 0x7FFF) << TOKEN_BITS | token.0 & TOKEN_MASK)
+}
+
 impl Seat {
     /// `seed` is that of the node; the seat's machines draw from streams of their own.
     #[must_use]
@@ -146,7 +153,8 @@ impl Seat {
     ) -> Self {
         let replica = Replica::new(me, id, replication);
         let replica_host = Host::new(seed, u64::from(id.0));
-        Self { id, limits, replica, replica_host, leading: None, buffers: Box::default() }
+        let (leading, buffers) = (None, Box::default());
+        Self { id, limits, replica, replica_host, leading, machines: 0, buffers }
     }
 
     #[must_use]
@@ -178,12 +186,7 @@ impl Seat {
 
     fn on_asked(&mut self, cx: Context<'_, '_>, from: u64, token: Token, request: Request) {
         if self.leading.is_some() {
-            self.buffers.todo.push_back(Inner::Partition(partition::Input::Asked {
-                from,
-                token,
-                request,
-            }));
-            return;
+            return self.step_partition(cx, partition::Input::Asked { from, token, request });
         }
         let response = match request {
             Request::Write(_)
@@ -203,11 +206,8 @@ impl Seat {
 
     /// Steps both machines until neither has anything for the other.
     fn settle(&mut self, cx: Context<'_, '_>) {
-        while let Some(inner) = self.buffers.todo.pop_front() {
-            match inner {
-                Inner::Replica(input) => self.step_replica(cx, input),
-                Inner::Partition(input) => self.step_partition(cx, input),
-            }
+        while let Some(input) = self.buffers.todo.pop_front() {
+            self.step_replica(cx, input);
         }
     }
 
@@ -247,6 +247,7 @@ impl Seat {
                 let version = self.replica.version();
                 let partition = Partition::new(self.id, version, Arc::clone(&self.limits));
                 let host = Host::new(cx.rng().next_u64(), u64::from(self.id.0));
+                self.machines += 1;
                 self.leading = Some(Leading { partition, host });
             }
             Of::Cease => {
@@ -273,11 +274,18 @@ impl Seat {
                 }
                 Of::Commit { token, group } => {
                     let input = replica::Input::Propose { token, group };
-                    self.buffers.todo.push_back(Inner::Replica(input));
+                    self.buffers.todo.push_back(input);
+                }
+                // The replica would only pass it on.
+                Of::Read { token, read }
+                    if read.column() != Column::Bodies && self.replica.reads_at_once() =>
+                {
+                    let token = direct(self.machines, token);
+                    cx.emit(Effect::Read { token, read });
                 }
                 Of::Read { token, read } => {
                     let input = replica::Input::Read { token, read };
-                    self.buffers.todo.push_back(Inner::Replica(input));
+                    self.buffers.todo.push_back(input);
                 }
             }
         }
@@ -295,23 +303,25 @@ impl Machine for Seat {
                 self.on_asked(cx, from, token, request);
                 return self.settle(cx);
             }
-            Input::ReadDone { token, result } => {
-                Inner::Replica(replica::Input::ReadDone { token, result })
+            Input::ReadDone { token, result } if token.0 & DIRECT != 0 => {
+                if direct(self.machines, token) != token {
+                    return;
+                }
+                let token = Token(token.0 & TOKEN_MASK);
+                self.step_partition(cx, partition::Input::ReadDone { token, result });
+                return self.settle(cx);
             }
-            Input::GroupIs(view) => Inner::Replica(replica::Input::GroupIs(view)),
-            Input::Received { from, message } => {
-                Inner::Replica(replica::Input::Received { from, message })
-            }
-            Input::Stored { token, result } => {
-                Inner::Replica(replica::Input::Stored { token, result })
-            }
-            Input::Suggested(change) => Inner::Replica(replica::Input::Suggested(change)),
+            Input::ReadDone { token, result } => replica::Input::ReadDone { token, result },
+            Input::GroupIs(view) => replica::Input::GroupIs(view),
+            Input::Received { from, message } => replica::Input::Received { from, message },
+            Input::Stored { token, result } => replica::Input::Stored { token, result },
+            Input::Suggested(change) => replica::Input::Suggested(change),
             Input::ChangeRefused { expect, change } => {
-                Inner::Replica(replica::Input::ChangeRefused { expect, change })
+                replica::Input::ChangeRefused { expect, change }
             }
-            Input::Silent { node } => Inner::Replica(replica::Input::Silent { node }),
-            Input::Restarted { node } => Inner::Replica(replica::Input::Restarted { node }),
-            Input::TimerFired(key) => Inner::Replica(replica::Input::TimerFired(key)),
+            Input::Silent { node } => replica::Input::Silent { node },
+            Input::Restarted { node } => replica::Input::Restarted { node },
+            Input::TimerFired(key) => replica::Input::TimerFired(key),
         };
         self.buffers.todo.push_back(inner);
         self.settle(cx);

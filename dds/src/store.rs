@@ -82,6 +82,16 @@ pub enum Read {
     },
 }
 
+impl Read {
+    /// The column that it is about.
+    #[must_use]
+    pub fn column(&self) -> Column {
+        match self {
+            Self::Get { column, .. } | Self::Scan { column, .. } => *column,
+        }
+    }
+}
+
 /// What a read found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReadDone {

@@ -21,6 +21,7 @@ import time
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 import procfs
 import servers
+import three
 from servers import Dovecot, Hikyaku, Postfix, Unavailable
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -387,6 +388,9 @@ def figures(status):
     return sums
 
 
+TESTS["cluster"] = three.cluster
+
+
 @test
 def stages(bench):
     """What a message costs at 128 connections, stage by stage; ablations; overload."""
@@ -407,9 +411,8 @@ def stages(bench):
         user, system = (used[group][i] - cpu.get(group, (0, 0))[i] for i in (0, 1))
         if user + system >= messages // 10:
             bench.row(f"  CPU us, threads {group}: user + system", f"{user / messages:.1f} + {system / messages:.1f}")
-    base = line["per_s"]
     ablations(bench, ours)
-    overload(bench, ours, base)
+    overload(bench, ours)
     bench.drop(ours)
 
 
@@ -432,9 +435,11 @@ def ablations(bench, ours):
         bench.drop(less)
 
 
-def overload(bench, ours, base):
-    """Three times as many clients as give the capacity, then large messages, against a fixed queue limit; somebody uses mail meanwhile."""
-    good, p99 = flooded(bench, ours, 4700)
+def overload(bench, ours):
+    """Three times as many clients as give the capacity, then large messages, against a fixed queue limit; somebody uses mail all the while."""
+    own, other = alternate(bench, [384, 128], lambda clients: flooded(bench, ours, 4700, clients))
+    good, p99 = (statistics.median(it[n] for it in own) for n in (0, 1))
+    base = statistics.median(it[0] for it in other)
     bench.row("overload, 384 connections: goodput, against 128", good, base, good / base, ">= 0.8 x", "", good >= 0.8 * base)
     bench.row("  IMAP meanwhile, p99 ms of the slowest command", p99, "", None, "<= 100", "", p99 <= 100)
     fixed = bench.server(Hikyaku(bench.scratch, bench.binary, "ablation", FIXED))
@@ -447,11 +452,11 @@ def overload(bench, ours, base):
     bench.drop(fixed)
 
 
-def flooded(bench, server, size):
-    """Goodput, and the p99 in ms of the slowest command of eight IMAP sessions, with 384 connections that deliver."""
+def flooded(bench, server, size, clients=384):
+    """Goodput, and the p99 in ms of the slowest command of eight IMAP sessions, with so many connections that deliver."""
     proto, port = server.entry
     flood = subprocess.Popen(
-        [load_binary(bench), "deliver", f"proto={proto}", f"port={port}", f"size={size}", "c=384", f"secs={bench.secs + 3}", "warm=1"],
+        [load_binary(bench), "deliver", f"proto={proto}", f"port={port}", f"size={size}", f"c={clients}", f"secs={bench.secs + 3}", "warm=1"],
         stdout=subprocess.PIPE, text=True, preexec_fn=servers.raise_files,
     )
     time.sleep(1)

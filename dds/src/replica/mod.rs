@@ -184,6 +184,16 @@ impl Replica {
         }
     }
 
+    /// Whether a read of anything but bodies sees all that was decided, without waiting here. Only bodies are written ahead of their
+    /// decision.
+    #[must_use]
+    pub fn reads_at_once(&self) -> bool {
+        match &self.state {
+            State::Awake(core, Role::Primary(_)) => core.log.decided <= core.log.applied,
+            State::Awake(..) | State::Asleep | State::Waking(_) | State::Failed(_) => false,
+        }
+    }
+
     /// Whether outcomes of writes may be answered now.
     #[must_use]
     pub fn acknowledges(&self) -> bool {

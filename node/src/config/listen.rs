@@ -24,10 +24,12 @@ pub enum Service {
     Admin,
     Node,
     Extensions,
+    /// Postfix asks where recipients are.
+    Socketmap,
 }
 
 impl Service {
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Smtp,
         Self::Lmtp,
         Self::Submission,
@@ -41,6 +43,7 @@ impl Service {
         Self::Admin,
         Self::Node,
         Self::Extensions,
+        Self::Socketmap,
     ];
 
     /// The key in `[listen]`.
@@ -60,6 +63,7 @@ impl Service {
             Self::Admin => "admin",
             Self::Node => "node",
             Self::Extensions => "extensions",
+            Self::Socketmap => "socketmap",
         }
     }
 
@@ -80,7 +84,14 @@ impl Service {
             Self::Admin => 2700,
             Self::Node => 2701,
             Self::Extensions => 2702,
+            Self::Socketmap => 2026,
         }
+    }
+
+    /// Whether sessions of mail protocols are served there.
+    #[must_use]
+    pub const fn is_mail(self) -> bool {
+        self.is_served() && !matches!(self, Self::Admin | Self::Socketmap)
     }
 
     /// Whether this release serves it.
@@ -88,7 +99,8 @@ impl Service {
     pub const fn is_served(self) -> bool {
         match self {
             Self::Smtp | Self::Lmtp | Self::Submission | Self::Submissions => true,
-            Self::Imap | Self::Imaps | Self::Pop3 | Self::Pop3s | Self::Admin => true,
+            Self::Imap | Self::Imaps | Self::Pop3 | Self::Pop3s => true,
+            Self::Admin | Self::Socketmap => true,
             Self::Http | Self::Https | Self::Node | Self::Extensions => false,
         }
     }
@@ -99,7 +111,9 @@ impl Service {
             Self::Smtp | Self::Lmtp | Self::Submission | Self::Imap | Self::Pop3 => {
                 TlsMode::StartTls
             }
-            Self::Http | Self::Admin | Self::Node | Self::Extensions => TlsMode::Off,
+            Self::Http | Self::Admin | Self::Node | Self::Extensions | Self::Socketmap => {
+                TlsMode::Off
+            }
         }
     }
 }
@@ -220,7 +234,10 @@ pub struct Listen {
 
 impl Default for Listen {
     fn default() -> Self {
-        let served = Service::ALL.into_iter().filter(|service| service.is_served());
+        // Only where Postfix is in front.
+        let served = Service::ALL
+            .into_iter()
+            .filter(|service| service.is_served() && *service != Service::Socketmap);
         Self { listeners: served.map(Listener::default_of).collect(), lmtp_from: Vec::new() }
     }
 }

@@ -121,7 +121,8 @@ fn protocol_of(service: Listened) -> Protocol {
         | Listened::Https
         | Listened::Admin
         | Listened::Node
-        | Listened::Extensions => Protocol::Http,
+        | Listened::Extensions
+        | Listened::Socketmap => Protocol::Http,
     }
 }
 

@@ -11,6 +11,7 @@ use dds::wire::{
     decode_heartbeats, decode_letters, decode_packet,
 };
 use stages::Clock;
+use std::cell::Cell;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 use vspace::{Inward, Letter, Packet};
@@ -22,6 +23,9 @@ pub struct Lanes<'a> {
     pub setup: &'a Setup,
     pub peer: &'a Hello,
 }
+
+/// What is to be written, and how many packets of it there are.
+type Outgoing<'a> = (mpsc::UnboundedReceiver<Vec<Packet>>, &'a Cell<usize>);
 
 /// The frames of one flush, by channel.
 struct Writers {
@@ -66,7 +70,7 @@ impl Writers {
 
 impl Lanes<'_> {
     /// Carries packets both ways until either side ends.
-    pub async fn run(&self, stream: Stream, outgoing: mpsc::UnboundedReceiver<Vec<Packet>>) {
+    pub async fn run(&self, stream: Stream, outgoing: Outgoing<'_>) {
         let (reader, writer) = tokio::io::split(stream.bytes);
         tokio::select! {
             result = self.write(writer, outgoing) => self.note(result),
@@ -98,12 +102,13 @@ impl Lanes<'_> {
     async fn write(
         &self,
         mut writer: impl tokio::io::AsyncWrite + Unpin,
-        mut outgoing: mpsc::UnboundedReceiver<Vec<Packet>>,
+        (mut outgoing, waiting): Outgoing<'_>,
     ) -> std::io::Result<()> {
         let mut writers = Writers::new(|channel| self.envelope(channel));
         while let Some(packets) = outgoing.recv().await {
             let mut next = Some(packets);
             while let Some(packets) = next {
+                waiting.set(waiting.get().saturating_sub(packets.len()));
                 for packet in packets {
                     if let Err(oversize) = writers.push(&packet) {
                         let with = vec![("reason", oversize.to_string())];

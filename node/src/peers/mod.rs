@@ -20,7 +20,7 @@ use carry::Lanes;
 use dds::cluster::NodeId;
 use handshake::{Hello, Kind};
 use stages::{Clock, PortSender};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -31,6 +31,9 @@ use vspace::{Inward, LinkState, Packet, Places};
 
 /// Between two attempts to reach a node. Our choice: a restarted node is found soon, a dead one costs little.
 const DIAL_EVERY: Duration = Duration::from_millis(200);
+
+/// Packets that may wait for one node. Our choice: more than the windows of replication let through on a connection that works.
+const WAITING_MAX: usize = 100_000;
 
 /// Packets of one turn of a worker, in order.
 pub type Batch = Vec<(NodeId, Packet)>;
@@ -134,6 +137,8 @@ struct Link {
 
 struct Lane {
     queue: mpsc::UnboundedSender<Vec<Packet>>,
+    /// Packets that were not written yet.
+    waiting: Rc<Cell<usize>>,
     /// Ends the connection when it is dropped.
     _stop: tokio::sync::oneshot::Sender<()>,
 }
@@ -156,6 +161,7 @@ impl Hub {
     async fn carry(self: &Rc<Self>, kind: Kind, hello: Hello, stream: stream::Stream) {
         let node = NodeId(hello.node);
         let (queue, outgoing) = mpsc::unbounded_channel();
+        let waiting = Rc::new(Cell::new(0));
         let (stop, stopped) = tokio::sync::oneshot::channel();
         let life = {
             let mut peers = self.peers.borrow_mut();
@@ -168,7 +174,7 @@ impl Hub {
                 // It has begun anew, and this side has not noticed the end.
                 self.end(node, link);
             }
-            let lane = Some(Lane { queue, _stop: stop });
+            let lane = Some(Lane { queue, waiting: Rc::clone(&waiting), _stop: stop });
             match kind {
                 Kind::Control => link.control = lane,
                 Kind::Data | Kind::Probe => link.data = lane,
@@ -182,7 +188,7 @@ impl Hub {
         };
         let lanes = Lanes { setup: &self.setup, peer: &hello };
         tokio::select! {
-            () = lanes.run(stream, outgoing) => {}
+            () = lanes.run(stream, (outgoing, &waiting)) => {}
             _stopped = stopped => {}
         }
         let mut peers = self.peers.borrow_mut();
@@ -215,14 +221,19 @@ async fn send_all(hub: Rc<Hub>, mut outgoing: mpsc::UnboundedReceiver<Batch>) {
             let control = matches!(packet, Packet::Link(_) | Packet::Control(_));
             lanes.entry((node, control)).or_default().push(packet);
         }
-        let peers = hub.peers.borrow();
+        let mut peers = hub.peers.borrow_mut();
         for ((node, control), packets) in lanes {
-            let Some(link) = peers.get(&node) else { continue };
+            let Some(link) = peers.get_mut(&node) else { continue };
             let lane = if control { &link.control } else { &link.data };
-            if let Some(lane) = lane {
-                // A lane that ends loses what it had: the link is told lost.
-                let _sent = lane.queue.send(packets);
+            let Some(lane) = lane else { continue };
+            lane.waiting.set(lane.waiting.get() + packets.len());
+            if lane.waiting.get() > WAITING_MAX {
+                // It takes nothing: what waits is worth less than the memory.
+                hub.end(node, link);
+                continue;
             }
+            // A lane that ends loses what it had: the link is told lost.
+            let _sent = lane.queue.send(packets);
         }
     }
 }

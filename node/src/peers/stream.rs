@@ -11,6 +11,10 @@ use tokio::net::TcpStream;
 /// How long a connection may take to stand. Our choice: above a round trip around the world.
 pub const CONNECT_TIME: Duration = Duration::from_secs(3);
 
+/// How long bytes may stay without an acknowledgement: there are pings all the time. Our choice: above a pause of a busy host, whose
+/// kernel acknowledges anyway.
+const SILENCE_MAX: Duration = Duration::from_secs(5);
+
 /// Bytes that both sides derive from their TLS session: what was proved on one connection proves nothing on another.
 const BINDING_BYTES: usize = 32;
 const BINDING_LABEL: &[u8] = b"EXPORTER-hikyaku-peer";
@@ -29,7 +33,7 @@ pub struct Stream {
 pub async fn connect(address: SocketAddr, tls: Option<&TlsPair>) -> Result<Stream, Refused> {
     let work = async {
         let socket = TcpStream::connect(address).await?;
-        socket.set_nodelay(true)?;
+        prepare(&socket)?;
         let Some(tls) = tls else { return Ok(plain(socket)) };
         let name = rustls_pki_types::ServerName::IpAddress(address.ip().into());
         let connector = tokio_rustls::TlsConnector::from(Arc::clone(&tls.client));
@@ -45,7 +49,7 @@ pub async fn connect(address: SocketAddr, tls: Option<&TlsPair>) -> Result<Strea
 /// The other side of [`connect`].
 pub async fn accept(socket: TcpStream, tls: Option<&TlsPair>) -> Result<Stream, Refused> {
     let work = async {
-        socket.set_nodelay(true)?;
+        prepare(&socket)?;
         let Some(tls) = tls else { return Ok(plain(socket)) };
         let acceptor = tokio_rustls::TlsAcceptor::from(Arc::clone(&tls.server));
         let stream = acceptor.accept(socket).await?;
@@ -55,6 +59,12 @@ pub async fn accept(socket: TcpStream, tls: Option<&TlsPair>) -> Result<Stream, 
         Ok(Stream { bytes: Box::new(stream), binding })
     };
     in_time(work).await
+}
+
+/// Messages are whole; and a host that has gone without a word is noticed.
+fn prepare(socket: &TcpStream) -> std::io::Result<()> {
+    socket.set_nodelay(true)?;
+    socket2::SockRef::from(socket).set_tcp_user_timeout(Some(SILENCE_MAX))
 }
 
 fn plain(socket: TcpStream) -> Stream {

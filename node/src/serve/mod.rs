@@ -13,6 +13,7 @@ mod matching;
 mod place;
 mod reload;
 mod running;
+mod socketmap;
 
 use crate::config::{Config, NodeEntry};
 use std::path::PathBuf;

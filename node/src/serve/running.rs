@@ -81,6 +81,7 @@ pub async fn serve(options: ServeOptions) -> anyhow::Result<()> {
     let admin =
         start_admin((&config, &options.node), (&data, &tls), &control, admin_stopped).await?;
     announce(&bridge, &admin);
+    super::socketmap::serve(&control, &config).await?;
     if options.demo {
         show_demo(&control, &bridge).await?;
     }
@@ -280,9 +281,7 @@ fn load_and_open(
 }
 
 fn bind_all(config: &Config) -> anyhow::Result<Vec<Bound>> {
-    let mail = config.listen.listeners.iter().filter(|listener| {
-        listener.service.is_served() && listener.service != crate::config::Service::Admin
-    });
+    let mail = config.listen.listeners.iter().filter(|listener| listener.service.is_mail());
     mail.map(|listener| {
         crate::edge::bind(listener)
             .or_else(|error| bind_elsewhere(config, listener, error))

@@ -282,6 +282,7 @@ impl Shard {
         self.give_up_late();
         self.retry();
         self.ask_accountless();
+        self.erase_again();
         self.release_all();
         if self.map.nodes.len() > 1 || !self.map.is_founded() {
             self.look_soon();

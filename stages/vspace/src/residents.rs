@@ -25,11 +25,23 @@ impl Shard {
             self.directory = None;
             self.delivery = None;
             self.sweep = None;
+            // The next directory knows of them.
+            self.erasures.clear();
             let ended = Letter::ResidentsEnded;
             for node in self.peers.clone() {
                 self.send(node, Packet::Letter(ended.clone()));
             }
             self.on_node_letter(self.me(), ended);
+        }
+    }
+
+    /// The order to erase a mailbox may have met nobody.
+    pub(crate) fn erase_again(&mut self) {
+        for user in self.erasures.clone() {
+            self.post_home(user, Letter::EraseUser { user });
+        }
+        if !self.erasures.is_empty() {
+            self.look_soon();
         }
     }
 
@@ -80,7 +92,11 @@ impl Shard {
             }
             Effect::Expected { user } => self.post_home(user, Letter::Expected { user }),
             Effect::Kick { user, reason } => self.kick_everywhere(user, reason),
-            Effect::EraseUser { user } => self.post_home(user, Letter::EraseUser { user }),
+            Effect::EraseUser { user } => {
+                self.erasures.insert(user);
+                self.post_home(user, Letter::EraseUser { user });
+                self.look_soon();
+            }
             Effect::UsersAre(page) => {
                 self.push(Rank::Rebalance, Work::Sweep(sweep::Input::Users(page)));
             }

@@ -18,7 +18,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 /// A seat, and who waits for it to lead.
 #[derive(Debug)]
 pub(crate) struct SeatSlot {
-    pub slot: Slot<Box<Seat>>,
+    pub slot: Slot<Seat>,
     pub waiting: Vec<(Mono, u64, Request)>,
     led: bool,
 }
@@ -38,9 +38,10 @@ impl Shard {
             return;
         }
         let limits = (Arc::clone(&self.config.dds), Arc::clone(&self.config.membership.replica));
-        let machine = Box::new(Seat::new(self.me(), partition, limits, self.config.seed));
+        let machine = Seat::new(self.me(), partition, limits, self.config.seed);
         let slot = Slot { machine, host: self.new_host() };
-        self.seats.insert(partition, SeatSlot { slot, waiting: Vec::new(), led: false });
+        let seat = SeatSlot { slot, waiting: Vec::new(), led: false };
+        self.seats.insert(partition, Box::new(seat));
         if self.registered {
             self.tell_seat(partition);
         }
@@ -66,7 +67,7 @@ impl Shard {
     pub(crate) fn step_seat(&mut self, id: PartitionId, input: Input) {
         let Some(mut seat) = self.seats.remove(&id) else { return };
         let mut stepped = std::mem::take(&mut self.buffers.seat);
-        let machine = (&mut *seat.slot.machine, &mut seat.slot.host);
+        let machine = (&mut seat.slot.machine, &mut seat.slot.host);
         self.step_machine(MachineId::Partition(id), machine, &mut stepped, input);
         let leads = seat.slot.machine.leads();
         // It may have ceased and begun anew within the step: then the effect is there.
@@ -90,7 +91,7 @@ impl Shard {
             Effect::Answer { to, token, response } => {
                 let Some(seat) = self.seats.get(&partition) else { return };
                 let answer = Answer { to, token, response };
-                let seat = (partition, &*seat.slot.machine);
+                let seat = (partition, &seat.slot.machine);
                 if let Some(answer) = self.leases.pass(self.now.0, seat, answer) {
                     self.on_dds_done(answer.to, answer.response);
                 }

@@ -97,7 +97,9 @@ pub struct Shard {
     pub(crate) masters: BTreeSet<(PartitionId, UserId)>,
     /// Mailboxes that the directory has to tell, anew, about their account.
     pub(crate) accountless: BTreeSet<UserId>,
-    pub(crate) seats: Map<PartitionId, SeatSlot>,
+    /// Mailboxes that are to be erased, of which nothing was heard yet.
+    pub(crate) erasures: BTreeSet<UserId>,
+    pub(crate) seats: Map<PartitionId, Box<SeatSlot>>,
     /// Seats that somebody waits for.
     pub(crate) waiting_seats: BTreeSet<PartitionId>,
     pub(crate) leases: Leases,
@@ -158,6 +160,7 @@ impl Shard {
             mailbox_bytes: 0,
             masters: BTreeSet::new(),
             accountless: BTreeSet::new(),
+            erasures: BTreeSet::new(),
             seats: Map::default(),
             waiting_seats: BTreeSet::new(),
             leases: Leases::default(),

@@ -139,6 +139,7 @@ impl Shard {
             Letter::Kick { user, reason } => self.kick_here(user, &reason),
             Letter::EraseUser { user } => self.on_erase_user(user),
             Letter::Erased { user } => {
+                self.erasures.remove(&user);
                 self.push(Rank::Completion, Work::Directory(directory::Input::Erased { user }));
             }
             Letter::ResidentsEnded => {
