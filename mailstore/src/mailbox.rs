@@ -369,11 +369,13 @@ impl Mailbox {
                 self.refuse_waiting(cx, TaskRefusal::Unavailable);
                 self.claim(cx, Then::Erase);
             }
-            State::Dormant | State::Claiming { .. } | State::Loading(_) => {
+            State::Dormant | State::Claiming { then: Then::Load, .. } | State::Loading(_) => {
                 self.refuse_waiting(cx, TaskRefusal::Unavailable);
                 self.claim(cx, Then::Erase);
             }
-            state @ State::Erasing { .. } => self.state = state,
+            state @ (State::Erasing { .. } | State::Claiming { then: Then::Erase, .. }) => {
+                self.state = state;
+            }
             State::Erased => {
                 self.state = State::Erased;
                 cx.emit(Effect::Erased { user: self.user });

@@ -184,6 +184,11 @@ impl World {
     #[must_use]
     pub fn run(mut self) -> Outcome {
         let failure = self.play().err();
+        if failure.is_some() && self.nodes.len() > 1 {
+            // For who looks into it.
+            let shards = self.nodes.iter().flat_map(|node| &node.shards);
+            shards.for_each(|shard| eprintln!("{}", shard.waits()));
+        }
         for node in &self.nodes {
             for shard in &node.shards {
                 self.trace.word(shard.trace());

@@ -72,6 +72,9 @@ class Three(Hikyaku):
             time.sleep(0.2)
         raise RuntimeError("the cluster did not become whole")
 
+    def pid(self):
+        return self.processes["a"].pid
+
     def pids(self):
         return [process.pid for process in self.processes.values() if process.poll() is None]
 

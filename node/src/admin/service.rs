@@ -63,6 +63,9 @@ fn progress_to<T: Send + 'static>(
     })
 }
 
+/// A change is done once it has been for so many looks.
+const LOOKS_AT_REST: u32 = 5;
+
 /// Between two looks at a change that takes its time.
 const LOOK_EVERY: std::time::Duration = std::time::Duration::from_millis(200);
 
@@ -78,10 +81,19 @@ impl Service {
         let (to, replies) = mpsc::channel(STREAM_REPLIES_MAX);
         let control = Arc::clone(&self.control);
         tokio::spawn(async move {
+            let mut rests = 0;
             loop {
                 let progress = control.node_progress(node.clone(), change).await;
+                // The controller takes a moment to see what there is to do, and does it in parts.
                 let is_over = match &progress {
-                    Ok(NodeProgress { done, total, .. }) => done >= total && *total > 0,
+                    Ok(NodeProgress { done, total, .. }) if done >= total && *total > 0 => {
+                        rests += 1;
+                        rests > LOOKS_AT_REST
+                    }
+                    Ok(_) => {
+                        rests = 0;
+                        false
+                    }
                     Err(_) => true,
                 };
                 let reply = progress.map_err(|error| status_of(&error)).map(|progress| {

@@ -41,7 +41,12 @@ pub async fn connect(cli: &Cli) -> anyhow::Result<Client> {
     let config = super::load_config(cli)?;
     if named || config.node.len() < 2 {
         let (config, node) = super::load(cli)?;
-        return connect_to(cli, &config, &node).await;
+        let mut client = connect_to(cli, &config, &node).await?;
+        if cli.node.is_some() && cli.data.is_none() && cli.admin.is_none() && config.node.len() > 1
+        {
+            check_name(&mut client, &node).await?;
+        }
+        return Ok(client);
     }
     // Any node of the cluster can answer, as long as its data directory is on this host.
     let mut last = None;
@@ -52,6 +57,22 @@ pub async fn connect(cli: &Cli) -> anyhow::Result<Client> {
         }
     }
     Err(last.unwrap_or_else(|| anyhow!("the file lists no node")))
+}
+
+/// On every host the data directory may have the same name: who answers must be who was meant.
+async fn check_name(client: &mut Client, node: &NodeEntry) -> anyhow::Result<()> {
+    use crate::admin::api::StatusRequest;
+    let status = client.status(StatusRequest {}).await.map_err(|status| told(&status))?;
+    let answers = status.into_inner().node;
+    if answers != node.name {
+        bail!(
+            "the data directory {} of this host is that of {answers}: ask {} on its own host, or name it with \
+             --admin and --data",
+            node.data.display(),
+            node.name
+        );
+    }
+    Ok(())
 }
 
 async fn connect_to(cli: &Cli, config: &Config, node: &NodeEntry) -> anyhow::Result<Client> {

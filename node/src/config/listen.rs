@@ -268,6 +268,12 @@ impl Listen {
         }
     }
 
+    /// Whether every node listens where the others reach it: see [`Listen::follow`].
+    #[must_use]
+    pub fn follows_nodes(&self) -> bool {
+        self.is_default()
+    }
+
     /// The first listener of a service.
     #[must_use]
     pub fn first(&self, service: Service) -> Option<&Listener> {

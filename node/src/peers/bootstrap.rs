@@ -44,13 +44,27 @@ pub async fn find_cluster(
     let listener = tokio::net::TcpListener::from_std(super::bind(listen)?)?;
     let answering = Arc::clone(&credentials);
     let answers = async move {
+        // Side by side: who calls and says nothing must not keep others from being answered.
+        let mut under_way = Vec::new();
         loop {
-            let Ok((socket, _)) = listener.accept().await else { continue };
-            // One after the other: it takes a moment.
-            if let Ok(stream) = stream::accept(socket, answering.tls.as_ref()).await
-                && let Err(error) = handshake::answer(stream, &answering).await
-            {
-                error.note("a caller");
+            tokio::select! {
+                accepted = listener.accept() => match accepted {
+                    Ok((socket, from)) if under_way.len() < super::HANDSHAKES_MAX => {
+                        let answering = Arc::clone(&answering);
+                        under_way.push(Box::pin(async move {
+                            let answered = async {
+                                let stream = stream::accept(socket, answering.tls.as_ref()).await?;
+                                handshake::answer(stream, &answering).await
+                            };
+                            if let Err(error) = answered.await {
+                                error.note(&from.ip().to_string());
+                            }
+                        }));
+                    }
+                    Ok(_) => {}
+                    Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+                },
+                done = any_of(&mut under_way) => drop(under_way.swap_remove(done)),
             }
         }
     };
@@ -58,6 +72,15 @@ pub async fn find_cluster(
         cluster = ask_all(&credentials, others, founds) => Ok(cluster),
         () = answers => unreachable!("it answers for ever"),
     }
+}
+
+/// The place of one that has ended; never, while there is none.
+async fn any_of<F: Future<Output = ()> + Unpin>(all: &mut [F]) -> usize {
+    std::future::poll_fn(|cx| {
+        let ended = |future: &mut F| std::pin::Pin::new(future).poll(cx).is_ready();
+        all.iter_mut().position(ended).map_or(std::task::Poll::Pending, std::task::Poll::Ready)
+    })
+    .await
 }
 
 async fn ask_all(credentials: &Credentials, others: &[Other], founds: bool) -> Cluster {
@@ -89,7 +112,7 @@ async fn ask(credentials: &Credentials, other: &Other) -> Word {
     let asked = async {
         let stream = stream::connect(other.address, credentials.tls.as_ref()).await?;
         let node: NodeId = other.node;
-        handshake::call(stream, credentials, (node, Kind::Probe)).await
+        handshake::call(stream, credentials, (node, Kind::Probe, 0)).await
     };
     match asked.await {
         Ok((_, welcome, _)) => match welcome.map {

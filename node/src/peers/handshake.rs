@@ -10,6 +10,9 @@ use super::stream::{Stream, in_time};
 use dds::DpMap;
 use dds::cluster::NodeId;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// The only version there is.
@@ -38,6 +41,8 @@ pub struct Hello {
     pub name: String,
     pub incarnation: u64,
     pub kind: Kind,
+    /// Drawn by the caller for both of its connections: only those that were made together make a link.
+    pub pair: u64,
     nonce: [u8; 16],
 }
 
@@ -59,8 +64,17 @@ pub enum Refused {
     Version(u16),
     #[error("it is of the cluster {0:?}: see cluster.name")]
     OtherName(String),
-    #[error("it is of another cluster of the same name: its data directory was founded apart")]
+    #[error(
+        "it is of another cluster of the same name: one of the two data directories was founded apart; move that \
+         one away, and its node joins"
+    )]
     OtherCluster,
+    #[error(
+        "a second process says that it is node {0}: stop the one that was replaced, or empty its data directory"
+    )]
+    Twice(u16),
+    #[error("it is of no cluster yet")]
+    NoCluster,
     #[error("it does not know the secret of the cluster: see cluster.secret_file")]
     Secret,
     #[error(
@@ -70,16 +84,36 @@ pub enum Refused {
 }
 
 impl Refused {
-    /// For the operator; a node that can't be reached is nothing to write about each time.
+    /// For the operator, now and then; a node that can't be reached is nothing to write about.
     pub fn note(&self, whom: &str) {
-        if !matches!(self, Self::Io(_)) {
-            let with = vec![("with", whom.to_owned()), ("reason", self.to_string())];
-            crate::log::note(crate::config::LogLevel::Warn, "no connection between nodes", with);
+        if matches!(self, Self::Io(_) | Self::NoCluster) || !is_news(format!("{whom}: {self}")) {
+            return;
         }
+        let with = vec![("with", whom.to_owned()), ("reason", self.to_string())];
+        crate::log::note(crate::config::LogLevel::Warn, "no connection between nodes", with);
     }
 }
 
-fn hello(credentials: &Credentials, kind: Kind) -> std::io::Result<Hello> {
+/// Between two lines of the log that say the same.
+const NOTED_AGAIN_AFTER: Duration = Duration::from_secs(60);
+/// Different lines that are remembered; beyond them all is forgotten.
+const NOTED_MAX: usize = 1000;
+
+fn is_news(line: String) -> bool {
+    static NOTED: Mutex<BTreeMap<String, Instant>> = Mutex::new(BTreeMap::new());
+    let mut noted = NOTED.lock().unwrap_or_else(PoisonError::into_inner);
+    let now = Instant::now();
+    if noted.get(&line).is_some_and(|at| now.duration_since(*at) < NOTED_AGAIN_AFTER) {
+        return false;
+    }
+    if noted.len() >= NOTED_MAX {
+        noted.clear();
+    }
+    noted.insert(line, now);
+    true
+}
+
+fn hello(credentials: &Credentials, (kind, pair): (Kind, u64)) -> std::io::Result<Hello> {
     let mut nonce = [0; 16];
     getrandom::fill(&mut nonce).map_err(std::io::Error::other)?;
     Ok(Hello {
@@ -90,6 +124,7 @@ fn hello(credentials: &Credentials, kind: Kind) -> std::io::Result<Hello> {
         name: credentials.name.clone(),
         incarnation: credentials.incarnation.0,
         kind,
+        pair,
         nonce,
     })
 }
@@ -98,9 +133,9 @@ fn hello(credentials: &Credentials, kind: Kind) -> std::io::Result<Hello> {
 pub async fn call(
     mut stream: Stream,
     credentials: &Credentials,
-    (node, kind): (NodeId, Kind),
+    (node, kind, pair): (NodeId, Kind, u64),
 ) -> Result<(Hello, Welcome, Stream), Refused> {
-    let mine = hello(credentials, kind).map_err(Refused::Io)?;
+    let mine = hello(credentials, (kind, pair)).map_err(Refused::Io)?;
     let sent = send(&mut stream, &mine).await?;
     let (theirs, received): (Hello, _) = receive(&mut stream).await?;
     check(&theirs, credentials)?;
@@ -121,12 +156,13 @@ pub async fn answer(
     credentials: &Credentials,
 ) -> Result<(Hello, Kind, Stream), Refused> {
     let (theirs, received): (Hello, _) = receive(&mut stream).await?;
+    // Before anything is judged: so both sides can say what is wrong.
+    let mine = hello(credentials, (theirs.kind, theirs.pair)).map_err(Refused::Io)?;
+    let sent = send(&mut stream, &mine).await?;
     check(&theirs, credentials)?;
     if theirs.node == credentials.node.0 {
         return Err(Refused::OtherNode(theirs.node));
     }
-    let mine = hello(credentials, theirs.kind).map_err(Refused::Io)?;
-    let sent = send(&mut stream, &mine).await?;
     let transcript = [received, sent, stream.binding.clone()].concat();
     let (proof, _): (Vec<u8>, _) = receive(&mut stream).await?;
     verify(&proof, &credentials.proof("caller", &transcript))?;
@@ -150,7 +186,7 @@ fn check(theirs: &Hello, credentials: &Credentials) -> Result<(), Refused> {
     }
     // Who is of no cluster yet may only ask.
     if theirs.kind != Kind::Probe && (theirs.cluster == 0 || mine == 0) {
-        return Err(Refused::OtherCluster);
+        return Err(Refused::NoCluster);
     }
     Ok(())
 }

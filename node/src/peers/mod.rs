@@ -26,11 +26,14 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Semaphore, mpsc};
 use vspace::{Inward, LinkState, Packet, Places};
 
 /// Between two attempts to reach a node. Our choice: a restarted node is found soon, a dead one costs little.
 const DIAL_EVERY: Duration = Duration::from_millis(200);
+
+/// Greetings under way at once. Our choice: two of every node of a large cluster; who does not belong to it takes no more.
+const HANDSHAKES_MAX: usize = 64;
 
 /// Packets that may wait for one node. Our choice: more than the windows of replication let through on a connection that works.
 const WAITING_MAX: usize = 100_000;
@@ -107,10 +110,15 @@ fn run(
             }
         }
         tokio::task::spawn_local(send_all(Rc::clone(&hub), outgoing));
+        let handshakes = Arc::new(Semaphore::new(HANDSHAKES_MAX));
         loop {
             match listener.accept().await {
-                Ok((socket, _)) => {
-                    tokio::task::spawn_local(welcome(Rc::clone(&hub), socket));
+                Ok((socket, from)) => {
+                    // Who is one too many calls again.
+                    if let Ok(permit) = Arc::clone(&handshakes).try_acquire_owned() {
+                        let hub = Rc::clone(&hub);
+                        tokio::task::spawn_local(welcome(hub, (socket, from), permit));
+                    }
                 }
                 // Out of descriptors, or the caller has gone: others may come.
                 Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
@@ -128,11 +136,12 @@ struct Hub {
 /// The connections with one node.
 #[derive(Default)]
 struct Link {
+    /// Which of the calls of the other node its connections are of, and the directory of that process.
+    made: (u64, u64),
     control: Option<Lane>,
     data: Option<Lane>,
     /// Rises when a connection ends or is replaced.
     life: u64,
-    lost: Rc<Notify>,
 }
 
 struct Lane {
@@ -163,29 +172,8 @@ impl Hub {
         let (queue, outgoing) = mpsc::unbounded_channel();
         let waiting = Rc::new(Cell::new(0));
         let (stop, stopped) = tokio::sync::oneshot::channel();
-        let life = {
-            let mut peers = self.peers.borrow_mut();
-            let link = peers.entry(node).or_default();
-            let taken = match kind {
-                Kind::Control => link.control.is_some(),
-                Kind::Data | Kind::Probe => link.data.is_some(),
-            };
-            if taken {
-                // It has begun anew, and this side has not noticed the end.
-                self.end(node, link);
-            }
-            let lane = Some(Lane { queue, waiting: Rc::clone(&waiting), _stop: stop });
-            match kind {
-                Kind::Control => link.control = lane,
-                Kind::Data | Kind::Probe => link.data = lane,
-            }
-            if link.is_up() {
-                let with = vec![("node", hello.name.clone())];
-                crate::log::note(crate::config::LogLevel::Info, "node reached", with);
-                self.tell_all(node, LinkState::Up);
-            }
-            link.life
-        };
+        let lane = Lane { queue, waiting: Rc::clone(&waiting), _stop: stop };
+        let Some(life) = self.place(kind, &hello, lane) else { return };
         let lanes = Lanes { setup: &self.setup, peer: &hello };
         tokio::select! {
             () = lanes.run(stream, (outgoing, &waiting)) => {}
@@ -199,6 +187,38 @@ impl Hub {
         }
     }
 
+    /// Makes a connection part of the link; which life of it that is. `None`: it is not wanted.
+    fn place(&self, kind: Kind, hello: &Hello, lane: Lane) -> Option<u64> {
+        let node = NodeId(hello.node);
+        let mut peers = self.peers.borrow_mut();
+        let link = peers.entry(node).or_default();
+        let made = (hello.pair, hello.incarnation);
+        if link.is_up() && link.made.1 != hello.incarnation {
+            // The one that is connected may be either; it must not be torn between them.
+            handshake::Refused::Twice(hello.node).note(&hello.name);
+            return None;
+        }
+        let taken = match kind {
+            Kind::Control => link.control.is_some(),
+            Kind::Data | Kind::Probe => link.data.is_some(),
+        };
+        if taken || link.made != made {
+            // It has begun anew, and this side has not noticed the end.
+            self.end(node, link);
+        }
+        link.made = made;
+        match kind {
+            Kind::Control => link.control = Some(lane),
+            Kind::Data | Kind::Probe => link.data = Some(lane),
+        }
+        if link.is_up() {
+            let with = vec![("node", hello.name.clone())];
+            crate::log::note(crate::config::LogLevel::Info, "node reached", with);
+            self.tell_all(node, LinkState::Up);
+        }
+        Some(link.life)
+    }
+
     /// Both connections end.
     fn end(&self, node: NodeId, link: &mut Link) {
         if link.is_up() {
@@ -209,7 +229,6 @@ impl Hub {
         link.control = None;
         link.data = None;
         link.life += 1;
-        link.lost.notify_waiters();
     }
 }
 
@@ -241,20 +260,22 @@ async fn send_all(hub: Rc<Hub>, mut outgoing: mpsc::UnboundedReceiver<Batch>) {
 /// Keeps both connections with one node.
 async fn dial_always(hub: Rc<Hub>, other: Other) {
     loop {
-        let lost = {
-            let mut peers = hub.peers.borrow_mut();
-            let link = peers.entry(other.node).or_default();
-            Rc::clone(&link.lost)
-        };
-        let ended = lost.notified();
-        let both = futures_join(dial(&hub, &other, Kind::Control), dial(&hub, &other, Kind::Data));
-        match both.await {
+        let pair = crate::serve::draw().unwrap_or_default();
+        let (control, data) = tokio::join!(
+            dial(&hub, &other, (Kind::Control, pair)),
+            dial(&hub, &other, (Kind::Data, pair))
+        );
+        match (control, data) {
             (Ok(control), Ok(data)) => {
-                for (kind, (hello, stream)) in [(Kind::Control, control), (Kind::Data, data)] {
+                let carried = [(Kind::Control, control), (Kind::Data, data)];
+                let carried = carried.map(|(kind, (hello, stream))| {
                     let hub = Rc::clone(&hub);
-                    tokio::task::spawn_local(async move { hub.carry(kind, hello, stream).await });
+                    tokio::task::spawn_local(async move { hub.carry(kind, hello, stream).await })
+                });
+                // When one ends the link does, and with it the other.
+                for task in carried {
+                    let _ended = task.await;
                 }
-                ended.await;
             }
             (Err(error), _) | (_, Err(error)) => error.note(&other.name),
         }
@@ -262,32 +283,31 @@ async fn dial_always(hub: Rc<Hub>, other: Other) {
     }
 }
 
-async fn futures_join<A, B>(
-    a: impl std::future::Future<Output = A>,
-    b: impl std::future::Future<Output = B>,
-) -> (A, B) {
-    tokio::join!(a, b)
-}
-
 type Dialled = Result<(Hello, stream::Stream), handshake::Refused>;
 
-async fn dial(hub: &Hub, other: &Other, kind: Kind) -> Dialled {
+async fn dial(hub: &Hub, other: &Other, (kind, pair): (Kind, u64)) -> Dialled {
     let credentials = &hub.setup.credentials;
     let stream = stream::connect(other.address, credentials.tls.as_ref()).await?;
-    let (hello, _, stream) = handshake::call(stream, credentials, (other.node, kind)).await?;
+    let (hello, _, stream) = handshake::call(stream, credentials, (other.node, kind, pair)).await?;
     Ok((hello, stream))
 }
 
 /// Somebody calls.
-async fn welcome(hub: Rc<Hub>, socket: tokio::net::TcpStream) {
+async fn welcome(
+    hub: Rc<Hub>,
+    (socket, from): (tokio::net::TcpStream, SocketAddr),
+    permit: tokio::sync::OwnedSemaphorePermit,
+) {
     let credentials = Arc::clone(&hub.setup.credentials);
     let answered = async {
         let stream = stream::accept(socket, credentials.tls.as_ref()).await?;
         handshake::answer(stream, &credentials).await
     };
-    match answered.await {
-        Ok((hello, Kind::Probe, _)) => drop(hello),
+    let answered = answered.await;
+    drop(permit);
+    match answered {
+        Ok((_, Kind::Probe, _)) => {}
         Ok((hello, kind, stream)) => hub.carry(kind, hello, stream).await,
-        Err(error) => error.note("a caller"),
+        Err(error) => error.note(&from.ip().to_string()),
     }
 }

@@ -82,7 +82,8 @@ impl Bridge {
             kicks: Mutex::default(),
             looks: Mutex::default(),
             damaged: Mutex::default(),
-            tokens: AtomicU64::new(0),
+            // Of every run others: another node may still answer an earlier one.
+            tokens: AtomicU64::new(super::draw().unwrap_or_default() >> 2),
             peers: OnceLock::new(),
             commands: Mutex::default(),
             cluster: Mutex::default(),

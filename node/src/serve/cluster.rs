@@ -44,6 +44,23 @@ impl ClusterView {
         led.any(|group| group.in_sync.iter().any(able))
     }
 
+    /// What a node that is not ready waits for; for the log.
+    #[must_use]
+    pub fn waits_for(&self) -> Vec<(&'static str, String)> {
+        let names = |nodes: &[NodeId]| {
+            let names: Vec<String> = nodes.iter().map(|node| node.0.to_string()).collect();
+            names.join(", ")
+        };
+        let what = match (self.session, self.leader) {
+            (None, None) => "a leader of the control plane: a majority of the voters must be up",
+            (None, Some(_)) => {
+                "the cluster to let this node in; if it was removed, empty its data directory"
+            }
+            (Some(_), _) => "a primary of partition 0: enough of its replicas must be up",
+        };
+        vec![("waits for", what.to_owned()), ("voters", names(&self.map.voters))]
+    }
+
     fn holds(&self, node: NodeId) -> (u64, u64, u64) {
         let count = |is: &dyn Fn(&ReplicaGroup) -> bool| {
             self.map.groups.iter().filter(|group| is(group)).count() as u64
@@ -174,6 +191,15 @@ impl NodeControl {
                         format!("node {name} to come up")
                     }
                     Some(_) => String::new(),
+                };
+                let down = view.map.nodes.iter().filter(|(id, other)| {
+                    **id != node && other.state != NodeState::Up && !other.draining
+                });
+                let down: Vec<String> = down.map(|(id, _)| name_of(&self.config, *id)).collect();
+                let waits_for = if waits_for.is_empty() && !down.is_empty() {
+                    format!("node {} to come up, or to be removed", down.join(", "))
+                } else {
+                    waits_for
                 };
                 let whole = total - view.under_replicated();
                 // A node that joins is done when nothing is to move any more.

@@ -62,7 +62,8 @@ impl NodeControl {
             started: Instant::now(),
             stages,
             state: AtomicU8::new(0),
-            operators: AtomicU64::new(0),
+            // Of every run others: another node may still answer an earlier one.
+            operators: AtomicU64::new(super::draw().unwrap_or_default() >> 27),
         }
     }
 

@@ -15,6 +15,8 @@ mod reload;
 mod running;
 mod socketmap;
 
+pub use identity::draw;
+
 use crate::config::{Config, NodeEntry};
 use std::path::PathBuf;
 

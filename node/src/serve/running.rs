@@ -31,6 +31,9 @@ use vspace::{GroupId, Inward, MembershipSetup, NodeId, Shard, ShardConfig, Ticke
 /// A write that takes longer than this means a disk that is gone. Design section 4.
 const WRITE_TIME_MAX: Duration = Duration::from_secs(10);
 
+/// How often a node that is not ready says why.
+const WAITING_NOTED_EVERY: Duration = Duration::from_secs(5);
+
 /// How long a node that stops waits for others to take over what it leads. Our choice: a planned move takes a tenth of a second.
 const HAND_OVER_TIME_MAX: Duration = Duration::from_secs(3);
 
@@ -71,15 +74,15 @@ pub async fn serve(options: ServeOptions) -> anyhow::Result<()> {
         (options.node.name.clone(), data.clone()),
         stages,
     ));
+    let signals = Signals::new()?;
+    let (stop_admin, admin_stopped) = tokio::sync::oneshot::channel::<()>();
+    let admin =
+        start_admin((&config, &options.node), (&data, &tls), &control, admin_stopped).await?;
     let mut endings = bridge.endings();
     tokio::select! {
         () = until_ready(&bridge) => {}
         error = ended(&mut endings, (&*store, identity)) => return Err(error),
     }
-    let signals = Signals::new()?;
-    let (stop_admin, admin_stopped) = tokio::sync::oneshot::channel::<()>();
-    let admin =
-        start_admin((&config, &options.node), (&data, &tls), &control, admin_stopped).await?;
     announce(&bridge, &admin);
     super::socketmap::serve(&control, &config).await?;
     if options.demo {
@@ -389,8 +392,8 @@ fn start_threads(
             door: Arc::clone(&bridge.door),
             closing: closed.clone(),
         };
-        let worker_config =
-            WorkerConfig { messages_max: config.stages.batch as usize, ..WorkerConfig::default() };
+        let batch = config.stages.batch as usize;
+        let worker_config = WorkerConfig { messages_max: batch, steps_max: batch * 2 };
         let service = Arc::clone(bridge);
         let run = move || {
             let now = (stages::Clock.mono(), stages::Clock.wall());
@@ -494,7 +497,12 @@ fn watch_writes(clock: &stages::WriteClock) {
 }
 
 async fn until_ready(bridge: &Bridge) {
+    let mut noted = std::time::Instant::now();
     loop {
+        if noted.elapsed() > WAITING_NOTED_EVERY {
+            noted = std::time::Instant::now();
+            crate::log::note(LogLevel::Warn, "not ready yet", bridge.cluster().waits_for());
+        }
         let notified = bridge.became_ready.notified();
         if bridge.is_ready.load(Relaxed) {
             return;

@@ -198,7 +198,14 @@ fn own(control: &NodeControl) -> String {
     let bridge: &Bridge = &control.bridge;
     let lmtp = bridge.listeners.iter().find(|state| state.config.service == Service::Lmtp);
     match lmtp.map(|state| (state.address.parse::<SocketAddr>(), &state.address)) {
-        Some((Ok(address), _)) => told(address),
+        Some((Ok(mut address), _)) => {
+            let own = usize::from(control.node).checked_sub(1);
+            let own = own.and_then(|at| control.config.node.get(at)?.address);
+            if let Some(own) = own.filter(|_| address.ip().is_unspecified()) {
+                address.set_ip(own.ip());
+            }
+            told(address)
+        }
         Some((Err(_), path)) => format!("OK lmtp:{path}"),
         None => "TEMP no listener for LMTP is configured: set listen.lmtp".to_owned(),
     }
@@ -211,11 +218,16 @@ fn told(address: SocketAddr) -> String {
     }
 }
 
-/// Where another node takes mail, by the file that all nodes have in common.
+/// Where another node takes mail, by the file that all nodes have in common: nowhere, when it listens for its own host alone.
 fn lmtp_of(config: &Config, node: &NodeEntry) -> Option<SocketAddr> {
     let host = node.address?.ip();
     match &config.listen.first(Service::Lmtp)?.address {
-        Address::Tcp(address) if address.port() != 0 => Some(SocketAddr::new(host, address.port())),
+        Address::Tcp(address)
+            if address.port() != 0
+                && (address.ip().is_unspecified() || config.listen.follows_nodes()) =>
+        {
+            Some(SocketAddr::new(host, address.port()))
+        }
         Address::Tcp(_) | Address::Unix(_) => None,
     }
 }

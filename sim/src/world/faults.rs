@@ -140,7 +140,10 @@ impl World {
             Fault::Pause => {
                 self.coverage.fault("node stands still");
                 let nanos = self.rng.below(30_000_000_000);
-                self.nodes[node].paused_until = self.schedule.now() + nanos;
+                // Never shorter: what was put off comes before what came later.
+                let until = self.schedule.now() + nanos;
+                let node = &mut self.nodes[node];
+                node.paused_until = node.paused_until.max(until);
             }
         }
         Ok(())

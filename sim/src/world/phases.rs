@@ -161,13 +161,13 @@ impl World {
         }
     }
 
-    /// Everything heals, clients finish, the queue empties.
+    /// Everything heals, clients finish, the queue empties. A node that stands still goes on in its time: what it has put off comes
+    /// in order.
     fn wind_down(&mut self) -> Result<(), Failure> {
         self.phase = Phase::WindingDown;
         for node in &mut self.nodes {
             node.doomed = false;
             node.stalled_until = 0;
-            node.paused_until = 0;
             node.disk.store.set_bytes_max(None);
             node.disk.store.set_faults(dds::memory_store::Faults::default());
         }

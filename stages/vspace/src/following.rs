@@ -216,6 +216,8 @@ impl Shard {
         self.lose_requests(|away| away.target == node);
         for (session, user) in self.guests.remove(&node).unwrap_or_default() {
             self.on_session_gone(session, user);
+            // It may live, and only be given up: then it opens its folder again.
+            self.notify(session, Notice::MasterChanged);
         }
         for logins in self.imap_logins.values_mut() {
             logins.retain(|session| names::node_of(*session) != node);
@@ -245,6 +247,14 @@ impl Shard {
                 self.peers.insert(node);
                 self.ask_to_join();
                 self.retry();
+                // What was told while it could not be reached is told again.
+                let sessions: BTreeSet<_> =
+                    self.sessions.iter().filter_map(|(id, slot)| Some((*id, slot.user?))).collect();
+                for (session, user) in sessions {
+                    if self.master_of(user) == Some(node) {
+                        self.tell_login(session);
+                    }
+                }
             }
             LinkState::Lost => {
                 self.peers.remove(&node);

@@ -7,7 +7,7 @@ use crate::queue::Rank;
 use crate::shard::{MailboxSlot, Shard, Slot, Work};
 use crate::work::Outward;
 use dds::PartitionId;
-use mailstore::face::{AccountFacts, UserId};
+use mailstore::face::{AccountFacts, Completion, TaskRefusal, UserId};
 use mailstore::mailbox::{Effect, Input, Mailbox};
 use std::sync::Arc;
 
@@ -15,6 +15,14 @@ impl Shard {
     pub(crate) fn step_mailbox(&mut self, user: UserId, input: Input) {
         let mut mailbox = match self.mailboxes.remove(&user) {
             Some(mailbox) => mailbox,
+            None if starts_a_mailbox(&input) && self.master_of(user) != Some(self.me()) => {
+                // The map has named another since this was queued.
+                if let Input::Asked { from, token, task: _ } = input {
+                    let refused = Completion::Refused(TaskRefusal::Unavailable);
+                    self.post_answer(from, token, refused);
+                }
+                return;
+            }
             None if starts_a_mailbox(&input) => self.start_mailbox(user),
             // The mailbox was dropped; what comes late concerns nobody.
             None => return,
@@ -126,7 +134,12 @@ impl Shard {
         }
         let map = self.config.map;
         let here = |user: &UserId| map.partition_of(&mailstore::mailbox::route(*user).0);
-        self.imap_logins.retain(|user, _| here(user) != partition);
+        for guests in self.guests.values_mut() {
+            guests.retain(|(_, user)| here(user) != partition);
+        }
+        if self.map.group(partition).is_none_or(|group| group.primary != Some(self.me())) {
+            self.imap_logins.retain(|user, _| here(user) != partition);
+        }
     }
 
     /// The directory is another one: what it says of accounts may be newer.

@@ -1,7 +1,6 @@
 //! What operators ask of a worker group: tasks under sessions of the node's own, who is connected, and to end sessions.
 
 use crate::letter::Letter;
-use crate::queue::Rank;
 use crate::session::SessionLine;
 use crate::shard::{Shard, Work};
 use crate::work::Outward;
@@ -47,13 +46,13 @@ impl Shard {
     pub(crate) fn on_kick_sessions(&mut self, token: Token, sessions: &[SessionId]) {
         let mut count = 0;
         for session in sessions.iter().copied() {
-            if !self.sessions.contains_key(&session) {
-                continue;
-            }
+            let Some(slot) = self.sessions.get(&session) else { continue };
+            // Behind the opening, which may still wait.
+            let rank = crate::shard::rank_of(slot.protocol);
             let notice = Notice::Kicked { reason: "an operator ended the session".into() };
             self.queue.push(
                 self.now.0,
-                Rank::Completion,
+                rank,
                 Work::Session(session, SessionInput::Notified(notice)),
             );
             count += 1;

@@ -167,8 +167,12 @@ impl Shard {
         (to, token): (SessionId, Token),
         completion: Completion,
     ) {
+        let leads = self.seats.get(&partition).is_none_or(|seat| seat.slot.machine.leads());
         if self.permits(partition) {
             self.post_answer(to, token, completion);
+        } else if !leads {
+            // What is in memory is nobody's word any more.
+            self.post_answer(to, token, Completion::Refused(TaskRefusal::Unavailable));
         } else {
             self.gated.entry(partition).or_default().push(Gated { to, token, completion });
             self.look_soon();

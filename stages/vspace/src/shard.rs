@@ -36,6 +36,11 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 type Map<K, V> = HashMap<K, V, FxBuildHasher>;
 
+/// Where the numbers of a run begin: each has far more room behind that than a run uses.
+const SESSIONS_MASK: u64 = (1 << 37) - 1;
+const MACHINES_SHIFT: u32 = 35;
+const REQUESTS_MASK: u64 = (1 << 54) - 1;
+
 /// Bits of the tokens of one machine: 4 billion.
 const TOKEN_BITS: u32 = 32;
 
@@ -148,6 +153,10 @@ impl Shard {
     #[must_use]
     pub fn new(config: ShardConfig, now: (Mono, Wall)) -> Self {
         let admission = Admission::new(config.admission.clone());
+        // Names of a run never meet those of an earlier one: another node may still answer it.
+        let seed = config.seed;
+        let (sessions, machines, requests) =
+            (seed & SESSIONS_MASK, seed >> MACHINES_SHIFT, seed & REQUESTS_MASK);
         let mut shard = Self {
             config,
             now,
@@ -174,7 +183,7 @@ impl Shard {
             held_tasks: Vec::new(),
             away_requests: BTreeMap::new(),
             held_requests: Vec::new(),
-            requests_sent: 0,
+            requests_sent: requests,
             look_at: None,
             membership: None,
             directory: None,
@@ -185,8 +194,8 @@ impl Shard {
             admission,
             space: Space::default(),
             waiting: VecDeque::new(),
-            sessions_made: 0,
-            machines_made: 0,
+            sessions_made: sessions,
+            machines_made: machines,
             stats: ShardStats::default(),
             trace: Digest::default(),
             buffers: Buffers::default(),
@@ -312,9 +321,11 @@ impl Shard {
     }
 
     fn on_shut_down(&mut self) {
-        let sessions: BTreeSet<SessionId> = self.sessions.keys().copied().collect();
-        for session in sessions {
-            self.push(Rank::Completion, Work::Session(session, SessionInput::ShuttingDown));
+        let ranked = |(id, slot): (&SessionId, &Box<SessionSlot>)| (*id, rank_of(slot.protocol));
+        let sessions: BTreeSet<(SessionId, Rank)> = self.sessions.iter().map(ranked).collect();
+        for (session, rank) in sessions {
+            // Behind the opening, which may still wait.
+            self.push(rank, Work::Session(session, SessionInput::ShuttingDown));
         }
         self.hand_over_all();
     }
@@ -443,8 +454,9 @@ impl Shard {
         let (tasks, requests) = (&self.away_tasks, &self.away_requests);
         let (held_tasks, held_requests) = (&self.held_tasks, &self.held_requests);
         let gated: Vec<PartitionId> = self.gated.keys().copied().collect();
+        let (node, registered, peers) = (self.config.node, self.registered, &self.peers);
         format!(
-            "seats {seats:?} tasks {tasks:?} requests {requests:?} held {held_tasks:?} {held_requests:?} \
+            "node {node} registered {registered} peers {peers:?} seats {seats:?} tasks {tasks:?} requests {requests:?} held {held_tasks:?} {held_requests:?} \
              gated {gated:?}"
         )
     }
@@ -469,7 +481,7 @@ impl Shard {
 }
 
 /// Somebody waits at a screen behind POP3 and IMAP; mail comes in behind the others.
-fn rank_of(protocol: Protocol) -> Rank {
+pub(crate) fn rank_of(protocol: Protocol) -> Rank {
     match protocol {
         Protocol::Imap | Protocol::Pop3 | Protocol::Http | Protocol::Submission => {
             Rank::Interactive

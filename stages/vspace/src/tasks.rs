@@ -23,11 +23,33 @@ use mailstore::{delivery, directory, mailbox};
 /// How long a task may be with another node before it is refused. Our choice: above what a reader may have to read.
 const AWAY_MAX: Duration = Duration::from_secs(60);
 
+/// What a task is about, and so its completion.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    User,
+    Directory,
+    Delivery,
+}
+
+impl Kind {
+    /// Whether a completion is one of such a task.
+    fn fits(self, completion: &Completion) -> bool {
+        match completion {
+            Completion::User(_) => self == Self::User,
+            Completion::Directory(_) => self == Self::Directory,
+            Completion::Delivery(_) => self == Self::Delivery,
+            Completion::Blob(_) => false,
+            Completion::Refused(_) => true,
+        }
+    }
+}
+
 /// A task that somebody else has.
 #[derive(Debug)]
 pub(crate) struct AwayTask {
     pub target: NodeId,
     pub place: PartitionId,
+    kind: Kind,
     /// To be asked again when the node is lost.
     again: Option<Task>,
     /// Until then it is asked again.
@@ -52,9 +74,10 @@ impl Shard {
     }
 
     fn dispatch_until(&mut self, patience: Mono, from: SessionId, token: Token, task: Task) {
-        let place = match &task {
-            Task::User { user, .. } => self.place_of(*user),
-            Task::Directory(_) | Task::Delivery(_) => RESIDENTS,
+        let (place, kind) = match &task {
+            Task::User { user, .. } => (self.place_of(*user), Kind::User),
+            Task::Directory(_) => (RESIDENTS, Kind::Directory),
+            Task::Delivery(_) => (RESIDENTS, Kind::Delivery),
             Task::Blob(task) => return self.on_blob_task(from, token, task.clone()),
         };
         let me = self.me();
@@ -66,7 +89,7 @@ impl Shard {
         };
         let again = may_repeat(&task).then(|| task.clone());
         let until = self.now.0.plus(AWAY_MAX);
-        let away = AwayTask { target, place, again, patience, until };
+        let away = AwayTask { target, place, kind, again, patience, until };
         self.away_tasks.insert((from, token), away);
         self.post(target, Letter::Asked { from, token, task });
     }
@@ -77,6 +100,10 @@ impl Shard {
             return self.send(node, Packet::Letter(letter));
         }
         let group = self.group_of_letter(&letter);
+        if group.0 >= self.config.groups {
+            // Only a peer names a group that there is not.
+            return;
+        }
         if group == self.config.group {
             self.on_letter(node, letter);
         } else {
@@ -221,6 +248,9 @@ impl Shard {
             self.held_tasks.push(HeldTask { patience, from: to, token, task });
             return self.look_soon();
         }
+        // Only a node that is broken answers another question.
+        let refused = Completion::Refused(TaskRefusal::Unavailable);
+        let completion = if away.kind.fits(&completion) { completion } else { refused };
         self.complete(to, token, completion);
     }
 
@@ -262,6 +292,12 @@ impl Shard {
         self.retry_requests();
         let now = self.now.0;
         for HeldTask { patience, from, token, task } in std::mem::take(&mut self.held_tasks) {
+            if let Asker::Session(session) = names::asker_of(from)
+                && !self.sessions.contains_key(&session)
+            {
+                // Nobody waits for it, and it has not begun.
+                continue;
+            }
             if patience <= now {
                 self.complete(from, token, Completion::Refused(TaskRefusal::Unavailable));
             } else {
