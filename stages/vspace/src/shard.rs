@@ -321,8 +321,8 @@ impl Shard {
     }
 
     fn on_shut_down(&mut self) {
-        let ranked = |(id, slot): (&SessionId, &Box<SessionSlot>)| (*id, rank_of(slot.protocol));
-        let sessions: BTreeSet<(SessionId, Rank)> = self.sessions.iter().map(ranked).collect();
+        let sessions: BTreeSet<(SessionId, Rank)> =
+            self.sessions.iter().map(|(id, slot)| (*id, rank_of(slot.protocol))).collect();
         for (session, rank) in sessions {
             // Behind the opening, which may still wait.
             self.push(rank, Work::Session(session, SessionInput::ShuttingDown));
