@@ -74,7 +74,6 @@ pub async fn serve(options: ServeOptions) -> anyhow::Result<()> {
         (options.node.name.clone(), data.clone()),
         stages,
     ));
-    let signals = Signals::new()?;
     let (stop_admin, admin_stopped) = tokio::sync::oneshot::channel::<()>();
     let admin =
         start_admin((&config, &options.node), (&data, &tls), &control, admin_stopped).await?;
@@ -83,6 +82,8 @@ pub async fn serve(options: ServeOptions) -> anyhow::Result<()> {
         () = until_ready(&bridge) => {}
         error = ended(&mut endings, (&*store, identity)) => return Err(error),
     }
+    // Until here a signal ends the process: it has promised nothing.
+    let signals = Signals::new()?;
     announce(&bridge, &admin);
     super::socketmap::serve(&control, &config).await?;
     if options.demo {
