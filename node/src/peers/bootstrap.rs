@@ -45,13 +45,13 @@ pub async fn find_cluster(
     let answering = Arc::clone(&credentials);
     let answers = async move {
         // Side by side: who calls and says nothing must not keep others from being answered.
-        let mut under_way = Vec::new();
+        let mut under_way = tokio::task::JoinSet::new();
         loop {
             tokio::select! {
                 accepted = listener.accept() => match accepted {
                     Ok((socket, from)) if under_way.len() < super::HANDSHAKES_MAX => {
                         let answering = Arc::clone(&answering);
-                        under_way.push(Box::pin(async move {
+                        under_way.spawn(async move {
                             let answered = async {
                                 let stream = stream::accept(socket, answering.tls.as_ref()).await?;
                                 handshake::answer(stream, &answering).await
@@ -59,12 +59,12 @@ pub async fn find_cluster(
                             if let Err(error) = answered.await {
                                 error.note(&from.ip().to_string());
                             }
-                        }));
+                        });
                     }
                     Ok(_) => {}
                     Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
                 },
-                done = any_of(&mut under_way) => drop(under_way.swap_remove(done)),
+                Some(_ended) = under_way.join_next() => {}
             }
         }
     };
@@ -72,15 +72,6 @@ pub async fn find_cluster(
         cluster = ask_all(&credentials, others, founds) => Ok(cluster),
         () = answers => unreachable!("it answers for ever"),
     }
-}
-
-/// The place of one that has ended; never, while there is none.
-async fn any_of<F: Future<Output = ()> + Unpin>(all: &mut [F]) -> usize {
-    std::future::poll_fn(|cx| {
-        let ended = |future: &mut F| std::pin::Pin::new(future).poll(cx).is_ready();
-        all.iter_mut().position(ended).map_or(std::task::Poll::Pending, std::task::Poll::Ready)
-    })
-    .await
 }
 
 async fn ask_all(credentials: &Credentials, others: &[Other], founds: bool) -> Cluster {

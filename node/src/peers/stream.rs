@@ -20,8 +20,8 @@ const BINDING_BYTES: usize = 32;
 const BINDING_LABEL: &[u8] = b"EXPORTER-hikyaku-peer";
 
 /// Bytes in both directions.
-pub trait Both: AsyncRead + AsyncWrite + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Unpin> Both for T {}
+pub trait Both: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Both for T {}
 
 pub struct Stream {
     pub bytes: Box<dyn Both>,

@@ -68,7 +68,7 @@ pub fn load(store: &dyn Store, partitions: u16, me: NodeId) -> anyhow::Result<Op
     if member.node != me {
         bail!(
             "the data directory belongs to node number {}, the file lists this node as number {}: the order of \
-             [[node]] must stay as it was, new nodes come last",
+             [[node]] must stay as it was, new nodes come last. If it is of a trial, move it away, and this node joins",
             member.node.0,
             me.0
         );
