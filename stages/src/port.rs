@@ -46,6 +46,7 @@ pub struct PortSender<T> {
     tasks: Sender<Parcel<T>>,
     parking: Arc<Parking>,
     stats: Arc<StageStats>,
+    parcel_max: usize,
 }
 
 impl<T> Clone for PortSender<T> {
@@ -55,13 +56,31 @@ impl<T> Clone for PortSender<T> {
             tasks: self.tasks.clone(),
             parking: Arc::clone(&self.parking),
             stats: Arc::clone(&self.stats),
+            parcel_max: self.parcel_max,
         }
     }
 }
 
 impl<T> PortSender<T> {
+    /// The same queue, for batches of at most so many completions: the ablation of `make bench` sends them one by one.
+    #[must_use]
+    pub fn in_parcels_of(mut self, parcel_max: usize) -> Self {
+        self.parcel_max = parcel_max;
+        self
+    }
+
     /// Sends completions. Nothing happens when the receiver is gone: the node is stopping.
     pub fn complete(&self, now: Mono, messages: Vec<T>) {
+        if messages.len() <= self.parcel_max {
+            return self.complete_parcel(now, messages);
+        }
+        let mut messages = messages.into_iter().peekable();
+        while messages.peek().is_some() {
+            self.complete_parcel(now, messages.by_ref().take(self.parcel_max).collect());
+        }
+    }
+
+    fn complete_parcel(&self, now: Mono, messages: Vec<T>) {
         if messages.is_empty() {
             return;
         }
@@ -132,6 +151,7 @@ pub fn port<T>(
         tasks: send,
         parking: Arc::clone(&parking),
         stats: Arc::clone(stats),
+        parcel_max: usize::MAX,
     };
     (sender, PortReceiver { completions, tasks, parking, stats: Arc::clone(stats) })
 }

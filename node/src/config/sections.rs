@@ -483,7 +483,7 @@ pub struct Stages {
     pub workers: Option<u32>,
     /// Threads that read from the disk.
     pub readers: u32,
-    /// Messages a worker drains before it runs local work.
+    /// Messages that travel between two threads together, and that a worker takes before it runs local work.
     pub batch: u32,
     /// Groups of changes that one sync may carry. 1: no group commit, for measurements.
     pub groups_per_sync: u32,

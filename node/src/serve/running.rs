@@ -350,7 +350,7 @@ fn start_threads(
         stages.stats.push((format!("worker-{group}"), Arc::clone(&stats)));
         stages.gauges.push(Arc::default());
         let (sender, receiver) = port::<Inward>(config.stages.queue as usize, &stats);
-        senders.push(sender);
+        senders.push(sender.in_parcels_of(config.stages.batch as usize));
         receivers.push((receiver, stats));
     }
     let shared: Arc<dyn Store> = Arc::<RocksStore>::clone(store);
@@ -421,7 +421,7 @@ fn start_store_stages(
         ..WriterConfig::default()
     };
     let done = senders.iter().map(|sender| commits_to(sender.clone())).collect();
-    let writer = Writer::start(
+    let mut writer = Writer::start(
         writer_config,
         Arc::clone(store),
         done,
@@ -431,6 +431,7 @@ fn start_store_stages(
             std::process::abort();
         }),
     )?;
+    writer.sender = writer.sender.in_parcels_of(config.stages.batch as usize);
     let answer = senders.to_vec();
     let readers = Readers::start(
         config.stages.readers as usize,
