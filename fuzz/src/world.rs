@@ -199,6 +199,8 @@ impl World {
                 let uid = self.append(0);
                 Ok(UserDone::Delivered { folder: deliver.folder, uid })
             }
+            // No session of a mail protocol has records.
+            UserTask::Records(_) => Err(UserError::Cannot("no such record".into())),
             // No session reads the event log.
             UserTask::Events { .. } => Err(UserError::Cannot("no such subscriber".into())),
             UserTask::Quota => {

@@ -40,6 +40,7 @@ mod memory;
 mod pack;
 mod pipeline;
 mod reading;
+mod records;
 mod removal;
 mod restored;
 mod search;

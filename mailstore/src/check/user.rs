@@ -8,8 +8,8 @@ use crate::mailbox::events::Cursor;
 use crate::mailbox::format::{
     BLOCK_MESSAGES, Block, BlockKind, BodyRecord, ColumnRecord, Condemned, Damaged, Extent,
     FolderRecord, Header, KeywordTable, LogEntry, Packed, PendingBodies, PendingSet, Reader,
-    References, Remembered, RestoredRecord, Root, Stretch, decode_blob_reference, decode_rows,
-    decode_uids, keys,
+    RecordUsage, References, Remembered, RestoredRecord, Root, StoredRecord, Stretch,
+    decode_blob_reference, decode_rows, decode_uids, keys,
 };
 use bytes::Bytes;
 use dds::{BlobId, Column, PartitionId, RouteKey, SortKey, layout};
@@ -27,6 +27,8 @@ pub struct UserCheck {
     condemned: BTreeSet<EmailId>,
     references: BTreeMap<EmailId, u32>,
     blobs: BTreeMap<EmailId, BlobId>,
+    /// The user's own records: as counted by the mailbox, and as seen.
+    records: (RecordUsage, RecordUsage),
     /// `None` while rows may still come.
     emails: Option<Emails>,
 }
@@ -57,6 +59,7 @@ impl UserCheck {
             condemned: BTreeSet::new(),
             references: BTreeMap::new(),
             blobs: BTreeMap::new(),
+            records: Default::default(),
             emails: None,
         }
     }
@@ -79,6 +82,10 @@ impl UserCheck {
                 Cursor::decode(value).map(drop)
             }
             keys::KEPT => Stretch::decode_all(value).map(drop),
+            keys::RECORD_USAGE => {
+                self.records.0 = RecordUsage::decode(value)?;
+                Ok(())
+            }
             keys::FOLDER => {
                 self.folder(key)?.record = Some(FolderRecord::decode(value)?);
                 Ok(())
@@ -145,6 +152,14 @@ impl UserCheck {
                 let rows = rows_in(value, "staged rows")?;
                 let staged = self.staged.entry(PendingId(u64::from_be_bytes(pending))).or_default();
                 staged.extend(rows_of(&rows));
+                Ok(())
+            }
+            keys::RECORD => {
+                let name = keys::parse_record(key)?.1;
+                let stored = StoredRecord::decode(value)?;
+                let seen = &mut self.records.1;
+                seen.records += 1;
+                seen.bytes += (name.as_str().len() + stored.value.len()) as u64;
                 Ok(())
             }
             _ => Err(Damaged("key: of no known kind")),
@@ -278,6 +293,10 @@ impl Walk<'_> {
                 is_sound = false;
                 self.damage_of(thing.clone(), fault, COUNTS);
             }
+        }
+        if user.records.0 != user.records.1 {
+            let reason = "its settings and contacts are counted otherwise than they are";
+            self.damage_of(user.name.clone(), reason, COUNTS);
         }
         self.read_bodies(partition, route, &mut user);
         // Without the rows there is nothing to compare counts with.

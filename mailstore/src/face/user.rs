@@ -71,6 +71,9 @@ pub enum UserTask {
     /// Done: `Events`, or `Done`; see [`EventTask`].
     Events { subscriber: Subscriber, task: EventTask },
 
+    /// The user's own records. Done: `Records`; see [`RecordTask`].
+    Records(RecordTask),
+
     /// POP3: takes the one exclusive lock of the maildrop. Done: `MaildropOpened`.
     OpenMaildrop,
     /// POP3 UPDATE: deletes and releases the lock. Done: `Done`.
@@ -128,6 +131,7 @@ pub enum UserDone {
     Staged { pending: PendingId },
     Quota(QuotaReport),
     Events(EventPage),
+    Records(RecordsDone),
     MaildropOpened(Maildrop),
     Failed(UserError),
 }

@@ -1,6 +1,7 @@
 //! What a batch under way will have changed once it commits, and who waits for it.
 
 use super::format::{CondemnedEmail, Header, Meta, Rows};
+use super::records::RecordWrite;
 use super::settle::Hold;
 use super::show::ShowPlan;
 use crate::face::{
@@ -38,6 +39,8 @@ pub enum Change {
         asker: Asker,
         done: UserDone,
     },
+    /// Records of the user's own.
+    Records(RecordWrite),
     House(House),
 }
 
@@ -58,6 +61,7 @@ impl Change {
             | Self::Expunged(_)
             | Self::Folders(..)
             | Self::Cursor { .. }
+            | Self::Records(_)
             | Self::House(_) => None,
         }
     }
@@ -72,6 +76,7 @@ impl Change {
                     && flagging.flags.system.has(SystemFlag::Deleted)
             }
             Self::Expunged(_) => true,
+            Self::Records(write) => write.makes_way,
             Self::Founded
             | Self::Arrived(_)
             | Self::Staged(_)
@@ -97,6 +102,7 @@ impl Change {
             Self::Shelved(plan) => Some(plan.asker),
             Self::Expunged(expunging) => Some(expunging.asker),
             Self::Folders(_, asker) | Self::Cursor { asker, done: _ } => Some(*asker),
+            Self::Records(write) => Some(write.asker),
             Self::House(_) => None,
         }
     }

@@ -72,6 +72,8 @@ pub struct Core {
     pub memory: DeliveryMemory,
     pub removals: super::removal::Removals,
     pub events: super::events::Events,
+    /// The user's own records, as of the last batch that committed.
+    pub record_usage: super::format::RecordUsage,
     /// Deleted folders whose mail is yet to be removed.
     pub tombstones: BTreeMap<FolderId, Header>,
     pub exclusive: Exclusive,
@@ -160,6 +162,7 @@ impl Core {
                 loaded.released,
             ),
             events: loaded.events,
+            record_usage: loaded.record_usage,
             tombstones: loaded.tombstones,
             exclusive: Exclusive::Free,
             contenders: VecDeque::new(),
@@ -387,6 +390,7 @@ impl Core {
             UserTask::DropAppend { pending } => self.drop_append(cx, asker, pending),
             UserTask::Quota => self.quota(cx, asker),
             UserTask::Events { subscriber, task } => self.events(cx, asker, (subscriber, task)),
+            UserTask::Records(task) => self.records(cx, asker, task),
             UserTask::OpenMaildrop => self.open_maildrop(cx, asker),
             UserTask::CommitMaildrop { delete } => self.commit_maildrop(cx, asker, delete),
             UserTask::ReleaseMaildrop => self.release_maildrop(cx, asker),

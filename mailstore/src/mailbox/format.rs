@@ -19,10 +19,12 @@
 //! | `1C` subscriber | cursor of the event log: MODSEQ acknowledged, whether events are missing | acknowledgement |
 //! | `1D` folder | stretches of the log that were folded and are kept for cursors | folding |
 //! | `1E` blob | released: a blob that nobody refers to any more, yet to be deleted | removal |
+//! | `1F` | the user's own records: their number, and their bytes | with a record |
 //! | `20` folder uid | segment: up to 512 rows, the first UID when it was made | folding |
 //! | `21` folder modseq part | log: arrivals, flag changes, adopted pending sets | every change |
 //! | `22` folder modseq part | log: vanished UIDs | EXPUNGE, MOVE |
 //! | `23` pending index | staged rows | staging |
+//! | `24` collection name | a record of the user's own: version, value | settings, contacts, log-ins of browsers, rules |
 //! | `30` email | columns of one message: ENVELOPE, BODY, BODYSTRUCTURE, search columns | arrival, unless in a block |
 //! | `31` email part | columns or part table that did not fit beside the others | arrival |
 //! | `32` kind block | columns of one kind of 64 messages (`00` envelope, `01` structures, `02` search) | packing, staging |
@@ -48,6 +50,7 @@ mod folder;
 pub mod keys;
 mod log;
 mod packed;
+mod records;
 mod restored;
 mod rows;
 mod user;
@@ -61,6 +64,7 @@ pub use events::Stretch;
 pub use folder::{FolderRecord, Header, KeywordTable};
 pub use log::{LogEntry, decode_uids, encode_uids, split_uids};
 pub use packed::Packed;
+pub use records::{RecordUsage, StoredRecord};
 pub use restored::RestoredRecord;
 pub use rows::{Keywords, Meta, Rows, decode_rows, encode_rows};
 pub use user::{

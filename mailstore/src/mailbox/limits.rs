@@ -47,6 +47,10 @@ pub struct Limits {
     pub events_age_max: Duration,
     /// Events of one page.
     pub events_per_page: usize,
+    /// Settings, contacts, log-ins of browsers and rules of a user, all together. Our choice: an address book of a company.
+    pub records_max: u64,
+    /// Bytes of their names and values.
+    pub records_bytes_max: u64,
     /// Vanished records kept per folder; older ones are answered from what the client names (RFC 7162 3.2.10.1).
     pub vanished_entries_max: usize,
     /// UID ranges kept per folder in vanished records.
@@ -110,6 +114,8 @@ impl Default for Limits {
             events_bytes_max: 4 * 1024 * 1024,
             events_age_max: Duration::from_secs(7 * 86_400),
             events_per_page: 256,
+            records_max: 20_000,
+            records_bytes_max: 32 * 1024 * 1024,
             vanished_entries_max: 4_096,
             vanished_ranges_max: 65_536,
             delivery_memory: Duration::from_secs(7 * 86_400),

@@ -5,7 +5,7 @@ use super::events::{Cursor, Events};
 use super::folder::Folder;
 use super::format::{
     Condemned, CondemnedEmail, Damaged, FolderRecord, Header, KeywordTable, Packed, Reader,
-    References, RestoredRecord, Root, Stretch, keys,
+    RecordUsage, References, RestoredRecord, Root, Stretch, keys,
 };
 use super::load::{scan_request, scanned};
 use super::machine::Effect;
@@ -34,6 +34,7 @@ pub struct UserLoading {
     raised: RestoredRecord,
     released: Vec<BlobId>,
     events: Events,
+    record_usage: RecordUsage,
 }
 
 /// After one page.
@@ -58,6 +59,7 @@ pub struct LoadedUser {
     pub released: Vec<BlobId>,
     /// Cursors of the event log, and what is kept for them.
     pub events: Events,
+    pub record_usage: RecordUsage,
     /// Pending sets of the time before: nobody can show them any more.
     pub orphans: Vec<(PendingId, super::format::PendingSet)>,
     /// Deleted folders whose mail is yet to be removed.
@@ -85,6 +87,7 @@ impl UserLoading {
             raised: RestoredRecord::default(),
             released: Vec::new(),
             events: Events::default(),
+            record_usage: RecordUsage::default(),
         }
     }
 
@@ -156,6 +159,7 @@ impl UserLoading {
             Some(keys::KEPT) => {
                 self.events.kept.insert(folder()?, Stretch::decode_all(value)?);
             }
+            Some(keys::RECORD_USAGE) => self.record_usage = RecordUsage::decode(value)?,
             // Written by a later version: it would have raised the format number if it mattered.
             Some(_) | None => {}
         }
@@ -212,6 +216,7 @@ impl UserLoading {
             condemned: self.condemned,
             released: self.released,
             events: self.events,
+            record_usage: self.record_usage,
             orphans: self.orphans,
             tombstones,
         })

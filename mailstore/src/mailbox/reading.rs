@@ -8,6 +8,7 @@ use super::format::{Remembered, keys};
 use super::load::{got, scan_request, scanned};
 use super::machine::Effect;
 use super::pipeline::refusal_of;
+use super::records::RecordRead;
 use super::search::SearchId;
 use super::section::SectionJob;
 use super::{BlobLife, Waiting, answer};
@@ -40,6 +41,8 @@ pub enum Reading {
     Section(Box<SectionJob>),
     /// A page of the event log.
     Events(Box<EventRead>),
+    /// Records of the user's own.
+    Records(RecordRead),
     /// A released blob is being deleted.
     Dropped(BlobId),
     /// Blob references of condemned messages, references of an orphaned pending set, columns to pack.
@@ -62,6 +65,7 @@ impl Reading {
             Self::Columns(job) => vec![job.asker],
             Self::Section(job) => vec![job.asker],
             Self::Events(read) => vec![read.asker],
+            Self::Records(read) => vec![read.asker()],
         }
     }
 }
@@ -82,6 +86,7 @@ impl Core {
             }
             Reading::Section(job) => self.on_section(cx, job, response),
             Reading::Events(read) => self.on_events(cx, *read, response),
+            Reading::Records(read) => self.on_records(cx, read, response),
             Reading::Dropped(blob) => self.on_dropped(blob, &response),
             Reading::House => self.on_house_read(cx, response),
         }

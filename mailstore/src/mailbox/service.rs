@@ -1,7 +1,7 @@
 //! How tasks are served: which depend on what, which end with their session, which a disabled account still gets.
 
 use super::Waiting;
-use crate::face::{AccountFacts, EventTask, Promise, SessionId, UserTask};
+use crate::face::{AccountFacts, EventTask, Promise, RecordTask, SessionId, UserTask};
 
 /// A disabled account gets what was accepted for it, may let go of what it holds, and is served nothing else. One that is
 /// gone gets nothing either: who promised learns that it ends here.
@@ -32,6 +32,7 @@ pub fn serves(account: &AccountFacts, task: &UserTask) -> bool {
         | UserTask::CommitAppend { .. }
         | UserTask::Quota
         | UserTask::Events { .. }
+        | UserTask::Records(_)
         | UserTask::OpenMaildrop
         | UserTask::CommitMaildrop { .. } => false,
     }
@@ -84,6 +85,7 @@ pub fn class(task: &UserTask) -> Class {
         | UserTask::Expunge { .. }
         | UserTask::Copy { .. }
         | UserTask::DropAppend { .. }
+        | UserTask::Records(RecordTask::Write(_))
         | UserTask::CommitMaildrop { .. } => Class::Change,
         UserTask::ListFolders
         | UserTask::Status { .. }
@@ -95,6 +97,7 @@ pub fn class(task: &UserTask) -> Class {
         | UserTask::ReadSection { .. }
         | UserTask::Search { .. }
         | UserTask::Quota
+        | UserTask::Records(RecordTask::List { .. } | RecordTask::Get { .. })
         | UserTask::OpenMaildrop
         | UserTask::ReleaseMaildrop => Class::Read,
     }

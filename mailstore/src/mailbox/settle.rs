@@ -65,6 +65,7 @@ impl Core {
                 self.cursor_set();
                 answer(cx, asker, Ok(done));
             }
+            Change::Records(write) => self.records_written(cx, write),
             Change::House(house) => self.house_committed(house),
         }
     }
@@ -100,7 +101,7 @@ impl Core {
                 answer(cx, showing.asker(), Err(why));
                 self.show_refused(&showing);
             }
-            Change::Expunged(_) | Change::Folders(..) => {
+            Change::Expunged(_) | Change::Folders(..) | Change::Records(_) => {
                 self.release_exclusive();
                 if let Some(asker) = change.asker() {
                     answer(cx, asker, Err(why));

@@ -8,6 +8,7 @@ mod golden;
 mod model;
 mod partial;
 mod quiet;
+mod records;
 mod removed;
 mod restored;
 mod sections;

@@ -15,8 +15,8 @@ use dds::PartitionId;
 use dds::cluster::NodeId;
 use fsm::{Duration, Mono, Token};
 use mailstore::face::{
-    BlobDone, BlobTask, Completion, DirectoryDone, DirectoryTask, SessionId, SessionInput, Task,
-    TaskRefusal, UserDone, UserId, UserTask,
+    BlobDone, BlobTask, Completion, DirectoryDone, DirectoryTask, RecordTask, SessionId,
+    SessionInput, Task, TaskRefusal, UserDone, UserId, UserTask,
 };
 use mailstore::{delivery, directory, mailbox};
 
@@ -414,6 +414,7 @@ fn may_repeat(task: &Task) -> bool {
             | UserTask::Vanished { .. }
             | UserTask::ReadSection { .. }
             | UserTask::Search { .. }
+            | UserTask::Records(RecordTask::List { .. } | RecordTask::Get { .. })
             | UserTask::Quota => true,
             UserTask::CreateFolder { .. }
             | UserTask::DeleteFolder { .. }
@@ -429,6 +430,7 @@ fn may_repeat(task: &Task) -> bool {
             | UserTask::CommitAppend { .. }
             | UserTask::DropAppend { .. }
             | UserTask::Events { .. }
+            | UserTask::Records(RecordTask::Write(_))
             | UserTask::OpenMaildrop
             | UserTask::CommitMaildrop { .. }
             | UserTask::ReleaseMaildrop => false,

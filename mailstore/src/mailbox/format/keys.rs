@@ -2,7 +2,8 @@
 
 use super::{BlockKind, Damaged};
 use crate::face::{
-    DeliveryId, EmailId, FolderId, FolderName, ModSeq, PendingId, Subscriber, Uid, UserId,
+    Collection, DeliveryId, EmailId, FolderId, FolderName, ModSeq, PendingId, RecordName,
+    Subscriber, Uid, UserId,
 };
 use bytes::{BufMut, Bytes, BytesMut};
 use dds::{BlobId, RouteKey, SortKey};
@@ -22,12 +23,14 @@ pub const RESTORED: u8 = 0x1B;
 pub const CURSOR: u8 = 0x1C;
 pub const KEPT: u8 = 0x1D;
 pub const RELEASED: u8 = 0x1E;
+pub const RECORD_USAGE: u8 = 0x1F;
 /// Everything below this is read when the mailbox loads.
 pub const SMALL_END: u8 = 0x20;
 pub const SEGMENT: u8 = 0x20;
 pub const LOG: u8 = 0x21;
 pub const VANISHED: u8 = 0x22;
 pub const STAGED: u8 = 0x23;
+pub const RECORD: u8 = 0x24;
 pub const COLUMNS: u8 = 0x30;
 pub const APART: u8 = 0x31;
 pub const BLOCK: u8 = 0x32;
@@ -265,6 +268,33 @@ pub fn parse_cursor(key: &SortKey) -> Result<Subscriber, Damaged> {
     let name = key.0.get(1..).and_then(|name| std::str::from_utf8(name).ok());
     name.and_then(Subscriber::new).ok_or(Damaged("cursor key"))
 }
+
+#[must_use]
+pub fn record(collection: Collection, name: &RecordName) -> SortKey {
+    key(RECORD, |key| {
+        key.put_u8(collection as u8);
+        key.put_slice(name.as_str().as_bytes());
+    })
+}
+
+/// All records of a collection.
+#[must_use]
+pub fn records(collection: Collection) -> KeyRange {
+    let first = key(RECORD, |key| key.put_u8(collection as u8));
+    (first.clone(), behind(first))
+}
+
+/// The parts of a record's key.
+///
+/// # Errors
+/// When it is none.
+pub fn parse_record(key: &SortKey) -> Result<(u8, RecordName), Damaged> {
+    let (collection, name) = key.0.get(1..).and_then(<[u8]>::split_first).ok_or(DAMAGED_RECORD)?;
+    let name = std::str::from_utf8(name).ok().and_then(RecordName::new).ok_or(DAMAGED_RECORD)?;
+    Ok((*collection, name))
+}
+
+const DAMAGED_RECORD: Damaged = Damaged("key of a record");
 
 /// The folder of a log key.
 #[must_use]
