@@ -9,6 +9,9 @@ pub struct Limits {
     pub tick: Duration,
     /// Without progress for so long what was sent is sent again. Our choice: well above a round trip with a sync.
     pub resend_after: Duration,
+    /// A learner that is being filled is asked where it is after so long without a word. Our choice: above the time that its page
+    /// takes on a slow connection, since it may be sent again then.
+    pub fill_resend_after: Duration,
     /// A member that a decision waits for is given up after this. Design section 4.
     pub silent_after: Duration,
     /// A change of the group that got no answer is asked for again. Our choice: above an election.
@@ -30,6 +33,7 @@ impl Default for Limits {
         Self {
             tick: Duration::from_millis(25),
             resend_after: Duration::from_millis(100),
+            fill_resend_after: Duration::from_secs(2),
             silent_after: Duration::from_millis(400),
             ask_after: Duration::from_millis(500),
             wake_after: Duration::from_secs(1),

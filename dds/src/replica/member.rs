@@ -5,10 +5,12 @@
 //!
 //! Invariant: nothing is acknowledged before it is durable, and nothing of a round but to the primary of that round.
 
-use super::core::{Context, Core, Written};
+use super::Effect;
+use super::core::{Context, Core, Written, op_bytes};
 use super::entry::{Entry, Mark};
 use super::message::{Body, Message, Page, Round};
 use crate::cluster::NodeId;
+use crate::fills::Word;
 use crate::layout::{self, PartitionRecord};
 use crate::{Column, Durability, StoreOp};
 use bytes::{Bytes, BytesMut};
@@ -23,6 +25,8 @@ pub struct Member {
     phase: Phase,
     /// It is being filled: from which place the log counts then, and the next page.
     filling: Option<(Mark, u32)>,
+    /// The next page was asked for. Before that it waits for its turn among all that are filled on this node.
+    pulls: bool,
     /// The order to fill that was obeyed last: one that comes again must not empty what was filled.
     filled: Option<(Round, u64)>,
 }
@@ -187,7 +191,7 @@ impl Member {
             && filling == mark
             && ordered
         {
-            return core.send(cx, from, self.round, Body::Filled { mark, index: next });
+            return self.ask_again(core, cx, from, (mark, next));
         }
         let again = self.filled.is_some_and(|(round, at)| round == self.round && at >= mark.number);
         if again || core.view.group.is_in_sync(core.me) {
@@ -199,6 +203,7 @@ impl Member {
         self.phase = Phase::Following;
         self.filling = Some((mark, 0));
         self.filled = Some((self.round, mark.number));
+        self.pulls = false;
         core.write(cx, ops, Durability::Synced, Written::Filled(mark, 0));
     }
 
@@ -214,7 +219,7 @@ impl Member {
             Some((filling, next)) if filling == mark && index == next => {}
             Some((filling, next)) if filling == mark && index < next => {
                 // It came already; the answer was lost.
-                return core.send(cx, from, self.round, Body::Filled { mark, index: next });
+                return self.ask_again(core, cx, from, (mark, next));
             }
             None if self.filled.is_some_and(|(_, at)| at == mark.number) => {
                 let index = index + 1;
@@ -224,8 +229,12 @@ impl Member {
         }
         let put = |(column, key, value)| StoreOp::Put { column, key, value };
         let mut ops: Vec<StoreOp> = entries.into_iter().map(put).collect();
+        let bytes = ops.iter().map(op_bytes).sum();
+        cx.emit(Effect::Fill(Word::Came { bytes }));
+        self.pulls = false;
         self.filling = (!last).then_some((mark, index + 1));
         if last {
+            cx.emit(Effect::Fill(Word::Ends));
             core.log.record.whole = true;
             ops.push(partition_record(core, mark));
             ops.push(core.log.record_op());
@@ -233,6 +242,39 @@ impl Member {
         core.write(cx, ops, Durability::Synced, Written::Filled(mark, index + 1));
         if last {
             core.apply(cx);
+        }
+    }
+
+    /// The primary looks after a page, or what was asked of it was lost. Who waits for its turn does not answer.
+    fn ask_again(
+        &self,
+        core: &Core,
+        cx: Context<'_, '_>,
+        from: NodeId,
+        (mark, index): (Mark, u32),
+    ) {
+        if self.pulls {
+            core.send(cx, from, self.round, Body::Filled { mark, index });
+        }
+    }
+
+    /// It is the turn of this copy.
+    pub fn on_page_granted(&mut self, core: &Core, cx: Context<'_, '_>) {
+        let Some((mark, index)) = self.filling else {
+            return cx.emit(Effect::Fill(Word::Ends));
+        };
+        self.pulls = true;
+        if let Some(primary) = core.view.group.primary
+            && self.phase == Phase::Following
+        {
+            core.send(cx, primary, self.round, Body::Filled { mark, index });
+        }
+    }
+
+    /// Whoever paced it need not wait for it.
+    pub fn end(&self, cx: Context<'_, '_>) {
+        if self.filling.is_some() {
+            cx.emit(Effect::Fill(Word::Ends));
         }
     }
 
@@ -251,6 +293,11 @@ impl Member {
                     self.phase = Phase::Following;
                     let stand = core.stand(self.filling);
                     core.send(cx, primary, round, Body::Stand(stand));
+                }
+            }
+            Written::Filled(mark, index) if self.filling == Some((mark, index)) => {
+                if !self.pulls {
+                    cx.emit(Effect::Fill(Word::Wants));
                 }
             }
             Written::Filled(mark, index) => {

@@ -9,6 +9,7 @@
 mod checks;
 mod clients;
 mod faults;
+mod fills;
 mod mutate;
 mod node;
 mod options;
@@ -124,6 +125,8 @@ pub struct Cluster {
     /// Until when the second hears nothing from the first.
     cuts: BTreeMap<(NodeId, NodeId), u64>,
     clients: Vec<Client>,
+    /// Pages that may still come to each node.
+    allowances: BTreeMap<NodeId, fills::Allowance>,
     /// Which node led each version.
     led: BTreeMap<(PartitionId, GroupVersion), NodeId>,
     histories: BTreeMap<(u64, u64), History>,
@@ -159,7 +162,7 @@ impl Cluster {
         let replication = replica::Limits {
             // Small, so that learners are filled as well as caught up.
             keep_bytes_max: 16 * 1024,
-            page_bytes_max: 4 * 1024,
+            page_bytes_max: fills::PAGE_BYTES,
             append_bytes_max: 8 * 1024,
             ..replica::Limits::default()
         };
@@ -172,6 +175,7 @@ impl Cluster {
             nodes,
             cuts: BTreeMap::new(),
             clients: Vec::new(),
+            allowances: BTreeMap::new(),
             led: BTreeMap::new(),
             histories: BTreeMap::new(),
             limits: (Arc::default(), Arc::new(replication)),

@@ -181,7 +181,8 @@ impl Shard {
                     MachineId::Session(_)
                     | MachineId::Partition(_)
                     | MachineId::Control
-                    | MachineId::Links => {
+                    | MachineId::Links
+                    | MachineId::Fills => {
                         panic!("sessions, seats and the control plane don't ask the hash table")
                     }
                 };

@@ -113,6 +113,7 @@ impl Shard {
                     self.tell(GroupId(0), asked);
                 }
             }
+            Effect::Fill(word) => self.tell_group_0(Neighbour::FillTold { partition, word }),
             Effect::Ceased => self.on_ceased(partition),
         }
     }
