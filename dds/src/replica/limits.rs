@@ -24,6 +24,8 @@ pub struct Limits {
     pub window_bytes_max: usize,
     /// Bytes of one page of a partition that is copied. Our choice.
     pub page_bytes_max: usize,
+    /// Values of dropped entries that are asked for at once. Our choice: so many of the largest, 256 KiB, are half of a frame.
+    pub bodies_keys_max: usize,
     /// Bytes of entries that are kept for members that are missing. Our choice.
     pub keep_bytes_max: usize,
 }
@@ -40,6 +42,7 @@ impl Default for Limits {
             append_bytes_max: 256 * 1024,
             window_bytes_max: 4 * 1024 * 1024,
             page_bytes_max: 256 * 1024,
+            bodies_keys_max: 32,
             keep_bytes_max: 512 * 1024,
         }
     }

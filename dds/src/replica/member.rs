@@ -27,6 +27,8 @@ pub struct Member {
     filling: Option<(Mark, u32)>,
     /// The next page was asked for. Before that it waits for its turn among all that are filled on this node.
     pulls: bool,
+    /// What the keys hold that the entries to be dropped had written, as far as the primary has said.
+    mended: Vec<(Bytes, Option<Bytes>)>,
     /// The order to fill that was obeyed last: one that comes again must not empty what was filled.
     filled: Option<(Round, u64)>,
 }
@@ -146,14 +148,19 @@ impl Member {
             return;
         }
         self.phase = Phase::Dropping;
+        self.mended.clear();
         self.fetch_bodies(core, cx);
     }
 
-    /// Asks what the keys hold that the entries to be dropped had written ahead.
+    /// Asks what the keys hold that the entries to be dropped had written ahead: some of them, then the next.
     fn fetch_bodies(&mut self, core: &mut Core, cx: Context<'_, '_>) {
-        let keys = core.log.undecided_bodies();
+        let mut keys = core.log.undecided_bodies();
+        keys.sort_unstable();
+        keys.dedup();
+        keys.retain(|key| !self.mended.iter().any(|(found, _)| found == key));
+        keys.truncate(core.limits.bodies_keys_max);
         if keys.is_empty() {
-            self.drop_tail(core, cx, Vec::new());
+            self.drop_tail(core, cx);
         } else if let Some(primary) = core.view.group.primary {
             core.send(cx, primary, self.round, Body::FetchBodies { keys });
         }
@@ -165,21 +172,30 @@ impl Member {
         cx: Context<'_, '_>,
         values: Vec<(Bytes, Option<Bytes>)>,
     ) {
-        let mut missing = core.log.undecided_bodies();
-        missing.retain(|key| !values.iter().any(|(found, _)| found == key));
-        if self.phase != Phase::Dropping || !missing.is_empty() {
+        if self.phase != Phase::Dropping {
             return;
         }
-        let column = Column::Bodies;
-        let ops = values.into_iter().map(|(key, value)| match value {
-            Some(value) => StoreOp::Put { column, key, value },
-            None => StoreOp::Delete { column, key },
-        });
-        self.drop_tail(core, cx, ops.collect());
+        let before = self.mended.len();
+        for (key, value) in values {
+            if !self.mended.iter().any(|(found, _)| *found == key) {
+                self.mended.push((key, value));
+            }
+        }
+        // What came twice is no reason to ask twice.
+        if self.mended.len() > before {
+            self.fetch_bodies(core, cx);
+        }
     }
 
     /// The entries go in the same group that mends what they had written ahead.
-    fn drop_tail(&mut self, core: &mut Core, cx: Context<'_, '_>, mut ops: Vec<StoreOp>) {
+    fn drop_tail(&mut self, core: &mut Core, cx: Context<'_, '_>) {
+        let column = Column::Bodies;
+        let mended = std::mem::take(&mut self.mended).into_iter();
+        let mend = |(key, value)| match value {
+            Some(value) => StoreOp::Put { column, key, value },
+            None => StoreOp::Delete { column, key },
+        };
+        let mut ops: Vec<StoreOp> = mended.map(mend).collect();
         core.log.drop_tail(&mut ops);
         self.phase = Phase::Joining;
         core.write(cx, ops, Durability::Synced, Written::Dropped(self.round));

@@ -164,6 +164,8 @@ impl Cluster {
             keep_bytes_max: 16 * 1024,
             page_bytes_max: fills::PAGE_BYTES,
             append_bytes_max: 8 * 1024,
+            // So that a tail takes several questions.
+            bodies_keys_max: 2,
             ..replica::Limits::default()
         };
         let mut cluster = Self {

@@ -255,7 +255,7 @@ fn overloaded(request: &Request) -> Response {
     refused(request, dds::Refusal::Overloaded)
 }
 
-fn refused(request: &Request, refusal: dds::Refusal) -> Response {
+pub(crate) fn refused(request: &Request, refusal: dds::Refusal) -> Response {
     match request {
         Request::Write(_)
         | Request::PutChunk { .. }
