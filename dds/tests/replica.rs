@@ -244,6 +244,7 @@ fn a_copy_asks_for_a_page_when_it_is_its_turn() {
     let told = bench.hears(page(1, true));
     assert_eq!(bodies(&told), [filled(2)]);
     assert_eq!(fills(&told), [Word::Came { bytes: 5 }, Word::Ends]);
+    assert_eq!(bodies(&bench.hears(Body::Fill { mark })), [filled(2)]);
     // A turn that comes too late goes to the next.
     assert_eq!(fills(&bench.step(Input::PageGranted)), [Word::Ends]);
 }
@@ -281,4 +282,25 @@ fn values_of_a_dropped_tail_are_asked_for_some_at_a_time() {
     let kept: Vec<_> = kept.filter(|(column, ..)| *column == Column::Bodies).collect();
     let kept: Vec<_> = kept.iter().map(|(_, key, value)| (key.clone(), &value[..])).collect();
     assert_eq!(kept, [(key(1), &b"before"[..]), (key(3), b"before")]);
+}
+
+#[test]
+fn entries_that_come_before_their_turn_are_logged_in_order() {
+    let mut bench = Bench::new();
+    bench.learns();
+    let entry = |number: u32, before: u32| {
+        let (version, frees_space, ops) = (GroupVersion(2), false, group().ops);
+        let (number, hash) = (u64::from(number), 10 + number);
+        Arc::new(Entry { version, number, before, hash, frees_space, ops })
+    };
+    let mut append = |entries: Vec<Arc<Entry>>| {
+        bodies(&bench.hears(Body::Append { entries, decided: 0 }))
+    };
+    let appended = |through| [Body::Appended { through, decided: 0 }];
+    assert_eq!(append(vec![entry(2, 11), entry(3, 12)]), appended(0));
+    // Of another log: it has no place.
+    assert_eq!(append(vec![entry(4, 99)]), appended(0));
+    assert_eq!(append(vec![entry(1, 0)]), appended(3));
+    assert_eq!(append(vec![entry(5, 14)]), appended(3));
+    assert_eq!(append(vec![entry(4, 13)]), appended(5));
 }

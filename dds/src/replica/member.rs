@@ -15,6 +15,7 @@ use crate::layout::{self, PartitionRecord};
 use crate::{Column, Durability, StoreOp};
 use bytes::{Bytes, BytesMut};
 use fsm::Digest;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// See the head of the file.
@@ -23,6 +24,8 @@ pub struct Member {
     /// The round that was joined; what comes from another one counts for nothing.
     round: Round,
     phase: Phase,
+    /// Entries of this round that came before their turn: large ones take a connection of their own.
+    ahead: BTreeMap<u64, Arc<Entry>>,
     /// It is being filled: from which place the log counts then, and the next page.
     filling: Option<(Mark, u32)>,
     /// The next page was asked for. Before that it waits for its turn among all that are filled on this node.
@@ -31,6 +34,8 @@ pub struct Member {
     mended: Vec<(Bytes, Option<Bytes>)>,
     /// The order to fill that was obeyed last: one that comes again must not empty what was filled.
     filled: Option<(Round, u64)>,
+    /// The pages that there were, once all of them are durable.
+    complete: Option<u32>,
 }
 
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -98,6 +103,7 @@ impl Member {
         }
         self.round = round;
         self.phase = Phase::Joining;
+        self.ahead.clear();
         core.log.record.joined = core.view.group.version;
         // Behind everything that is being written: what stands then is durable.
         let ops = vec![core.log.record_op()];
@@ -124,10 +130,17 @@ impl Member {
             } else if core.log.mark_at(entry.number) == Some(entry.mark()) {
                 seen = Some(entry.number);
             } else if entry.number > end.number {
-                // Something between was lost on the way; it is sent again.
-                break;
+                // Something between is on its way, or was lost and is sent again.
+                self.keep_ahead(core, entry);
             }
         }
+        while let Some(entry) = self.ahead.remove(&end.number.wrapping_add(1)) {
+            if entry.before == end.hash {
+                end = entry.mark();
+                fresh.push(entry);
+            }
+        }
+        self.ahead.retain(|number, _| *number > end.number);
         let logged = !fresh.is_empty();
         if logged {
             core.log_entries(cx, fresh);
@@ -142,12 +155,21 @@ impl Member {
         core.apply(cx);
     }
 
+    /// What there is no room for comes again.
+    fn keep_ahead(&mut self, core: &Core, entry: Arc<Entry>) {
+        let bytes = self.ahead.values().map(|entry| entry.bytes()).sum::<usize>() + entry.bytes();
+        if bytes <= core.limits.window_bytes_max {
+            self.ahead.insert(entry.number, entry);
+        }
+    }
+
     fn on_drop_tail(&mut self, core: &mut Core, cx: Context<'_, '_>, last: Mark) {
         // An order that comes again must not drop what has been logged since.
         if core.log.last() != last || self.phase == Phase::Dropping {
             return;
         }
         self.phase = Phase::Dropping;
+        self.ahead.clear();
         self.mended.clear();
         self.fetch_bodies(core, cx);
     }
@@ -203,11 +225,13 @@ impl Member {
 
     fn on_fill(&mut self, core: &mut Core, cx: Context<'_, '_>, from: NodeId, mark: Mark) {
         let ordered = self.filled == Some((self.round, mark.number));
-        if let Some((filling, next)) = self.filling
-            && filling == mark
-            && ordered
-        {
-            return self.ask_again(core, cx, from, (mark, next));
+        match self.filling {
+            Some((filling, next)) if ordered && filling == mark => {
+                return self.ask_again(core, cx, from, (mark, next));
+            }
+            // Only that it is complete was lost.
+            None if ordered => return self.say_complete(core, cx, from, mark),
+            Some(_) | None => {}
         }
         let again = self.filled.is_some_and(|(round, at)| round == self.round && at >= mark.number);
         if again || core.view.group.is_in_sync(core.me) {
@@ -215,12 +239,14 @@ impl Member {
         }
         let mut ops = Vec::new();
         core.log.restart(mark, &mut ops);
+        self.ahead.clear();
         // Whatever else it was about.
         self.phase = Phase::Following;
         self.filling = Some((mark, 0));
         self.filled = Some((self.round, mark.number));
         self.pulls = false;
-        core.write(cx, ops, Durability::Synced, Written::Filled(mark, 0));
+        self.complete = None;
+        core.write(cx, ops, Durability::Buffered, Written::Filled(mark, 0));
     }
 
     fn on_page(
@@ -238,8 +264,7 @@ impl Member {
                 return self.ask_again(core, cx, from, (mark, next));
             }
             None if self.filled.is_some_and(|(_, at)| at == mark.number) => {
-                let index = index + 1;
-                return core.send(cx, from, self.round, Body::Filled { mark, index });
+                return self.say_complete(core, cx, from, mark);
             }
             Some(_) | None => return,
         }
@@ -255,7 +280,9 @@ impl Member {
             ops.push(partition_record(core, mark));
             ops.push(core.log.record_op());
         }
-        core.write(cx, ops, Durability::Synced, Written::Filled(mark, index + 1));
+        // What was written before is durable with the last page: until then there is no copy to be lost.
+        let durability = if last { Durability::Synced } else { Durability::Buffered };
+        core.write(cx, ops, durability, Written::Filled(mark, index + 1));
         if last {
             core.apply(cx);
         }
@@ -270,6 +297,13 @@ impl Member {
         (mark, index): (Mark, u32),
     ) {
         if self.pulls {
+            core.send(cx, from, self.round, Body::Filled { mark, index });
+        }
+    }
+
+    /// That it is complete may have been lost on its way.
+    fn say_complete(&self, core: &Core, cx: Context<'_, '_>, from: NodeId, mark: Mark) {
+        if let Some(index) = self.complete {
             core.send(cx, from, self.round, Body::Filled { mark, index });
         }
     }
@@ -317,6 +351,7 @@ impl Member {
                 }
             }
             Written::Filled(mark, index) => {
+                self.complete = self.filling.is_none().then_some(index);
                 core.send(cx, primary, self.round, Body::Filled { mark, index });
             }
             Written::Applied(_) | Written::Passed(_) => {}
@@ -339,6 +374,7 @@ impl Member {
             Phase::Dropping => 3,
         });
         digest.word(self.filling.map_or(0, |(mark, next)| mark.number ^ u64::from(next) << 32));
+        digest.word(self.ahead.len() as u64);
     }
 }
 

@@ -203,12 +203,7 @@ impl Packet {
     pub fn wire(&self) -> Wire {
         match self {
             Self::Link(_) | Self::Control(_) => Wire::Control,
-            // Both name their place, and are taken at that place only.
-            Self::Replica { message, .. }
-                if matches!(message.body, Body::Page { .. } | Body::Bodies { .. }) =>
-            {
-                Wire::Bulk
-            }
+            Self::Replica { message, .. } if is_bulk(&message.body) => Wire::Bulk,
             // A chunk never changes: who refers to it waits for the answer first.
             Self::Ask { request: dds::Request::PutChunk { .. }, .. }
             | Self::Answer { response: dds::Response::BlobRead(_), .. } => Wire::Bulk,
@@ -216,6 +211,31 @@ impl Packet {
                 Wire::Data
             },
         }
+    }
+}
+
+/// Bytes from which an entry of the log does not hold up the others: those with chunks of blobs.
+const LARGE_BYTES: usize = 128 * 1024;
+
+/// All of them name their place, and are taken at that place only.
+fn is_bulk(body: &Body) -> bool {
+    match body {
+        Body::Page { .. } | Body::Bodies { .. } => true,
+        Body::Append { entries, .. } => {
+            matches!(&entries[..], [entry] if entry.bytes() >= LARGE_BYTES)
+        }
+        Body::Join
+        | Body::Stand(_)
+        | Body::Appended { .. }
+        | Body::Fetch { .. }
+        | Body::Fetched { .. }
+        | Body::DropTail { .. }
+        | Body::FetchBodies { .. }
+        | Body::Fill { .. }
+        | Body::Filled { .. }
+        | Body::Apart
+        | Body::Failed
+        | Body::Damaged => false,
     }
 }
 
