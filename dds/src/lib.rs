@@ -13,6 +13,7 @@ mod chains;
 pub mod cluster;
 pub mod contract;
 pub mod control;
+pub mod fills;
 mod key;
 pub mod layout;
 mod leases;

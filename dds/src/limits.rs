@@ -9,6 +9,13 @@ pub struct Limits {
     pub value_bytes_max: usize,
     /// Bytes of all keys and values of a batch. Our choice.
     pub batch_bytes_max: usize,
+    /// Changes of a batch. Our choice; bounds the work of one group.
+    pub batch_ops_max: usize,
+    /// Bytes of a batch as its entry of the log has them on the wire, with the whole key in each operation. Our choice: half of a
+    /// frame ([`crate::wire::FRAME_BYTES_MAX`]), which an entry must fit into.
+    pub entry_bytes_max: usize,
+    /// Keys of a get. Our choice: what one payload may have as elements, twice.
+    pub get_keys_max: usize,
     /// Preconditions of a batch. Our choice; bounds the work of one judgement.
     pub preconditions_max: usize,
     /// Tasks of one route or blob that may be under way, and batches of a writer whose outcome is kept. What is over it is
@@ -34,6 +41,9 @@ impl Default for Limits {
             key_bytes_max: 1024,
             value_bytes_max: 64 * 1024,
             batch_bytes_max: 1024 * 1024,
+            batch_ops_max: 32 * 1024,
+            entry_bytes_max: 8 * 1024 * 1024,
+            get_keys_max: 32 * 1024,
             preconditions_max: 1024,
             window_batches_max: 128,
             routes_cached_max: 256,

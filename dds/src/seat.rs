@@ -10,7 +10,7 @@ use crate::partition::{self, Partition};
 use crate::replica::{self, Message, Replica, View};
 use crate::{
     Column, Durability, Group, GroupVersion, Limits, PartitionId, Read, ReadDone, Refusal, Request,
-    Response, StoreError,
+    Response, StoreError, fills,
 };
 use fsm::{Cx, Digest, Host, Machine, Stepped, TimerKey, TimerOp, Token};
 use std::collections::VecDeque;
@@ -56,6 +56,8 @@ pub enum Input {
     Restarted {
         node: NodeId,
     },
+    /// The answer to [`crate::fills::Word::Wants`].
+    PageGranted,
     TimerFired(TimerKey),
 }
 
@@ -86,6 +88,8 @@ pub enum Effect {
         expect: GroupVersion,
         change: GroupChange,
     },
+    /// To whoever paces the copies that are under construction on this node.
+    Fill(fills::Word),
     /// It leads no more: what was held back is answered as [`given_up`] says.
     Ceased,
 }
@@ -257,6 +261,7 @@ impl Seat {
                 cx.emit(Effect::Ceased);
             }
             Of::Ask { expect, change } => cx.emit(Effect::Ask { expect, change }),
+            Of::Fill(word) => cx.emit(Effect::Fill(word)),
         }
     }
 
@@ -321,6 +326,7 @@ impl Machine for Seat {
             }
             Input::Silent { node } => replica::Input::Silent { node },
             Input::Restarted { node } => replica::Input::Restarted { node },
+            Input::PageGranted => replica::Input::PageGranted,
             Input::TimerFired(key) => replica::Input::TimerFired(key),
         };
         self.buffers.todo.push_back(inner);

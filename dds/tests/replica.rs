@@ -2,8 +2,11 @@
 
 use bytes::{Bytes, BytesMut};
 use dds::cluster::{GroupChange, NodeId, ReplicaGroup};
+use dds::fills::Word;
 use dds::layout::{self, PartitionRecord, ReplicaRecord};
-use dds::replica::{Body, Effect, Input, Limits, Mark, Message, Replica, Round, Stand, View};
+use dds::replica::{
+    Body, Effect, Entry, Input, Limits, Mark, Message, Page, Replica, Round, Stand, View,
+};
 use dds::{
     Chain, Column, Durability, Group, GroupVersion, MemoryStore, PartitionId, Store, StoreOp, Tier,
 };
@@ -25,7 +28,11 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        let replica = Replica::new(ME, PARTITION, Arc::new(Limits::default()));
+        Self::with(Limits::default())
+    }
+
+    fn with(limits: Limits) -> Self {
+        let replica = Replica::new(ME, PARTITION, Arc::new(limits));
         let (host, store) = (Host::new(1, 1), MemoryStore::new());
         Self { replica, host, store, millis: 0, round: Round(0) }
     }
@@ -75,6 +82,22 @@ impl Bench {
         self.step(Input::GroupIs(view))
     }
 
+    /// A learner of a group that the peer leads.
+    fn learns(&mut self) {
+        let group = ReplicaGroup {
+            version: GroupVersion(3),
+            primary: Some(PEER),
+            in_sync: vec![PEER],
+            learners: vec![ME],
+            candidates: vec![PEER],
+            consented: true,
+        };
+        let view = View { group, min_in_sync: 1, wanted: 2, fence_at: Mono(0) };
+        self.step(Input::GroupIs(view));
+        self.round = Round(5);
+        assert!(matches!(bodies(&self.hears(Body::Join))[..], [Body::Stand(_)]));
+    }
+
     fn hears(&mut self, body: Body) -> Vec<Effect> {
         let message = Message { version: GroupVersion(3), round: self.round, body };
         self.step(Input::Received { from: PEER, message })
@@ -113,6 +136,23 @@ fn group() -> Group {
         put(Column::Log, layout::partition_key(PARTITION), value.freeze()),
     ];
     Group { partition: PARTITION, ops, bytes: 40, frees_space: false, chain: Chain::Starts }
+}
+
+/// What went to the peer.
+fn bodies(effects: &[Effect]) -> Vec<Body> {
+    let sent = effects.iter().filter_map(|effect| match effect {
+        Effect::Send { to: PEER, message } => Some(message.body.clone()),
+        _ => None,
+    });
+    sent.collect()
+}
+
+fn fills(effects: &[Effect]) -> Vec<Word> {
+    let words = effects.iter().filter_map(|effect| match effect {
+        Effect::Fill(word) => Some(*word),
+        _ => None,
+    });
+    words.collect()
 }
 
 fn asks(effects: &[Effect]) -> Vec<GroupChange> {
@@ -177,4 +217,90 @@ fn a_copy_under_construction_never_leads() {
     let told = bench.leads(2);
     assert_eq!(asks(&told), [GroupChange::Resign]);
     assert!(!told.contains(&Effect::Serve) && !bench.answers());
+}
+
+#[test]
+fn a_copy_asks_for_a_page_when_it_is_its_turn() {
+    let mut bench = Bench::new();
+    bench.learns();
+    let mark = Mark { number: 4, hash: 44 };
+    let filled = |index| Body::Filled { mark, index };
+    let page = |index, last| {
+        let entries = vec![(Column::Meta, Bytes::from_static(b"\0\x07\x01rk"), Bytes::new())];
+        Body::Page { mark, page: Page { index, entries, last } }
+    };
+    let told = bench.hears(Body::Fill { mark });
+    assert_eq!((bodies(&told), fills(&told)), (vec![], vec![Word::Wants]));
+    // The primary asks after it: it waits.
+    assert_eq!(bench.hears(Body::Fill { mark }), []);
+    assert_eq!(bodies(&bench.step(Input::PageGranted)), [filled(0)]);
+    // What was lost is said again.
+    assert_eq!(bodies(&bench.hears(Body::Fill { mark })), [filled(0)]);
+    let told = bench.hears(page(0, false));
+    assert_eq!((bodies(&told), fills(&told)), (vec![], vec![Word::Came { bytes: 5 }, Word::Wants]));
+    // The page comes once more, and finds it waiting.
+    assert_eq!(bench.hears(page(0, false)), []);
+    assert_eq!(bodies(&bench.step(Input::PageGranted)), [filled(1)]);
+    let told = bench.hears(page(1, true));
+    assert_eq!(bodies(&told), [filled(2)]);
+    assert_eq!(fills(&told), [Word::Came { bytes: 5 }, Word::Ends]);
+    assert_eq!(bodies(&bench.hears(Body::Fill { mark })), [filled(2)]);
+    // A turn that comes too late goes to the next.
+    assert_eq!(fills(&bench.step(Input::PageGranted)), [Word::Ends]);
+}
+
+#[test]
+fn values_of_a_dropped_tail_are_asked_for_some_at_a_time() {
+    let mut bench = Bench::with(Limits { bodies_keys_max: 2, ..Limits::default() });
+    bench.learns();
+    let key = |number: u32| Bytes::from(vec![0, 7, 1, b'r', 0x80, number.to_le_bytes()[0]]);
+    let entry = |number: u32| {
+        let ops = vec![StoreOp::Put {
+            column: Column::Bodies,
+            key: key(number),
+            value: Bytes::from_static(b"body"),
+        }];
+        let (version, frees_space) = (GroupVersion(2), false);
+        let (before, hash) = (number - 1, number);
+        Arc::new(Entry { version, number: number.into(), before, hash, frees_space, ops })
+    };
+    bench.hears(Body::Append { entries: (1..=3).map(entry).collect(), decided: 0 });
+    let asked = bodies(&bench.hears(Body::DropTail { last: Mark { number: 3, hash: 3 } }));
+    let fetch = |keys: &[u32]| Body::FetchBodies { keys: keys.iter().copied().map(key).collect() };
+    assert_eq!(asked, [fetch(&[1, 2])]);
+    let values = |keys: &[u32]| {
+        let before = Bytes::from_static(b"before");
+        let value = |number: &u32| (key(*number), (*number != 2).then(|| before.clone()));
+        Body::Bodies { values: keys.iter().map(value).collect() }
+    };
+    assert_eq!(bodies(&bench.hears(values(&[1, 2]))), [fetch(&[3])]);
+    assert_eq!(bench.hears(values(&[1, 2])), []);
+    let stands = bodies(&bench.hears(values(&[3])));
+    let [Body::Stand(stand)] = stands[..] else { panic!("{stands:?}") };
+    assert_eq!(stand.last, Mark::default());
+    let kept = bench.store.durable().into_iter();
+    let kept: Vec<_> = kept.filter(|(column, ..)| *column == Column::Bodies).collect();
+    let kept: Vec<_> = kept.iter().map(|(_, key, value)| (key.clone(), &value[..])).collect();
+    assert_eq!(kept, [(key(1), &b"before"[..]), (key(3), b"before")]);
+}
+
+#[test]
+fn entries_that_come_before_their_turn_are_logged_in_order() {
+    let mut bench = Bench::new();
+    bench.learns();
+    let entry = |number: u32, before: u32| {
+        let (version, frees_space, ops) = (GroupVersion(2), false, group().ops);
+        let (number, hash) = (u64::from(number), 10 + number);
+        Arc::new(Entry { version, number, before, hash, frees_space, ops })
+    };
+    let mut append = |entries: Vec<Arc<Entry>>| {
+        bodies(&bench.hears(Body::Append { entries, decided: 0 }))
+    };
+    let appended = |through| [Body::Appended { through, decided: 0 }];
+    assert_eq!(append(vec![entry(2, 11), entry(3, 12)]), appended(0));
+    // Of another log: it has no place.
+    assert_eq!(append(vec![entry(4, 99)]), appended(0));
+    assert_eq!(append(vec![entry(1, 0)]), appended(3));
+    assert_eq!(append(vec![entry(5, 14)]), appended(3));
+    assert_eq!(append(vec![entry(4, 13)]), appended(5));
 }

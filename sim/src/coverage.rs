@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use vspace::INPUT_KINDS;
 
 /// Every kind of fault that a run may meet.
-pub const FAULT_KINDS: [&str; 63] = [
+pub const FAULT_KINDS: [&str; 64] = [
     "IMAP client vanishes",
     "POP3 client vanishes",
     "another master claims a mailbox",
@@ -59,6 +59,7 @@ pub const FAULT_KINDS: [&str; 63] = [
     "outcome unknown, lost: renewal",
     "outcome unknown, lost: sweep",
     "packet comes late",
+    "page or chunk is overtaken",
     "partition is not served for a moment",
     "read fails",
     "read goes to the disk",

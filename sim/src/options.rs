@@ -58,6 +58,8 @@ pub struct FaultRates {
     pub still_ms: u64,
     /// A node stands still, for up to half a minute.
     pub pause_ms: u64,
+    /// What is large is long on its way between two nodes.
+    pub bulk_late: u64,
 }
 
 /// Who does what how often.
@@ -127,6 +129,7 @@ const FAULTS: FaultRates = FaultRates {
     reset_ms: 0,
     still_ms: 0,
     pause_ms: 0,
+    bulk_late: 0,
 };
 
 const NO_FAULTS: FaultRates = FaultRates {
@@ -152,6 +155,7 @@ const NO_FAULTS: FaultRates = FaultRates {
     reset_ms: 0,
     still_ms: 0,
     pause_ms: 0,
+    bulk_late: 0,
 };
 
 impl Scenario {
@@ -273,6 +277,7 @@ impl Scenario {
                 reset_ms: 4_000,
                 still_ms: 5_000,
                 pause_ms: 15_000,
+                bulk_late: 1_000,
                 ..FAULTS
             },
         },

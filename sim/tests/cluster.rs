@@ -85,6 +85,17 @@ fn three_hold() {
 }
 
 #[test]
+fn fill_holds() {
+    holds("cluster-fill", &["disk is replaced"]);
+}
+
+#[test]
+fn a_copy_that_does_not_wait_for_its_turn_is_noticed() {
+    let failure = noticed("cluster-fill", ClusterMutation::FillUnpaced, 4);
+    assert_eq!(failure.invariant, "filled_at_pace", "{failure}");
+}
+
+#[test]
 fn steady_holds() {
     holds("cluster-steady", &["node of a cluster ends"]);
 }

@@ -388,7 +388,7 @@ def figures(status):
     return sums
 
 
-TESTS["cluster"] = three.cluster
+TESTS["cluster"] = three.cluster_and_more
 
 
 @test

@@ -1,5 +1,6 @@
 """Three nodes on loopback addresses of this machine: what replication costs, and how long a failure is felt."""
 import json
+import shutil
 import signal
 import smtplib
 import socket
@@ -8,6 +9,7 @@ import subprocess
 import threading
 import time
 
+import procfs
 import servers
 from servers import DOMAIN, Hikyaku, raise_files
 
@@ -17,8 +19,8 @@ NAMES = ("a", "b", "c")
 class Three(Hikyaku):
     """A cluster; the first node is the one that clients of `entry` speak to."""
 
-    def __init__(self, scratch, binary, label="three", accounts=servers.USERS, partitions=256):
-        super().__init__(scratch, binary, label, {"cluster": {"name": '"bench"', "partitions": partitions}}, accounts)
+    def __init__(self, scratch, binary, label="three", accounts=servers.USERS, partitions=256, **cluster):
+        super().__init__(scratch, binary, label, {"cluster": {"name": '"bench"', "partitions": partitions, **cluster}}, accounts)
         self.processes, self.ports_of = {}, {}
 
     def write_config(self):
@@ -43,7 +45,7 @@ class Three(Hikyaku):
         for name in NAMES:
             self.until_ready(name)
         self.ports = self.ports_of["a"]
-        self.until_whole()
+        self.until_whole(600)
         return self
 
     def launch(self, name):
@@ -71,6 +73,15 @@ class Three(Hikyaku):
                 return
             time.sleep(0.2)
         raise RuntimeError("the cluster did not become whole")
+
+    def until_still(self, seconds=5):
+        """Until nothing of the map has changed for so long."""
+        since, index = time.time(), None
+        while time.time() < since + seconds:
+            now = self.status()["cluster_state"]["map_index"]
+            if now != index:
+                since, index = time.time(), now
+            time.sleep(0.5)
 
     def pid(self):
         return self.processes["a"].pid
@@ -245,3 +256,109 @@ def moves(bench, three):
     senders.end()
     worst = max(felt)
     bench.row("a planned move: the longest pause of the user's deliveries, ms", worst, "", None, "< 100", f"median {statistics.median(felt):.0f}, command {statistics.median(took):.0f}", worst < 100)
+
+
+FILL_MIB = 16
+
+
+def filling(bench):
+    """An empty third node is filled at a rate that is set, while eight IMAP sessions use mail at the others."""
+    three = bench.server(Three(bench.scratch, bench.binary, fill_rate=f'"{FILL_MIB} MiB"'))
+    count = 6000 if bench.quick else 12_000
+    words = ["deliver", "proto=smtp", f"port={three.ports['smtp']}", "size=40000", "c=16", "seq=1", f"msgs={count}"]
+    bench.load("load", three.pids(), "three-data", *words)
+    bench.say("three nodes hold the data")
+    secs = 8
+    read_mail(bench, three, 3)
+    quiet, busy, rates = [], [], []
+    for _ in range(bench.runs):
+        servers.wait_idle(0.5)
+        quiet.append(read_mail(bench, three, secs))
+        three.processes["c"].send_signal(signal.SIGTERM)
+        three.processes["c"].wait(60)
+        shutil.rmtree(three.dir / "c")
+        three.launch("c")
+        three.until_ready("c")
+        samples = Samples(three, "c")
+        samples.until_growing()
+        busy.append(read_mail(bench, three, secs))
+        during = samples.is_growing()
+        three.until_whole(600)
+        # What the messages have: their metadata come on top, and are left out.
+        mib, took = count * 40_000 / 2**20, samples.end()
+        rates.append(mib / took)
+        bench.save({"test": "fill", "mib": mib, "secs": took, "rate": FILL_MIB, "quiet": quiet[-1], "busy": busy[-1], "filled_all_the_while": during})
+    share = statistics.median(rates) / FILL_MIB
+    bench.row(f"an empty node is filled with {mib:,.0f} MiB, MiB/s, against the rate set", statistics.median(rates), FILL_MIB, share, ">= 0.8 x", f"{took:.0f} s", share >= 0.8)
+    worst = max(busy[0], key=lambda name: median_of(busy, name) / median_of(quiet, name))
+    for name in busy[0]:
+        a, b = median_of(busy, name), median_of(quiet, name)
+        bench.row(f"  IMAP {name} meanwhile, p99 ms, against quiet", a, b, a / b, "<= 2 x", "the worst" if name == worst else "", a <= 2 * b)
+    if not during:
+        bench.row("  the node was whole before the sessions ended", "", note="the figures above are too good")
+    bench.drop(three)
+
+
+def median_of(lines, name):
+    return statistics.median(line[name] for line in lines)
+
+
+def read_mail(bench, three, secs):
+    """p99 in ms of each command of eight IMAP sessions."""
+    mix = "select=1,fetch=4,body=4,store=4,noop=4"
+    words = ["--imap", f"127.0.0.1:{three.ports['imap']}", "--clients", 8, "--secs", secs, "--think-ms", 20, "--mix", mix]
+    line = bench.bench("imap", *words)[0]
+    return {row["command"]: row["p99_us"] / 1e3 for row in line["commands"] if row["command"] != "login"}
+
+
+class Samples:
+    """How many partitions a node is filled with, again and again."""
+
+    def __init__(self, three, node):
+        self.three, self.node, self.wanted = three, node, True
+        self.seen = []
+        self.thread = threading.Thread(target=self.run, daemon=True)
+        self.thread.start()
+
+    def run(self):
+        while self.wanted:
+            status = json.loads(self.three.cli("status", "--json", node=self.node))
+            learning = sum(int(node["learning"]) for node in status["nodes"])
+            self.seen.append((time.monotonic(), learning))
+            time.sleep(0.3)
+
+    def until_growing(self):
+        while not self.is_growing():
+            time.sleep(0.1)
+
+    def is_growing(self):
+        return len(self.seen) > 1 and self.seen[-1][1] > 0
+
+    def end(self):
+        """The seconds in which partitions were filled."""
+        self.wanted = False
+        self.thread.join()
+        busy = [at for at, (_, learning) in enumerate(self.seen) if learning]
+        first, last = max(0, busy[0] - 1), min(len(self.seen) - 1, busy[-1] + 1)
+        return self.seen[last][0] - self.seen[first][0]
+
+
+def idle(bench):
+    """CPU of three nodes that have nothing to do: pings, leases and acknowledgements are per pair of nodes, not per partition."""
+    used, span = {}, 5 if bench.quick else 20
+    for partitions in (1, 1024, 16_384):
+        three = bench.server(Three(bench.scratch, bench.binary, "idle", 0, partitions))
+        three.until_still()
+        before = procfs.cpu(three.pids())
+        time.sleep(span)
+        used[partitions] = (procfs.cpu(three.pids()) - before) / span
+        bench.save({"test": "idle-three", "partitions": partitions, "cores": used[partitions]})
+        bench.row(f"CPU of three idle nodes, {partitions:,} partitions, cores together", used[partitions], used[1], used[partitions] / max(used[1], 1e-3), "", "against 1 partition")
+        bench.drop(three)
+
+
+def cluster_and_more(bench):
+    """Three nodes on this machine: ingest, the cost of a put, failures, moves; a node is filled; what idleness costs."""
+    cluster(bench)
+    filling(bench)
+    idle(bench)

@@ -25,6 +25,7 @@ use crate::{
 };
 use fsm::{Cx, Digest, Machine, Token, Wall};
 use log::{Health, Log};
+pub use check::within as within_limits;
 use reads::{BlobRange, Cut, Get, Next, Scan, ScanAsked};
 use std::collections::BTreeMap;
 use std::sync::Arc;

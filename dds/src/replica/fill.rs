@@ -95,8 +95,18 @@ impl Fill {
         true
     }
 
+    /// Nothing was heard for a while: asks the learner where it is. It may be waiting for its turn, or for what got lost.
+    pub fn ask_after(&self) -> Option<Body> {
+        match &self.step {
+            Step::Ordered { .. } | Step::Sending { sent: true, .. } => {
+                Some(Body::Fill { mark: self.mark })
+            }
+            Step::Waiting | Step::Reading { .. } | Step::Sending { sent: false, .. } => None,
+        }
+    }
+
     /// What was sent last is sent again.
-    pub fn again(&mut self) {
+    fn again(&mut self) {
         match &mut self.step {
             Step::Ordered { sent } | Step::Sending { sent, .. } => *sent = false,
             Step::Waiting | Step::Reading { .. } => {}
@@ -116,6 +126,11 @@ impl Fill {
                 Some(next) => next.clone(),
                 None => return true,
             },
+            Step::Sending { page, .. } if index == page.index => {
+                // Asked for once more: it was lost.
+                self.again();
+                return false;
+            }
             Step::Waiting | Step::Ordered { .. } | Step::Reading { .. } | Step::Sending { .. } => {
                 return false;
             }

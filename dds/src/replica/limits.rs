@@ -9,6 +9,9 @@ pub struct Limits {
     pub tick: Duration,
     /// Without progress for so long what was sent is sent again. Our choice: well above a round trip with a sync.
     pub resend_after: Duration,
+    /// A learner that is being filled is asked where it is after so long without a word. Our choice: above the time that its page
+    /// takes on a slow connection, since it may be sent again then.
+    pub fill_resend_after: Duration,
     /// A member that a decision waits for is given up after this. Design section 4.
     pub silent_after: Duration,
     /// A change of the group that got no answer is asked for again. Our choice: above an election.
@@ -21,6 +24,8 @@ pub struct Limits {
     pub window_bytes_max: usize,
     /// Bytes of one page of a partition that is copied. Our choice.
     pub page_bytes_max: usize,
+    /// Values of dropped entries that are asked for at once. Our choice: so many of the largest, 256 KiB, are half of a frame.
+    pub bodies_keys_max: usize,
     /// Bytes of entries that are kept for members that are missing. Our choice.
     pub keep_bytes_max: usize,
 }
@@ -30,12 +35,14 @@ impl Default for Limits {
         Self {
             tick: Duration::from_millis(25),
             resend_after: Duration::from_millis(100),
+            fill_resend_after: Duration::from_secs(2),
             silent_after: Duration::from_millis(400),
             ask_after: Duration::from_millis(500),
             wake_after: Duration::from_secs(1),
             append_bytes_max: 256 * 1024,
             window_bytes_max: 4 * 1024 * 1024,
             page_bytes_max: 256 * 1024,
+            bodies_keys_max: 32,
             keep_bytes_max: 512 * 1024,
         }
     }

@@ -5,14 +5,17 @@
 //!
 //! Invariant: nothing is acknowledged before it is durable, and nothing of a round but to the primary of that round.
 
-use super::core::{Context, Core, Written};
+use super::Effect;
+use super::core::{Context, Core, Written, op_bytes};
 use super::entry::{Entry, Mark};
 use super::message::{Body, Message, Page, Round};
 use crate::cluster::NodeId;
+use crate::fills::Word;
 use crate::layout::{self, PartitionRecord};
 use crate::{Column, Durability, StoreOp};
 use bytes::{Bytes, BytesMut};
 use fsm::Digest;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// See the head of the file.
@@ -21,10 +24,18 @@ pub struct Member {
     /// The round that was joined; what comes from another one counts for nothing.
     round: Round,
     phase: Phase,
+    /// Entries of this round that came before their turn: large ones take a connection of their own.
+    ahead: BTreeMap<u64, Arc<Entry>>,
     /// It is being filled: from which place the log counts then, and the next page.
     filling: Option<(Mark, u32)>,
+    /// The next page was asked for. Before that it waits for its turn among all that are filled on this node.
+    pulls: bool,
+    /// What the keys hold that the entries to be dropped had written, as far as the primary has said.
+    mended: Vec<(Bytes, Option<Bytes>)>,
     /// The order to fill that was obeyed last: one that comes again must not empty what was filled.
     filled: Option<(Round, u64)>,
+    /// The pages that there were, once all of them are durable.
+    complete: Option<u32>,
 }
 
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -92,6 +103,7 @@ impl Member {
         }
         self.round = round;
         self.phase = Phase::Joining;
+        self.ahead.clear();
         core.log.record.joined = core.view.group.version;
         // Behind everything that is being written: what stands then is durable.
         let ops = vec![core.log.record_op()];
@@ -118,10 +130,17 @@ impl Member {
             } else if core.log.mark_at(entry.number) == Some(entry.mark()) {
                 seen = Some(entry.number);
             } else if entry.number > end.number {
-                // Something between was lost on the way; it is sent again.
-                break;
+                // Something between is on its way, or was lost and is sent again.
+                self.keep_ahead(core, entry);
             }
         }
+        while let Some(entry) = self.ahead.remove(&end.number.wrapping_add(1)) {
+            if entry.before == end.hash {
+                end = entry.mark();
+                fresh.push(entry);
+            }
+        }
+        self.ahead.retain(|number, _| *number > end.number);
         let logged = !fresh.is_empty();
         if logged {
             core.log_entries(cx, fresh);
@@ -136,20 +155,34 @@ impl Member {
         core.apply(cx);
     }
 
+    /// What there is no room for comes again.
+    fn keep_ahead(&mut self, core: &Core, entry: Arc<Entry>) {
+        let bytes = self.ahead.values().map(|entry| entry.bytes()).sum::<usize>() + entry.bytes();
+        if bytes <= core.limits.window_bytes_max {
+            self.ahead.insert(entry.number, entry);
+        }
+    }
+
     fn on_drop_tail(&mut self, core: &mut Core, cx: Context<'_, '_>, last: Mark) {
         // An order that comes again must not drop what has been logged since.
         if core.log.last() != last || self.phase == Phase::Dropping {
             return;
         }
         self.phase = Phase::Dropping;
+        self.ahead.clear();
+        self.mended.clear();
         self.fetch_bodies(core, cx);
     }
 
-    /// Asks what the keys hold that the entries to be dropped had written ahead.
+    /// Asks what the keys hold that the entries to be dropped had written ahead: some of them, then the next.
     fn fetch_bodies(&mut self, core: &mut Core, cx: Context<'_, '_>) {
-        let keys = core.log.undecided_bodies();
+        let mut keys = core.log.undecided_bodies();
+        keys.sort_unstable();
+        keys.dedup();
+        keys.retain(|key| !self.mended.iter().any(|(found, _)| found == key));
+        keys.truncate(core.limits.bodies_keys_max);
         if keys.is_empty() {
-            self.drop_tail(core, cx, Vec::new());
+            self.drop_tail(core, cx);
         } else if let Some(primary) = core.view.group.primary {
             core.send(cx, primary, self.round, Body::FetchBodies { keys });
         }
@@ -161,21 +194,30 @@ impl Member {
         cx: Context<'_, '_>,
         values: Vec<(Bytes, Option<Bytes>)>,
     ) {
-        let mut missing = core.log.undecided_bodies();
-        missing.retain(|key| !values.iter().any(|(found, _)| found == key));
-        if self.phase != Phase::Dropping || !missing.is_empty() {
+        if self.phase != Phase::Dropping {
             return;
         }
-        let column = Column::Bodies;
-        let ops = values.into_iter().map(|(key, value)| match value {
-            Some(value) => StoreOp::Put { column, key, value },
-            None => StoreOp::Delete { column, key },
-        });
-        self.drop_tail(core, cx, ops.collect());
+        let before = self.mended.len();
+        for (key, value) in values {
+            if !self.mended.iter().any(|(found, _)| *found == key) {
+                self.mended.push((key, value));
+            }
+        }
+        // What came twice is no reason to ask twice.
+        if self.mended.len() > before {
+            self.fetch_bodies(core, cx);
+        }
     }
 
     /// The entries go in the same group that mends what they had written ahead.
-    fn drop_tail(&mut self, core: &mut Core, cx: Context<'_, '_>, mut ops: Vec<StoreOp>) {
+    fn drop_tail(&mut self, core: &mut Core, cx: Context<'_, '_>) {
+        let column = Column::Bodies;
+        let mended = std::mem::take(&mut self.mended).into_iter();
+        let mend = |(key, value)| match value {
+            Some(value) => StoreOp::Put { column, key, value },
+            None => StoreOp::Delete { column, key },
+        };
+        let mut ops: Vec<StoreOp> = mended.map(mend).collect();
         core.log.drop_tail(&mut ops);
         self.phase = Phase::Joining;
         core.write(cx, ops, Durability::Synced, Written::Dropped(self.round));
@@ -183,11 +225,13 @@ impl Member {
 
     fn on_fill(&mut self, core: &mut Core, cx: Context<'_, '_>, from: NodeId, mark: Mark) {
         let ordered = self.filled == Some((self.round, mark.number));
-        if let Some((filling, next)) = self.filling
-            && filling == mark
-            && ordered
-        {
-            return core.send(cx, from, self.round, Body::Filled { mark, index: next });
+        match self.filling {
+            Some((filling, next)) if ordered && filling == mark => {
+                return self.ask_again(core, cx, from, (mark, next));
+            }
+            // Only that it is complete was lost.
+            None if ordered => return self.say_complete(core, cx, from, mark),
+            Some(_) | None => {}
         }
         let again = self.filled.is_some_and(|(round, at)| round == self.round && at >= mark.number);
         if again || core.view.group.is_in_sync(core.me) {
@@ -195,11 +239,14 @@ impl Member {
         }
         let mut ops = Vec::new();
         core.log.restart(mark, &mut ops);
+        self.ahead.clear();
         // Whatever else it was about.
         self.phase = Phase::Following;
         self.filling = Some((mark, 0));
         self.filled = Some((self.round, mark.number));
-        core.write(cx, ops, Durability::Synced, Written::Filled(mark, 0));
+        self.pulls = false;
+        self.complete = None;
+        core.write(cx, ops, Durability::Buffered, Written::Filled(mark, 0));
     }
 
     fn on_page(
@@ -214,25 +261,70 @@ impl Member {
             Some((filling, next)) if filling == mark && index == next => {}
             Some((filling, next)) if filling == mark && index < next => {
                 // It came already; the answer was lost.
-                return core.send(cx, from, self.round, Body::Filled { mark, index: next });
+                return self.ask_again(core, cx, from, (mark, next));
             }
             None if self.filled.is_some_and(|(_, at)| at == mark.number) => {
-                let index = index + 1;
-                return core.send(cx, from, self.round, Body::Filled { mark, index });
+                return self.say_complete(core, cx, from, mark);
             }
             Some(_) | None => return,
         }
         let put = |(column, key, value)| StoreOp::Put { column, key, value };
         let mut ops: Vec<StoreOp> = entries.into_iter().map(put).collect();
+        let bytes = ops.iter().map(op_bytes).sum();
+        cx.emit(Effect::Fill(Word::Came { bytes }));
+        self.pulls = false;
         self.filling = (!last).then_some((mark, index + 1));
         if last {
+            cx.emit(Effect::Fill(Word::Ends));
             core.log.record.whole = true;
             ops.push(partition_record(core, mark));
             ops.push(core.log.record_op());
         }
-        core.write(cx, ops, Durability::Synced, Written::Filled(mark, index + 1));
+        // What was written before is durable with the last page: until then there is no copy to be lost.
+        let durability = if last { Durability::Synced } else { Durability::Buffered };
+        core.write(cx, ops, durability, Written::Filled(mark, index + 1));
         if last {
             core.apply(cx);
+        }
+    }
+
+    /// The primary looks after a page, or what was asked of it was lost. Who waits for its turn does not answer.
+    fn ask_again(
+        &self,
+        core: &Core,
+        cx: Context<'_, '_>,
+        from: NodeId,
+        (mark, index): (Mark, u32),
+    ) {
+        if self.pulls {
+            core.send(cx, from, self.round, Body::Filled { mark, index });
+        }
+    }
+
+    /// That it is complete may have been lost on its way.
+    fn say_complete(&self, core: &Core, cx: Context<'_, '_>, from: NodeId, mark: Mark) {
+        if let Some(index) = self.complete {
+            core.send(cx, from, self.round, Body::Filled { mark, index });
+        }
+    }
+
+    /// It is the turn of this copy.
+    pub fn on_page_granted(&mut self, core: &Core, cx: Context<'_, '_>) {
+        let Some((mark, index)) = self.filling else {
+            return cx.emit(Effect::Fill(Word::Ends));
+        };
+        self.pulls = true;
+        if let Some(primary) = core.view.group.primary
+            && self.phase == Phase::Following
+        {
+            core.send(cx, primary, self.round, Body::Filled { mark, index });
+        }
+    }
+
+    /// Whoever paced it need not wait for it.
+    pub fn end(&self, cx: Context<'_, '_>) {
+        if self.filling.is_some() {
+            cx.emit(Effect::Fill(Word::Ends));
         }
     }
 
@@ -253,7 +345,13 @@ impl Member {
                     core.send(cx, primary, round, Body::Stand(stand));
                 }
             }
+            Written::Filled(mark, index) if self.filling == Some((mark, index)) => {
+                if !self.pulls {
+                    cx.emit(Effect::Fill(Word::Wants));
+                }
+            }
             Written::Filled(mark, index) => {
+                self.complete = self.filling.is_none().then_some(index);
                 core.send(cx, primary, self.round, Body::Filled { mark, index });
             }
             Written::Applied(_) | Written::Passed(_) => {}
@@ -276,6 +374,7 @@ impl Member {
             Phase::Dropping => 3,
         });
         digest.word(self.filling.map_or(0, |(mark, next)| mark.number ^ u64::from(next) << 32));
+        digest.word(self.ahead.len() as u64);
     }
 }
 

@@ -44,7 +44,7 @@ pub enum Body {
     Bodies { values: Vec<(Bytes, Option<Bytes>)> },
     /// Primary: forget everything; pages follow, and the log from behind `mark`.
     Fill { mark: Mark },
-    /// Member: everything before page `index` is durable; it may come.
+    /// Member: everything before page `index` is written; it may come. After the last page all of it is durable.
     Filled { mark: Mark, index: u32 },
     /// Primary: some entries of the partition. After the last page the log applies.
     Page { mark: Mark, page: Page },

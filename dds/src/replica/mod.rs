@@ -28,7 +28,7 @@ pub use message::{Body, Message, Page, Round, Stand};
 pub use view::View;
 
 use crate::cluster::{GroupChange, NodeId};
-use crate::{Durability, Group, GroupVersion, PartitionId, Read, ReadDone, StoreError};
+use crate::{Durability, Group, GroupVersion, PartitionId, Read, ReadDone, StoreError, fills};
 use core::{Context, Core, ReadFor, TICK, Written};
 use fsm::{Cx, Digest, Machine, TimerKey, Token};
 use log::Log;
@@ -82,6 +82,8 @@ pub enum Input {
     Restarted {
         node: NodeId,
     },
+    /// The next page of the copy that is under construction here may be asked for.
+    PageGranted,
     TimerFired(TimerKey),
 }
 
@@ -120,6 +122,8 @@ pub enum Effect {
         expect: GroupVersion,
         change: GroupChange,
     },
+    /// To whoever paces the copies that are under construction on this node.
+    Fill(fills::Word),
 }
 
 /// The machine of one replica.
@@ -301,12 +305,15 @@ impl Replica {
                     Role::Member(member) => member,
                     Role::Outside => Member::default(),
                 };
-                *role = if leads {
-                    Role::Primary(Box::new(Primary::begin(core, cx)))
-                } else if belongs {
+                *role = if belongs && !leads {
                     Role::Member(member)
                 } else {
-                    Role::Outside
+                    member.end(cx);
+                    if leads {
+                        Role::Primary(Box::new(Primary::begin(core, cx)))
+                    } else {
+                        Role::Outside
+                    }
                 };
             }
         }
@@ -381,7 +388,10 @@ impl Replica {
                     self.step_down(cx);
                 }
             }
-            Role::Member(member) => member.complain(&core, cx),
+            Role::Member(member) => {
+                member.end(cx);
+                member.complain(&core, cx);
+            }
             Role::Outside => {}
         }
         cx.arm(TICK, self.limits.wake_after);
@@ -528,6 +538,12 @@ impl Machine for Replica {
                     primary.on_apart(core, cx, node);
                 }
             }
+            Input::PageGranted => match &mut self.state {
+                State::Awake(core, Role::Member(member)) => member.on_page_granted(core, cx),
+                State::Awake(..) | State::Asleep | State::Waking(_) | State::Failed(_) => {
+                    cx.emit(Effect::Fill(fills::Word::Ends));
+                }
+            },
             Input::TimerFired(_) => self.on_timer(cx),
         }
         if let State::Awake(core, _) = &mut self.state {

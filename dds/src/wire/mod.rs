@@ -33,7 +33,7 @@ pub use heartbeats::{decode_heartbeats, encode_heartbeat};
 pub use limits::{ELEMENT_BYTES_MIN, ELEMENTS_FREE, FRAME_BYTES_MAX, NUMBER_MAX, TEXT_BYTES_MAX};
 pub use packet::{PartitionMessage, decode_packet, encode_message};
 pub use requests::{RequestId, decode_ask, encode_ask};
-pub use responses::{decode_answer, encode_answer};
+pub use responses::{answer_that_fits, decode_answer, encode_answer};
 
 use bytes::Bytes;
 use items::Items;

@@ -119,6 +119,7 @@ fn wire_blob(blob: BlobId) -> Bytes {
 fn get(record: wire::Get, limits: &Limits) -> Decoded<Request> {
     let bytes = record.keys.iter().map(Bytes::len).sum();
     at_most(bytes, limits.batch_bytes_max, "keys of a get")?;
+    at_most(record.keys.len(), limits.get_keys_max, "keys of a get")?;
     let keys = record.keys.into_iter().map(|key| sort_key(key, limits));
     Ok(Request::Get { route: route(record.route)?, keys: keys.collect::<Decoded<_>>()? })
 }
@@ -137,6 +138,7 @@ fn wire_batch(batch: &Batch) -> wire::Batch {
 
 fn batch(record: wire::Batch, limits: &Limits) -> Decoded<Batch> {
     at_most(record.preconditions.len(), limits.preconditions_max, "list of preconditions")?;
+    at_most(record.changes.len(), limits.batch_ops_max, "batch")?;
     let keys = record.preconditions.iter().map(|precondition| precondition.key.len());
     let changes = record.changes.iter().map(|change| change.key.len() + change.value.len());
     at_most(keys.chain(changes).sum(), limits.batch_bytes_max, "batch")?;

@@ -2,7 +2,7 @@
 
 use super::bounds::{number, sort_key, value};
 use super::items::Shape;
-use super::limits::TEXT_BYTES_MAX;
+use super::limits::{FRAME_BYTES_MAX, TEXT_BYTES_MAX};
 use super::{Decoded, Malformed, RequestId, bounds, wire};
 use crate::{Claimed, Entry, Epoch, Limits, Outcome, Refusal, Response, Seq, Version};
 use bytes::Bytes;
@@ -28,6 +28,8 @@ const LARGE: [&str; 11] = [
     "gap behind a short chunk",
     SOMETHING,
 ];
+/// Tags, lengths and version of a slot, at most.
+const SLOT_BYTES: usize = 24;
 const SOMETHING: &str = "request or its answer";
 
 #[must_use]
@@ -54,6 +56,28 @@ pub fn encode_answer(id: RequestId, response: &Response) -> wire::Answer {
         Response::Refused(refusal) => Wire::Refused(wire_refusal(refusal)),
     };
     wire::Answer { id: id.0, response: Some(response) }
+}
+
+/// The answer itself, or where it would not fit into a frame a refusal that says so: who asks for less gets it.
+#[must_use]
+pub fn answer_that_fits(response: Response) -> Response {
+    let too_large = match &response {
+        Response::Got(slots) => {
+            let bytes = |slot: &Option<(Bytes, Version)>| {
+                SLOT_BYTES + slot.as_ref().map_or(0, |(value, _)| value.len())
+            };
+            slots.iter().map(bytes).sum::<usize>() > FRAME_BYTES_MAX / 2
+        }
+        // Their own limits are below that.
+        Response::Claimed(_)
+        | Response::Wrote(_)
+        | Response::Scanned { .. }
+        | Response::BlobRead(_)
+        | Response::Absent
+        | Response::Collected { .. }
+        | Response::Refused(_) => false,
+    };
+    if too_large { Response::Refused(Refusal::TooLarge { what: SOMETHING }) } else { response }
 }
 
 /// # Errors

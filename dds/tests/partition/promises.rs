@@ -2,7 +2,9 @@
 
 use crate::bench::*;
 use bytes::Bytes;
+use dds::cluster::{Incarnation, NodeId, Session};
 use dds::memory_store::Faults;
+use dds::replica::{Body, Entry, Mark, Message, Round};
 use dds::*;
 
 fn new_bench() -> Bench {
@@ -256,8 +258,62 @@ fn limits_and_reserved_keys_are_refused() {
     assert_eq!(write(ops), too_large("batch"));
     let ops = (1..=15).map(|key| put(&[key], &[0; 64 * 1024])).collect();
     assert_eq!(write(ops), committed(1));
+    let deletions = |count: u32| {
+        (0..count).map(|key| Op::Delete { key: sort_key(&[&[1][..], &key.to_be_bytes()].concat()) })
+    };
+    assert_eq!(write(deletions(32 * 1024).collect()), committed(2));
+    assert_eq!(write(deletions(32 * 1024 + 1).collect()), too_large("batch"));
+    let keys = vec![sort_key(b"k"); 32 * 1024 + 1];
+    let got = bench.call(Request::Get { route: user.clone(), keys });
+    assert_eq!(got, Response::Refused(Refusal::TooLarge { what: "keys of a get" }));
+    // With the longest route each key counts as it is stored.
+    let long = route(&"r".repeat(255));
+    let mut write = |ops| bench.call(Request::Write(batch(&long, None, ops)));
+    let range = |_| Op::DeleteRange { from: sort_key(b"\x01"), to: sort_key(b"\xFF") };
+    assert_eq!(write((0..7_700).map(range).collect()), committed(3));
+    assert_eq!(write((0..8_000).map(range).collect()), too_large("batch"));
     let empty = bench.call(Request::Claim { route: route("") });
     assert_eq!(empty, Response::Refused(Refusal::ReservedKey));
+}
+
+/// The largest batch that is taken, by the bytes of its entry: a frame has room for that.
+#[test]
+fn what_is_taken_fits_into_a_frame() {
+    let mut bench = new_bench();
+    let long = route(&"r".repeat(255));
+    let range = |_| Op::DeleteRange { from: sort_key(b"\x01"), to: sort_key(b"\xFF") };
+    let mut ops: Vec<Op> = (0..6_500).map(range).collect();
+    ops.extend((1..=15).map(|key| put(&[key], &[0; 64 * 1024])));
+    bench.ask(Request::Write(batch(&long, None, ops)));
+    bench.settle_reads();
+    let group = bench.commits[0].1.clone();
+    let entry = Entry::of_group(group, Mark::default()).expect("a group");
+    assert!(entry.ops.len() > 13_000);
+    let body = Body::Append { entries: vec![entry.into()], decided: 0 };
+    let message = Message { version: GroupVersion(1), round: Round(1), body };
+    let envelope = wire::Envelope {
+        cluster: wire::ClusterId(1),
+        from: NodeId(1),
+        to: NodeId(2),
+        incarnation: Incarnation(1),
+        session: Session(0),
+        channel: wire::Channel::Replication,
+    };
+    let mut writer = wire::FrameWriter::new(&envelope);
+    let item = wire::Item::Message { partition: PARTITION, message: &message };
+    assert_eq!(writer.push(item), Ok(()));
+    let mut framer = wire::Framer::default();
+    let bytes = writer.take();
+    let mut rest = &bytes[..];
+    let frame = loop {
+        rest = &rest[framer.feed(rest)..];
+        if let Some(frame) = framer.take().expect("frames") {
+            break frame;
+        }
+    };
+    let payload = wire::decode_frame(frame).expect("a frame").payload;
+    let read = wire::decode_packet(payload, &Limits::default()).expect("a packet");
+    assert_eq!(read[0].message.as_ref(), Ok(&message));
 }
 
 #[test]

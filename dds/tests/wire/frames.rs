@@ -4,8 +4,8 @@ use crate::{PARTITION, cut, envelope};
 use bytes::Bytes;
 use dds::replica::{Body, Entry, Message, Page};
 use dds::wire::{
-    Channel, FRAME_BYTES_MAX, FrameError, FrameWriter, Framer, Item, Malformed, decode_frame,
-    decode_packet,
+    Channel, FRAME_BYTES_MAX, FrameError, FrameWriter, Framer, Item, Malformed, answer_that_fits,
+    decode_exchange, decode_frame, decode_packet,
 };
 use dds::{Column, GroupVersion, Limits, StoreOp};
 use prost::Message as _;
@@ -191,6 +191,30 @@ fn a_full_frame_is_followed_by_another() {
         read += decode_packet(payload, &Limits::default()).expect("a packet").len();
     }
     assert_eq!(read, 100);
+}
+
+#[test]
+fn an_answer_that_is_too_large_says_so() {
+    let value = Some((Bytes::from(vec![7; 64 * 1024]), dds::Version(1)));
+    let got = |count: usize| dds::Response::Got(vec![value.clone(); count]);
+    let small = answer_that_fits(got(127));
+    assert_eq!(small, got(127));
+    let mut writer = FrameWriter::new(&envelope(Channel::Request));
+    let answer = |response| Item::Answer { id: dds::wire::RequestId(1), response };
+    assert_eq!(writer.push(answer(&small)), Ok(()));
+    assert!(writer.push(answer(&got(300))).is_err());
+    let refused = answer_that_fits(got(300));
+    assert!(matches!(refused, dds::Response::Refused(dds::Refusal::TooLarge { .. })));
+    // Many that are not there take room, too.
+    let nothing = dds::Response::Got(vec![None; 32 * 1024]);
+    assert_eq!(answer_that_fits(nothing.clone()), nothing);
+    assert_eq!(writer.push(answer(&nothing)), Ok(()));
+    let payloads = cut_in_turn(&writer.take()).into_iter();
+    let read = payloads.flat_map(|frame| {
+        let payload = decode_frame(frame).expect("a frame").payload;
+        decode_exchange(payload, &Limits::default()).expect("an exchange").answers
+    });
+    assert!(read.map(|(_, answer)| answer).eq([Ok(small), Ok(nothing)]));
 }
 
 fn cut_in_turn(bytes: &[u8]) -> Vec<Bytes> {

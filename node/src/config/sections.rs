@@ -16,6 +16,8 @@ pub struct Cluster {
     pub min_in_sync: u32,
     /// Fixed when the store is created: a power of two, 1 to 16,384.
     pub partitions: u32,
+    /// Bytes a second at which a node takes in what it lacks.
+    pub fill_rate: Size,
     /// What nodes prove to each other.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub secret_file: Option<PathBuf>,
@@ -28,6 +30,7 @@ impl Default for Cluster {
             replicas: 3,
             min_in_sync: 2,
             partitions: 1024,
+            fill_rate: Size(64 << 20),
             secret_file: None,
         }
     }
@@ -42,7 +45,11 @@ impl Cluster {
         section.count("replicas", &mut it.replicas, findings);
         section.count("min_in_sync", &mut it.min_in_sync, findings);
         section.count("partitions", &mut it.partitions, findings);
+        section.size("fill_rate", &mut it.fill_rate, findings);
         it.secret_file = section.file("secret_file", findings);
+        if it.fill_rate.0 == 0 {
+            findings.error("cluster.fill_rate", "must be more than 0 B, in each second");
+        }
         if it.min_in_sync > it.replicas {
             findings.error("cluster.min_in_sync", "must not exceed cluster.replicas");
         }

@@ -51,6 +51,7 @@ fn every_error_is_listed_with_its_key() {
         [cluster]
         partitions = 1000
         replicas = "three"
+        fill_rate = "0 B"
         [limits]
         message_size = 50
         login_tme = "30 s"
@@ -72,6 +73,7 @@ fn every_error_is_listed_with_its_key() {
         "typo",
         "cluster.partitions",
         "cluster.replicas",
+        "cluster.fill_rate",
         "limits.message_size",
         "limits.login_tme",
         "listen.imap",
@@ -85,7 +87,7 @@ fn every_error_is_listed_with_its_key() {
     ] {
         assert!(keys.contains(&key), "{key} in {keys:?}");
     }
-    assert_eq!(keys.len(), 13, "{findings:?}");
+    assert_eq!(keys.len(), 14, "{findings:?}");
     let typo = findings.iter().find(|finding| finding.key == "limits.login_tme");
     assert!(typo.expect("listed").reason.contains("login_time"));
 }

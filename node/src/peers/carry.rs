@@ -14,9 +14,12 @@ use stages::Clock;
 use std::cell::Cell;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
-use vspace::{Inward, Letter, Packet};
+use vspace::{Inward, Letter, Packet, Wire};
 
 const READ_BYTES: usize = 256 * 1024;
+
+/// Bytes of one flush, after which no more packets are added. Our choice: a few pages.
+const WRITE_BYTES: usize = 1024 * 1024;
 
 /// One connection.
 pub struct Lanes<'a> {
@@ -29,7 +32,7 @@ type Outgoing<'a> = (mpsc::UnboundedReceiver<Vec<Packet>>, &'a Cell<usize>);
 
 /// The frames of one flush, by channel.
 struct Writers {
-    all: [(Channel, FrameWriter); 5],
+    all: [(Channel, FrameWriter); 6],
 }
 
 impl Writers {
@@ -40,8 +43,13 @@ impl Writers {
             Channel::Replication,
             Channel::Request,
             Channel::Letter,
+            Channel::Bulk,
         ];
         Self { all: channels.map(|channel| (channel, FrameWriter::new(&envelope(channel)))) }
+    }
+
+    fn bytes(&self) -> usize {
+        self.all.iter().map(|(_, frames)| frames.bytes()).sum()
     }
 
     fn on(&mut self, channel: Channel) -> &mut FrameWriter {
@@ -55,7 +63,11 @@ impl Writers {
             Packet::Control(bytes) => self.on(Channel::Control).push_payload(bytes),
             Packet::Replica { partition, message } => {
                 let partition = *partition;
-                self.on(Channel::Replication).push(Item::Message { partition, message })
+                let channel = match packet.wire() {
+                    Wire::Control | Wire::Data => Channel::Replication,
+                    Wire::Bulk => Channel::Bulk,
+                };
+                self.on(channel).push(Item::Message { partition, message })
             }
             Packet::Ask { id, request } => {
                 self.on(Channel::Request).push(Item::Ask { id: *id, request })
@@ -116,7 +128,7 @@ impl Lanes<'_> {
                         crate::log::note(LogLevel::Error, what, with);
                     }
                 }
-                next = outgoing.try_recv().ok();
+                next = if writers.bytes() < WRITE_BYTES { outgoing.try_recv().ok() } else { None };
             }
             for (_, frames) in &mut writers.all {
                 let bytes = frames.take();

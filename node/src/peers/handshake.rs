@@ -14,9 +14,10 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use vspace::Wire;
 
-/// The only version there is.
-const VERSION: u16 = 1;
+/// Version 1 made two connections.
+const VERSION: u16 = 2;
 const RECORD_BYTES_MAX: usize = 4096;
 
 /// What a connection is for.
@@ -24,10 +25,32 @@ const RECORD_BYTES_MAX: usize = 4096;
 pub enum Kind {
     /// Pings and the control plane.
     Control,
-    /// Everything else.
+    /// Logs, requests and tasks.
     Data,
+    /// Pages of copies and chunks of blobs.
+    Bulk,
     /// Only to ask which cluster there is.
     Probe,
+}
+
+impl Kind {
+    pub fn of(wire: Wire) -> Self {
+        match wire {
+            Wire::Control => Self::Control,
+            Wire::Data => Self::Data,
+            Wire::Bulk => Self::Bulk,
+        }
+    }
+
+    /// The connection of a link that it becomes.
+    pub fn wire(self) -> Option<Wire> {
+        match self {
+            Self::Control => Some(Wire::Control),
+            Self::Data => Some(Wire::Data),
+            Self::Bulk => Some(Wire::Bulk),
+            Self::Probe => None,
+        }
+    }
 }
 
 /// Who calls, or was called.
@@ -41,7 +64,7 @@ pub struct Hello {
     pub name: String,
     pub incarnation: u64,
     pub kind: Kind,
-    /// Drawn by the caller for both of its connections: only those that were made together make a link.
+    /// Drawn by the caller for all of its connections: only those that were made together make a link.
     pub pair: u64,
     nonce: [u8; 16],
 }

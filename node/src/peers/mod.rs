@@ -1,8 +1,8 @@
 //! Connections with the other nodes of the cluster, on a thread of their own.
 //!
-//! Each pair of nodes has two connections, one for pings and the control plane, one for everything else, so that a page of a
-//! partition delays no ping. The node with the higher number makes them. A link is up while both stand; when one ends the other is
-//! ended too, so that both sides know that something may be lost.
+//! Each pair of nodes has three connections ([`Wire`]): for pings and the control plane, for logs, requests and tasks, and for what
+//! is large and may wait, so that a page of a partition delays neither a ping nor an entry. The node with the higher number makes
+//! them. A link is up while all stand; when one ends the others are ended too, so that both sides know that something may be lost.
 //!
 //! Absences: nothing here decides; what a packet means is the machines' to know.
 
@@ -27,12 +27,15 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc};
-use vspace::{Inward, LinkState, Packet, Places};
+use vspace::{Inward, LinkState, Packet, Places, Wire};
 
 /// Between two attempts to reach a node. Our choice: a restarted node is found soon, a dead one costs little.
 const DIAL_EVERY: Duration = Duration::from_millis(200);
 
-/// Greetings under way at once. Our choice: two of every node of a large cluster; who does not belong to it takes no more.
+/// The connections of a link.
+const WIRES: [Wire; 3] = [Wire::Control, Wire::Data, Wire::Bulk];
+
+/// Greetings under way at once. Our choice: three of every node of a large cluster; who does not belong to it takes no more.
 const HANDSHAKES_MAX: usize = 64;
 
 /// Packets that may wait for one node. Our choice: more than the windows of replication let through on a connection that works.
@@ -138,8 +141,7 @@ struct Hub {
 struct Link {
     /// Which of the calls of the other node its connections are of, and the directory of that process.
     made: (u64, u64),
-    control: Option<Lane>,
-    data: Option<Lane>,
+    lanes: BTreeMap<Wire, Lane>,
     /// Rises when a connection ends or is replaced.
     life: u64,
 }
@@ -154,7 +156,7 @@ struct Lane {
 
 impl Link {
     fn is_up(&self) -> bool {
-        self.control.is_some() && self.data.is_some()
+        self.lanes.len() == WIRES.len()
     }
 }
 
@@ -167,13 +169,13 @@ impl Hub {
     }
 
     /// A connection stands: it carries packets until either side ends it.
-    async fn carry(self: &Rc<Self>, kind: Kind, hello: Hello, stream: stream::Stream) {
+    async fn carry(self: &Rc<Self>, wire: Wire, hello: Hello, stream: stream::Stream) {
         let node = NodeId(hello.node);
         let (queue, outgoing) = mpsc::unbounded_channel();
         let waiting = Rc::new(Cell::new(0));
         let (stop, stopped) = tokio::sync::oneshot::channel();
         let lane = Lane { queue, waiting: Rc::clone(&waiting), _stop: stop };
-        let Some(life) = self.place(kind, &hello, lane) else { return };
+        let Some(life) = self.place(wire, &hello, lane) else { return };
         let lanes = Lanes { setup: &self.setup, peer: &hello };
         tokio::select! {
             () = lanes.run(stream, (outgoing, &waiting)) => {}
@@ -188,7 +190,7 @@ impl Hub {
     }
 
     /// Makes a connection part of the link; which life of it that is. `None`: it is not wanted.
-    fn place(&self, kind: Kind, hello: &Hello, lane: Lane) -> Option<u64> {
+    fn place(&self, wire: Wire, hello: &Hello, lane: Lane) -> Option<u64> {
         let node = NodeId(hello.node);
         let mut peers = self.peers.borrow_mut();
         let link = peers.entry(node).or_default();
@@ -198,19 +200,12 @@ impl Hub {
             handshake::Refused::Twice(hello.node).note(&hello.name);
             return None;
         }
-        let taken = match kind {
-            Kind::Control => link.control.is_some(),
-            Kind::Data | Kind::Probe => link.data.is_some(),
-        };
-        if taken || link.made != made {
+        if link.lanes.contains_key(&wire) || link.made != made {
             // It has begun anew, and this side has not noticed the end.
             self.end(node, link);
         }
         link.made = made;
-        match kind {
-            Kind::Control => link.control = Some(lane),
-            Kind::Data | Kind::Probe => link.data = Some(lane),
-        }
+        link.lanes.insert(wire, lane);
         if link.is_up() {
             let with = vec![("node", hello.name.clone())];
             crate::log::note(crate::config::LogLevel::Info, "node reached", with);
@@ -219,15 +214,14 @@ impl Hub {
         Some(link.life)
     }
 
-    /// Both connections end.
+    /// All connections end.
     fn end(&self, node: NodeId, link: &mut Link) {
         if link.is_up() {
             let with = vec![("node", node.0.to_string())];
             crate::log::note(crate::config::LogLevel::Warn, "node lost", with);
             self.tell_all(node, LinkState::Lost);
         }
-        link.control = None;
-        link.data = None;
+        link.lanes.clear();
         link.life += 1;
     }
 }
@@ -235,16 +229,14 @@ impl Hub {
 /// Distributes what the workers send.
 async fn send_all(hub: Rc<Hub>, mut outgoing: mpsc::UnboundedReceiver<Batch>) {
     while let Some(batch) = outgoing.recv().await {
-        let mut lanes: BTreeMap<(NodeId, bool), Vec<Packet>> = BTreeMap::new();
+        let mut lanes: BTreeMap<(NodeId, Wire), Vec<Packet>> = BTreeMap::new();
         for (node, packet) in batch {
-            let control = matches!(packet, Packet::Link(_) | Packet::Control(_));
-            lanes.entry((node, control)).or_default().push(packet);
+            lanes.entry((node, packet.wire())).or_default().push(packet);
         }
         let mut peers = hub.peers.borrow_mut();
-        for ((node, control), packets) in lanes {
+        for ((node, wire), packets) in lanes {
             let Some(link) = peers.get_mut(&node) else { continue };
-            let lane = if control { &link.control } else { &link.data };
-            let Some(lane) = lane else { continue };
+            let Some(lane) = link.lanes.get(&wire) else { continue };
             lane.waiting.set(lane.waiting.get() + packets.len());
             if lane.waiting.get() > WAITING_MAX {
                 // It takes nothing: what waits is worth less than the memory.
@@ -257,27 +249,22 @@ async fn send_all(hub: Rc<Hub>, mut outgoing: mpsc::UnboundedReceiver<Batch>) {
     }
 }
 
-/// Keeps both connections with one node.
+/// Keeps the connections with one node.
 async fn dial_always(hub: Rc<Hub>, other: Other) {
     loop {
         let pair = crate::serve::draw().unwrap_or_default();
-        let (control, data) = tokio::join!(
-            dial(&hub, &other, (Kind::Control, pair)),
-            dial(&hub, &other, (Kind::Data, pair))
-        );
-        match (control, data) {
-            (Ok(control), Ok(data)) => {
-                let carried = [(Kind::Control, control), (Kind::Data, data)];
-                let carried = carried.map(|(kind, (hello, stream))| {
+        let [control, data, bulk] = WIRES.map(|wire| dial(&hub, &other, (Kind::of(wire), pair)));
+        match tokio::try_join!(control, data, bulk) {
+            Ok((control, data, bulk)) => {
+                let mut carried = tokio::task::JoinSet::new();
+                for (wire, (hello, stream)) in WIRES.into_iter().zip([control, data, bulk]) {
                     let hub = Rc::clone(&hub);
-                    tokio::task::spawn_local(async move { hub.carry(kind, hello, stream).await })
-                });
-                // When one ends the link does, and with it the other.
-                for task in carried {
-                    let _ended = task.await;
+                    carried.spawn_local(async move { hub.carry(wire, hello, stream).await });
                 }
+                // When one ends the link does, and with it the others.
+                while carried.join_next().await.is_some() {}
             }
-            (Err(error), _) | (_, Err(error)) => error.note(&other.name),
+            Err(error) => error.note(&other.name),
         }
         tokio::time::sleep(DIAL_EVERY).await;
     }
@@ -306,8 +293,11 @@ async fn welcome(
     let answered = answered.await;
     drop(permit);
     match answered {
-        Ok((_, Kind::Probe, _)) => {}
-        Ok((hello, kind, stream)) => hub.carry(kind, hello, stream).await,
+        Ok((hello, kind, stream)) => {
+            if let Some(wire) = kind.wire() {
+                hub.carry(wire, hello, stream).await;
+            }
+        }
         Err(error) => error.note(&from.ip().to_string()),
     }
 }

@@ -153,6 +153,10 @@ impl Place {
             start: Start(identity::draw()?),
             site: Site { address, zone, weight: WEIGHT },
             boot,
+            fills: dds::fills::Limits {
+                bytes_per_second: config.cluster.fill_rate.0,
+                ..dds::fills::Limits::default()
+            },
             ..MembershipSetup::alone(&identity.map)
         })
     }

@@ -9,6 +9,7 @@
 mod checks;
 mod clients;
 mod faults;
+mod fills;
 mod mutate;
 mod node;
 mod options;
@@ -124,6 +125,8 @@ pub struct Cluster {
     /// Until when the second hears nothing from the first.
     cuts: BTreeMap<(NodeId, NodeId), u64>,
     clients: Vec<Client>,
+    /// Pages that may still come to each node.
+    allowances: BTreeMap<NodeId, fills::Allowance>,
     /// Which node led each version.
     led: BTreeMap<(PartitionId, GroupVersion), NodeId>,
     histories: BTreeMap<(u64, u64), History>,
@@ -159,8 +162,10 @@ impl Cluster {
         let replication = replica::Limits {
             // Small, so that learners are filled as well as caught up.
             keep_bytes_max: 16 * 1024,
-            page_bytes_max: 4 * 1024,
+            page_bytes_max: fills::PAGE_BYTES,
             append_bytes_max: 8 * 1024,
+            // So that a tail takes several questions.
+            bodies_keys_max: 2,
             ..replica::Limits::default()
         };
         let mut cluster = Self {
@@ -172,6 +177,7 @@ impl Cluster {
             nodes,
             cuts: BTreeMap::new(),
             clients: Vec::new(),
+            allowances: BTreeMap::new(),
             led: BTreeMap::new(),
             histories: BTreeMap::new(),
             limits: (Arc::default(), Arc::new(replication)),

@@ -4,6 +4,7 @@ use crate::disk::Disk;
 use bytes::Bytes;
 use dds::cluster::{ClusterMap, GroupChange, Incarnation, NodeId, Session, Start};
 use dds::control::Control;
+use dds::fills::Fills;
 use dds::links::Links;
 use dds::seat::Seat;
 use dds::{Column, GroupVersion, Leases, PartitionId};
@@ -15,6 +16,7 @@ use std::collections::BTreeMap;
 pub enum Owner {
     Links,
     Control,
+    Fills,
     Seat(PartitionId),
 }
 
@@ -40,6 +42,7 @@ pub struct Running {
     pub start: Start,
     pub control: Slot<Control>,
     pub links: Slot<Links>,
+    pub fills: Slot<Fills>,
     pub seats: BTreeMap<PartitionId, Slot<Seat>>,
     pub leases: Leases,
     pub map: ClusterMap,

@@ -51,6 +51,8 @@ pub struct ClusterScenario {
     pub late: u64,
     /// A primary is asked to hand over, though nothing calls for it.
     pub move_ms: u64,
+    /// Pages must come to a node no faster than it is to be filled: where messages are neither lost nor late.
+    pub paced: bool,
 }
 
 const CALM: ClusterScenario = ClusterScenario {
@@ -73,11 +75,12 @@ const CALM: ClusterScenario = ClusterScenario {
     twice: 0,
     late: 0,
     move_ms: 2_000,
+    paced: false,
 };
 
 impl ClusterScenario {
     /// All scenarios.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         CALM,
         Self {
             name: "cluster-storm",
@@ -157,6 +160,13 @@ impl ClusterScenario {
             ..CALM
         },
         Self {
+            name: "cluster-fill",
+            about: "five nodes whose disks are replaced: they are filled at the pace that is set",
+            wipe_ms: 4_000,
+            paced: true,
+            ..CALM
+        },
+        Self {
             name: "cluster-steady",
             about: "five nodes under load, few faults: for the speed",
             crash_ms: 60_000,
@@ -208,10 +218,12 @@ pub enum ClusterMutation {
     ReuseIncarnation,
     /// A node that starts from an older image passes it off as the newest.
     RejoinWithLostTail,
+    /// A copy asks for its next page at once.
+    FillUnpaced,
 }
 
 impl ClusterMutation {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::SkipFence,
         Self::AcknowledgeAlone,
         Self::BelowMin,
@@ -221,6 +233,7 @@ impl ClusterMutation {
         Self::ForgetReconciliation,
         Self::ReuseIncarnation,
         Self::RejoinWithLostTail,
+        Self::FillUnpaced,
     ];
 
     #[must_use]
@@ -235,6 +248,7 @@ impl ClusterMutation {
             Self::ForgetReconciliation => "forget-reconciliation",
             Self::ReuseIncarnation => "reuse-incarnation",
             Self::RejoinWithLostTail => "rejoin-with-lost-tail",
+            Self::FillUnpaced => "fill-unpaced",
         }
     }
 

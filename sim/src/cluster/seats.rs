@@ -85,6 +85,7 @@ impl Cluster {
                 }
             }
             seat::Effect::Send { to, message } => {
+                self.note_pace(to, &message);
                 self.mutate_sent((id, to), partition, &message);
                 self.send(id, to, Packet::Replica { partition, message });
             }
@@ -101,6 +102,9 @@ impl Cluster {
             seat::Effect::Ask { expect, change } => {
                 let nanos = self.rng.below(5_000_000);
                 self.schedule.after(nanos, Event::Change { life, partition, expect, change });
+            }
+            seat::Effect::Fill(word) => {
+                self.step_fills(id, dds::fills::Input::Told { partition, word });
             }
             seat::Effect::Ceased => {
                 self.coverage.input("partition: Ceased", 1);

@@ -8,6 +8,7 @@ use dds::cluster::{
     ClusterMap, Command, Delta, GroupChange, NodeId, NodeState, Session, Site, Start, Verdict,
 };
 use dds::control::{self, Boot, CONTROL, Config, Control};
+use dds::fills::{self, Fills};
 use dds::links::{self, Links};
 use dds::replica::View;
 use dds::seat::{self, Seat};
@@ -49,6 +50,7 @@ impl Cluster {
             start,
             control: Slot { machine: control, host: Host::new(seed, 1 << 41) },
             links: Slot { machine: links, host: Host::new(seed, 1 << 40) },
+            fills: Slot { machine: Fills::new(super::fills::limits()), host: Host::new(seed, 1 << 42) },
             seats: seats.collect(),
             leases: Leases::default(),
             map: ClusterMap::default(),
@@ -304,6 +306,7 @@ impl Cluster {
         };
         match owner {
             Owner::Control => self.step_control(life.node, control::Input::TimerFired(key)),
+            Owner::Fills => self.step_fills(life.node, fills::Input::TimerFired(key)),
             Owner::Links => self.step_links(life.node, links::Input::TimerFired(key)),
             Owner::Seat(partition) => {
                 self.step_seat(life.node, partition, seat::Input::TimerFired(key));

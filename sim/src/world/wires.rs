@@ -7,7 +7,7 @@ use super::{Event, Life, World};
 use crate::failure::Failure;
 use dds::cluster::NodeId;
 use std::collections::BTreeMap;
-use vspace::{GroupId, Inward, Letter, LinkState, Packet, Places};
+use vspace::{GroupId, Inward, Letter, LinkState, Packet, Places, Wire};
 
 /// Longest time until a node knows that a connection was lost.
 const LOST_NANOS_MAX: u64 = 50_000_000;
@@ -18,13 +18,13 @@ type Pair = (usize, usize);
 /// See the head of the file.
 #[derive(Debug, Default)]
 pub(super) struct Wires {
-    pairs: BTreeMap<Pair, Wire>,
-    /// When the last packet of each direction arrives: control apart from everything else.
-    last: BTreeMap<(usize, usize, bool), u64>,
+    pairs: BTreeMap<Pair, Link>,
+    /// When the last packet of each direction arrives, on each connection.
+    last: BTreeMap<(usize, usize, Wire), u64>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
-struct Wire {
+struct Link {
     up: bool,
     /// Rises with every loss.
     epoch: u64,
@@ -81,14 +81,19 @@ impl World {
             },
             other => other,
         };
-        let control = matches!(packet, Packet::Link(_) | Packet::Control(_));
+        let on = packet.wire();
         let mut nanos = 20_000 + self.rng.below(200_000);
         if self.strikes(self.options.scenario.faults.late) {
             self.coverage.fault("packet comes late");
             nanos += self.rng.below(30_000_000);
         }
+        if on == Wire::Bulk && self.strikes(self.options.scenario.faults.bulk_late) {
+            // As when much waits before it: what leaves on the others meanwhile overtakes it.
+            self.coverage.fault("page or chunk is overtaken");
+            nanos += self.rng.below(400_000_000);
+        }
         let now = self.schedule.now();
-        let last = self.wires.last.entry((from.node, to, control)).or_default();
+        let last = self.wires.last.entry((from.node, to, on)).or_default();
         let at = (now.max(wire.still_until) + nanos).max(*last + 1);
         *last = at;
         let to = self.life(to);

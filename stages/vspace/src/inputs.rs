@@ -7,7 +7,7 @@ use mailstore::face::{Notice, SessionInput};
 use mailstore::{delivery, directory, mailbox, sweep};
 
 /// Names of the kinds; [`crate::ShardStats::inputs`] counts by place.
-pub const INPUT_KINDS: [&str; 54] = [
+pub const INPUT_KINDS: [&str; 56] = [
     "session: Opened",
     "session: Received",
     "session: TlsStarted",
@@ -62,6 +62,8 @@ pub const INPUT_KINDS: [&str; 54] = [
     "seat: TimerFired",
     "control: any",
     "links: any",
+    "seat: PageGranted",
+    "fills: any",
 ];
 
 /// The place of an input in [`INPUT_KINDS`].
@@ -105,9 +107,11 @@ pub(crate) fn kind_of(work: &Work) -> usize {
             seat::Input::Silent { .. } => 49,
             seat::Input::Restarted { .. } => 50,
             seat::Input::TimerFired(_) => 51,
+            seat::Input::PageGranted => 54,
         },
         Work::Control(_) => 52,
         Work::Links(_) => 53,
+        Work::Fills(_) => 55,
         Work::Directory(input) => match input {
             directory::Input::Asked { .. } => 24,
             directory::Input::DdsDone { .. } => 25,

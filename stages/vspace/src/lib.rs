@@ -43,7 +43,7 @@ pub use session::{SessionLimits, SessionLine};
 pub use shard::Shard;
 pub use stats::{Population, ShardStats};
 pub use work::{
-    ConnectionOrder, Inward, LinkState, Neighbour, Outward, Packet, Space, Standing, Ticket,
+    ConnectionOrder, Inward, LinkState, Neighbour, Outward, Packet, Space, Standing, Ticket, Wire,
 };
 
 /// What a brick stands on, for executors.

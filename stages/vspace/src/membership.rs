@@ -1,4 +1,4 @@
-//! The machines that make a node part of its cluster, in group 0: control and links. What they learn goes to every group.
+//! The machines that make a node part of its cluster, in group 0: control, links and fills. What they learn goes to every group.
 
 use crate::following::News;
 use crate::names::{GroupId, MachineId};
@@ -10,6 +10,7 @@ use dds::cluster::{
     Verdict,
 };
 use dds::control::{self, Boot, CONTROL, Control};
+use dds::fills::{self, Fills};
 use dds::links::{self, Links};
 use dds::{Durability, GroupVersion, PartitionId, replica, seat};
 use fsm::Token;
@@ -28,6 +29,7 @@ pub struct MembershipSetup {
     pub control: control::Limits,
     pub links: links::Limits,
     pub replica: Arc<replica::Limits>,
+    pub fills: fills::Limits,
 }
 
 /// The highest feature level that this release knows.
@@ -53,6 +55,7 @@ impl MembershipSetup {
             control: control::Limits::default(),
             links: links::Limits::default(),
             replica: Arc::default(),
+            fills: fills::Limits::default(),
         }
     }
 }
@@ -69,6 +72,7 @@ enum Asked {
 pub(crate) struct Membership {
     control: Slot<Control>,
     links: Slot<Links>,
+    fills: Slot<Fills>,
     start: Start,
     registered: bool,
     asked: BTreeMap<Token, Asked>,
@@ -91,10 +95,13 @@ impl Shard {
         });
         let links = Links::new(node, setup.links.clone(), self.now.0);
         let start = setup.start;
+        let fills = Fills::new(setup.fills.clone());
         let (control_host, links_host) = (self.new_host(), self.new_host());
+        let fills_host = self.new_host();
         self.membership = Some(Box::new(Membership {
             control: Slot { machine: control, host: control_host },
             links: Slot { machine: links, host: links_host },
+            fills: Slot { machine: fills, host: fills_host },
             start,
             registered: false,
             asked: BTreeMap::new(),
@@ -217,6 +224,29 @@ impl Shard {
             }
         }
         self.buffers.links = stepped;
+    }
+
+    pub(crate) fn step_fills(&mut self, input: fills::Input) {
+        let Some(mut membership) = self.membership.take() else { return };
+        let mut stepped = std::mem::take(&mut self.buffers.fills);
+        let slot = &mut membership.fills;
+        self.step_machine(
+            MachineId::Fills,
+            (&mut slot.machine, &mut slot.host),
+            &mut stepped,
+            input,
+        );
+        self.membership = Some(membership);
+        for fills::Effect::Granted { partition } in stepped.effects.drain(..) {
+            let granted = Neighbour::PageGranted { partition };
+            let group = self.group_of_partition(partition);
+            if group == self.config.group {
+                self.on_neighbour(granted);
+            } else {
+                self.tell(group, granted);
+            }
+        }
+        self.buffers.fills = stepped;
     }
 
     /// A seat of any group asks the map for a change.

@@ -4,11 +4,12 @@ use crate::following::RESIDENTS;
 use crate::names::MachineId;
 use crate::origin::Origin;
 use crate::queue::Rank;
-use crate::seats::{PATIENCE, unavailable};
+use crate::seats::{PATIENCE, refused, unavailable};
 use crate::shard::{Shard, Work};
 use crate::work::{Neighbour, Packet};
 use dds::cluster::NodeId;
-use dds::wire::RequestId;
+use dds::partition::within_limits;
+use dds::wire::{RequestId, answer_that_fits};
 use dds::{Outcome, PartitionId, Refusal, Request, Response};
 use fsm::Mono;
 use mailstore::face::{Completion, TaskRefusal};
@@ -56,6 +57,9 @@ impl Shard {
                 }
             }
             Some(node) if self.peers.contains(&node) => {
+                if let Err(refusal) = within_limits(&request, &self.config.dds) {
+                    return self.on_dds_done(number, refused(&request, refusal));
+                }
                 self.ask_node((node, partition), (number, request), until);
             }
             Some(_) | None => {
@@ -181,7 +185,8 @@ impl Shard {
                     MachineId::Session(_)
                     | MachineId::Partition(_)
                     | MachineId::Control
-                    | MachineId::Links => {
+                    | MachineId::Links
+                    | MachineId::Fills => {
                         panic!("sessions, seats and the control plane don't ask the hash table")
                     }
                 };
@@ -198,7 +203,10 @@ impl Shard {
                 let response = Box::new(response);
                 self.tell(group, Neighbour::DdsDone { origin, response });
             }
-            Origin::Node { node, id } => self.send(node, Packet::Answer { id, response }),
+            Origin::Node { node, id } => {
+                let response = answer_that_fits(response);
+                self.send(node, Packet::Answer { id, response });
+            }
         }
     }
 

@@ -279,6 +279,13 @@ impl Shard {
                 let input = dds::seat::Input::ChangeRefused { expect, change };
                 self.push(Rank::Completion, Work::Seat(partition, input));
             }
+            Neighbour::FillTold { partition, word } => {
+                let input = dds::fills::Input::Told { partition, word };
+                self.push(Rank::Completion, Work::Fills(input));
+            }
+            Neighbour::PageGranted { partition } => {
+                self.push(Rank::Rebalance, Work::Seat(partition, dds::seat::Input::PageGranted));
+            }
             Neighbour::MastersEnd { partition } => self.end_masters(partition),
             Neighbour::ResidentsMay(may) => self.on_residents_may(may),
         }
@@ -296,8 +303,10 @@ impl Shard {
                 self.push(Rank::Completion, Work::Control(input));
             }
             Packet::Replica { partition, message } => {
+                let page = matches!(message.body, dds::replica::Body::Page { .. });
+                let rank = if page { Rank::Rebalance } else { Rank::Completion };
                 let input = dds::seat::Input::Received { from, message };
-                self.push(Rank::Completion, Work::Seat(partition, input));
+                self.push(rank, Work::Seat(partition, input));
             }
             Packet::Ask { id, request } => self.on_ask(from, id, request),
             Packet::Answer { id, response } => self.on_node_answer(from, id, response),

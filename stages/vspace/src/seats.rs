@@ -113,6 +113,7 @@ impl Shard {
                     self.tell(GroupId(0), asked);
                 }
             }
+            Effect::Fill(word) => self.tell_group_0(Neighbour::FillTold { partition, word }),
             Effect::Ceased => self.on_ceased(partition),
         }
     }
@@ -254,7 +255,7 @@ fn overloaded(request: &Request) -> Response {
     refused(request, dds::Refusal::Overloaded)
 }
 
-fn refused(request: &Request, refusal: dds::Refusal) -> Response {
+pub(crate) fn refused(request: &Request, refusal: dds::Refusal) -> Response {
     match request {
         Request::Write(_)
         | Request::PutChunk { .. }

@@ -22,7 +22,7 @@ use crate::timers::Timers;
 use crate::work::{ConnectionOrder, Inward, Outward, Space, Ticket};
 use crate::{Population, ShardConfig, ShardStats, names};
 use dds::cluster::{ClusterMap, NodeId};
-use dds::{Leases, PartitionId, ReadDone, StoreError, control, links, seat};
+use dds::{Leases, PartitionId, ReadDone, StoreError, control, fills, links, seat};
 use fsm::{Budget, Digest, Host, Machine, Mono, Stepped, Token, Wall};
 use hashbrown::HashMap;
 use mailstore::delivery::Delivery;
@@ -67,6 +67,7 @@ pub(crate) enum Work {
     Seat(PartitionId, seat::Input),
     Control(control::Input),
     Links(links::Input),
+    Fills(fills::Input),
     Directory(directory::Input),
     Delivery(delivery::Input),
     Sweep(sweep::Input),
@@ -80,6 +81,7 @@ pub(crate) struct Buffers {
     pub seat: Stepped<seat::Effect>,
     pub control: Stepped<control::Effect>,
     pub links: Stepped<links::Effect>,
+    pub fills: Stepped<fills::Effect>,
     pub directory: Stepped<directory::Effect>,
     pub delivery: Stepped<delivery::Effect>,
     pub sweep: Stepped<sweep::Effect>,
@@ -371,6 +373,7 @@ impl Shard {
                 MachineId::Partition(id) => Work::Seat(id, seat::Input::TimerFired(key)),
                 MachineId::Control => Work::Control(control::Input::TimerFired(key)),
                 MachineId::Links => Work::Links(links::Input::TimerFired(key)),
+                MachineId::Fills => Work::Fills(fills::Input::TimerFired(key)),
                 MachineId::Directory => Work::Directory(directory::Input::TimerFired(key)),
                 MachineId::Delivery => Work::Delivery(delivery::Input::TimerFired(key)),
                 MachineId::Sweep => Work::Sweep(sweep::Input::TimerFired(key)),
@@ -387,6 +390,7 @@ impl Shard {
             Work::Seat(id, input) => self.step_seat(id, input),
             Work::Control(input) => self.step_control(input),
             Work::Links(input) => self.step_links(input),
+            Work::Fills(input) => self.step_fills(input),
             Work::Directory(input) => self.step_directory(input),
             Work::Delivery(input) => self.step_delivery(input),
             Work::Sweep(input) => self.step_sweep(input),

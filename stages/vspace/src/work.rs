@@ -7,10 +7,11 @@ use crate::names::GroupId;
 use crate::session::SessionLine;
 use bytes::Bytes;
 use dds::cluster::{Command, Delta, GroupChange, NodeId, Session, Verdict};
+use dds::replica::Body;
 use dds::wire::RequestId;
 use dds::{
-    Durability, Group, GroupVersion, PartitionId, Read, ReadDone, StoreError, control, links,
-    replica,
+    Durability, Group, GroupVersion, PartitionId, Read, ReadDone, StoreError, control, fills,
+    links, replica,
 };
 use fsm::{Duration, Token};
 use mailstore::directory::HashVerdict;
@@ -157,6 +158,15 @@ pub enum Neighbour {
         expect: GroupVersion,
         change: GroupChange,
     },
+    /// To group 0: of a copy under construction.
+    FillTold {
+        partition: PartitionId,
+        word: fills::Word,
+    },
+    /// From group 0: the copy may ask for its next page.
+    PageGranted {
+        partition: PartitionId,
+    },
     /// The seat of a partition leads no more.
     MastersEnd {
         partition: PartitionId,
@@ -174,6 +184,59 @@ pub enum Packet {
     Ask { id: RequestId, request: dds::Request },
     Answer { id: RequestId, response: dds::Response },
     Letter(Letter),
+}
+
+/// The connections of two nodes. What travels on one keeps its order; nothing is said of those that travel on different ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Wire {
+    /// Pings and the control plane: nothing large delays them.
+    Control,
+    /// Logs, requests and tasks.
+    Data,
+    /// Pages of copies and chunks of blobs: large, and each is whole by itself.
+    Bulk,
+}
+
+impl Packet {
+    /// The connection that it takes.
+    #[must_use]
+    pub fn wire(&self) -> Wire {
+        match self {
+            Self::Link(_) | Self::Control(_) => Wire::Control,
+            Self::Replica { message, .. } if is_bulk(&message.body) => Wire::Bulk,
+            // A chunk never changes: who refers to it waits for the answer first.
+            Self::Ask { request: dds::Request::PutChunk { .. }, .. }
+            | Self::Answer { response: dds::Response::BlobRead(_), .. } => Wire::Bulk,
+            Self::Replica { .. } | Self::Ask { .. } | Self::Answer { .. } | Self::Letter(_) => {
+                Wire::Data
+            },
+        }
+    }
+}
+
+/// Bytes from which an entry of the log does not hold up the others: those with chunks of blobs.
+const LARGE_BYTES: usize = 128 * 1024;
+
+/// All of them name their place, and are taken at that place only.
+fn is_bulk(body: &Body) -> bool {
+    match body {
+        Body::Page { .. } | Body::Bodies { .. } => true,
+        Body::Append { entries, .. } => {
+            matches!(&entries[..], [entry] if entry.bytes() >= LARGE_BYTES)
+        }
+        Body::Join
+        | Body::Stand(_)
+        | Body::Appended { .. }
+        | Body::Fetch { .. }
+        | Body::Fetched { .. }
+        | Body::DropTail { .. }
+        | Body::FetchBodies { .. }
+        | Body::Fill { .. }
+        | Body::Filled { .. }
+        | Body::Apart
+        | Body::Failed
+        | Body::Damaged => false,
+    }
 }
 
 /// Whether another node can be reached.

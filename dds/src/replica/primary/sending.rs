@@ -70,8 +70,11 @@ impl Primary {
                 return true;
             }
             Standing::Filling(fill) => {
-                if stale {
-                    fill.again();
+                if cx.mono().since(peer.since) >= core.limits.fill_resend_after
+                    && let Some(body) = fill.ask_after()
+                {
+                    peer.since = cx.mono();
+                    core.send(cx, node, self.round, body);
                 }
             }
             Standing::Following => {}

@@ -83,8 +83,10 @@ impl Primary {
         core: &mut Core,
         cx: Context<'_, '_>,
         from: NodeId,
-        keys: Vec<Bytes>,
+        mut keys: Vec<Bytes>,
     ) {
+        // The answer is one message: the member asks for the rest.
+        keys.truncate(core.limits.bodies_keys_max);
         if fill::ask_bodies(core, cx, (from, self.round), keys) {
             return;
         }
