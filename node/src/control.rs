@@ -12,6 +12,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
+use tokio::io::{AsyncRead, AsyncWrite};
 
 /// An answer on its way.
 pub type Reply<'a, T> = Pin<Box<dyn Future<Output = Result<T, ControlError>> + Send + 'a>>;
@@ -60,12 +61,25 @@ pub trait Control: Send + Sync + 'static {
     /// the workers, past the cache.
     fn check(&self, progress: Progress) -> Reply<'_, CheckReport>;
 
+    /// The name of this node in the file.
+    fn node_name(&self) -> String;
+
+    /// The names of the other nodes of the cluster, by number.
+    fn others(&self) -> Vec<String>;
+
+    /// A connection on which another node answers what it answers operators, by name.
+    fn reach(&self, node: String) -> Reply<'_, Box<dyn ByteStream>>;
+
     /// The largest message that is taken.
     fn message_bytes_max(&self) -> u64;
 
     /// Whether clients are served: `/readyz`.
     fn is_ready(&self) -> bool;
 }
+
+/// Bytes in both directions.
+pub trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> ByteStream for T {}
 
 /// What an operator may want of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,27 +6,32 @@
 use super::handshake::{self, Kind};
 use super::{Credentials, Other, stream};
 use crate::config::LogLevel;
+use crate::serve::identity::Known;
 use dds::DpMap;
 use dds::cluster::NodeId;
+use mailstore::mailbox::Restored;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 const ASK_EVERY: Duration = Duration::from_millis(300);
+/// How long a node with data waits at its start for what others know. Our choice: a dead host must not keep it from starting;
+/// whom it can't ask now it hears of when they connect.
+const ANSWER_TIME: Duration = Duration::from_secs(1);
 /// Rounds of asking between two lines of the log.
 const ROUNDS_SILENT: u32 = 16;
 
 /// What a node begins with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Cluster {
     /// There is none: this node founds it.
     Found,
-    Join(DpMap),
+    Join(Known),
 }
 
 /// What one of the others says.
 enum Word {
-    Knows(DpMap),
+    Knows(Known),
     KnowsNone,
     Silent,
 }
@@ -80,7 +85,7 @@ async fn ask_all(credentials: &Credentials, others: &[Other], founds: bool) -> C
         let mut silent = Vec::new();
         for other in others {
             match ask(credentials, other).await {
-                Word::Knows(map) => return Cluster::Join(map),
+                Word::Knows(known) => return Cluster::Join(known),
                 Word::KnowsNone => {}
                 Word::Silent => silent.push(other.name.clone()),
             }
@@ -99,6 +104,25 @@ async fn ask_all(credentials: &Credentials, others: &[Other], founds: bool) -> C
     }
 }
 
+/// What those of the others know that answer at once. For a node that has data: it may be of another cluster than they are.
+pub async fn ask_once(credentials: &Arc<Credentials>, others: &[Other]) -> Vec<(String, Known)> {
+    let mut asked = tokio::task::JoinSet::new();
+    for other in others.iter().cloned() {
+        let credentials = Arc::clone(credentials);
+        asked.spawn(async move {
+            let word = tokio::time::timeout(ANSWER_TIME, ask(&credentials, &other)).await;
+            (other.name, word)
+        });
+    }
+    let mut known = Vec::new();
+    while let Some(answer) = asked.join_next().await {
+        if let Ok((name, Ok(Word::Knows(word)))) = answer {
+            known.push((name, word));
+        }
+    }
+    known
+}
+
 async fn ask(credentials: &Credentials, other: &Other) -> Word {
     let asked = async {
         let stream = stream::connect(other.address, credentials.tls.as_ref()).await?;
@@ -107,7 +131,12 @@ async fn ask(credentials: &Credentials, other: &Other) -> Word {
     };
     match asked.await {
         Ok((_, welcome, _)) => match welcome.map {
-            Some((partitions, hash_key)) => Word::Knows(DpMap { partitions, hash_key }),
+            Some((partitions, hash_key)) => {
+                let (steps, unix_micros) = welcome.restored;
+                let map = DpMap { partitions, hash_key };
+                let restored = Restored { steps, unix_micros };
+                Word::Knows(Known { map, restored, life: welcome.life })
+            }
             None => Word::KnowsNone,
         },
         Err(error) => {

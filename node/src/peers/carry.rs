@@ -2,12 +2,12 @@
 
 use super::handshake::Hello;
 use super::stream::Stream;
-use super::{Setup, cluster_id};
+use super::Setup;
 use crate::config::LogLevel;
 use bytes::{Bytes, BytesMut};
 use dds::cluster::{Incarnation, NodeId, Session};
 use dds::wire::{
-    Channel, Envelope, Frame, FrameWriter, Framer, Item, Malformed, decode_exchange, decode_frame,
+    Channel, ClusterId, Envelope, Frame, FrameWriter, Framer, Item, Malformed, decode_exchange, decode_frame,
     decode_heartbeats, decode_letters, decode_packet,
 };
 use stages::Clock;
@@ -90,7 +90,7 @@ impl Lanes<'_> {
     fn envelope(&self, channel: Channel) -> Envelope {
         let credentials = &self.setup.credentials;
         Envelope {
-            cluster: cluster_id(&self.setup.places.map),
+            cluster: ClusterId(credentials.cluster()),
             from: credentials.node,
             to: NodeId(self.peer.node),
             incarnation: credentials.incarnation,

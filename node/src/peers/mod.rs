@@ -12,10 +12,12 @@ mod credentials;
 mod handshake;
 mod stream;
 
-pub use bootstrap::{Cluster, find_cluster};
-pub use credentials::{Credentials, TlsPair, cluster_id, read_secret};
+pub use bootstrap::{Cluster, ask_once, find_cluster};
+pub use credentials::{Credentials, TlsPair, read_secret};
 pub use stream::client_config;
 
+use crate::control::ByteStream;
+use crate::life::Stranger;
 use carry::Lanes;
 use dds::cluster::NodeId;
 use handshake::{Hello, Kind};
@@ -58,6 +60,10 @@ pub struct Setup {
     pub others: Vec<Other>,
     pub ports: Vec<PortSender<Inward>>,
     pub limits: Arc<dds::Limits>,
+    /// Connections on which another node calls the admin API go there.
+    pub admin: mpsc::UnboundedSender<Box<dyn ByteStream>>,
+    /// Told of nodes of other clusters that have proved that they know the secret.
+    pub on_stranger: Arc<dyn Fn(Stranger) + Send + Sync>,
 }
 
 /// Starts the thread. What is sent into the channel leaves; what arrives goes to the worker groups.
@@ -200,7 +206,7 @@ impl Hub {
         }
         let taken = match kind {
             Kind::Control => link.control.is_some(),
-            Kind::Data | Kind::Probe => link.data.is_some(),
+            Kind::Data | Kind::Probe | Kind::Admin => link.data.is_some(),
         };
         if taken || link.made != made {
             // It has begun anew, and this side has not noticed the end.
@@ -209,7 +215,7 @@ impl Hub {
         link.made = made;
         match kind {
             Kind::Control => link.control = Some(lane),
-            Kind::Data | Kind::Probe => link.data = Some(lane),
+            Kind::Data | Kind::Probe | Kind::Admin => link.data = Some(lane),
         }
         if link.is_up() {
             let with = vec![("node", hello.name.clone())];
@@ -217,6 +223,14 @@ impl Hub {
             self.tell_all(node, LinkState::Up);
         }
         Some(link.life)
+    }
+
+    /// A connection was not made.
+    fn refused(&self, error: &handshake::Refused, whom: &str) {
+        error.note(whom);
+        if let handshake::Refused::OtherCluster(stranger) = error {
+            (self.setup.on_stranger)(*stranger);
+        }
     }
 
     /// Both connections end.
@@ -277,7 +291,7 @@ async fn dial_always(hub: Rc<Hub>, other: Other) {
                     let _ended = task.await;
                 }
             }
-            (Err(error), _) | (_, Err(error)) => error.note(&other.name),
+            (Err(error), _) | (_, Err(error)) => hub.refused(&error, &other.name),
         }
         tokio::time::sleep(DIAL_EVERY).await;
     }
@@ -290,6 +304,20 @@ async fn dial(hub: &Hub, other: &Other, (kind, pair): (Kind, u64)) -> Dialled {
     let stream = stream::connect(other.address, credentials.tls.as_ref()).await?;
     let (hello, _, stream) = handshake::call(stream, credentials, (other.node, kind, pair)).await?;
     Ok((hello, stream))
+}
+
+/// A connection for calls of the admin API of another node.
+///
+/// # Errors
+/// It can't be reached, or is no node of the cluster.
+pub async fn call_admin(
+    credentials: &Credentials,
+    other: &Other,
+) -> Result<Box<dyn ByteStream>, handshake::Refused> {
+    let stream = stream::connect(other.address, credentials.tls.as_ref()).await?;
+    let asked = (other.node, Kind::Admin, 0);
+    let (_, _, stream) = handshake::call(stream, credentials, asked).await?;
+    Ok(stream.bytes)
 }
 
 /// Somebody calls.
@@ -307,7 +335,13 @@ async fn welcome(
     drop(permit);
     match answered {
         Ok((_, Kind::Probe, _)) => {}
-        Ok((hello, kind, stream)) => hub.carry(kind, hello, stream).await,
-        Err(error) => error.note(&from.ip().to_string()),
+        Ok((_, Kind::Admin, stream)) => {
+            // Nobody takes it any more when the node stops.
+            let _taken = hub.setup.admin.send(stream.bytes);
+        }
+        Ok((hello, kind @ (Kind::Control | Kind::Data), stream)) => {
+            hub.carry(kind, hello, stream).await;
+        }
+        Err(error) => hub.refused(&error, &from.ip().to_string()),
     }
 }

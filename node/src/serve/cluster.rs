@@ -3,7 +3,8 @@
 use super::bridge::ClusterView;
 use super::control::NodeControl;
 use crate::config::Config;
-use crate::control::{ClusterReport, ControlError, Moved, NodeChange, NodeProgress, NodeReport};
+use super::place::Neighbours;
+use crate::control::{ByteStream, ClusterReport, ControlError, Moved, NodeChange, NodeProgress, NodeReport};
 use dds::PartitionId;
 use dds::cluster::{Command, GroupChange, NodeId, NodeState, ReplicaGroup, Suggestion, Verdict};
 use mailstore::face::UserId;
@@ -134,6 +135,24 @@ impl NodeControl {
             let known: Vec<&str> = self.config.node.iter().map(|node| &*node.name).collect();
             failed(format!("no [[node]] is named {name:?}; there is {}", known.join(", ")))
         })
+    }
+
+    /// The names of the other nodes that the map knows.
+    pub fn other_nodes(&self) -> Vec<String> {
+        let view = self.bridge.cluster();
+        let others = view.map.nodes.keys().filter(|node| node.0 != self.node);
+        others.map(|&node| name_of(&self.config, node)).collect()
+    }
+
+    /// Connects to another node for calls of its admin API.
+    pub async fn connect(&self, name: &str) -> Result<Box<dyn ByteStream>, ControlError> {
+        let node = self.node_called(name)?;
+        let Neighbours { credentials, others } = &self.neighbours;
+        let other = others.iter().find(|other| other.node == node).ok_or_else(|| {
+            failed("it is not in the file that this node was started with: restart this one with the new file")
+        })?;
+        let connected = crate::peers::call_admin(credentials, other).await;
+        connected.map_err(|refused| failed(refused.to_string()))
     }
 
     async fn command(&self, command: Command) -> Result<(), ControlError> {

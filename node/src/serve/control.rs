@@ -2,10 +2,11 @@
 
 use super::bridge::Bridge;
 use super::identity::Identity;
+use super::place::Neighbours;
 use super::running::Stages;
 use crate::config::{Config, Limits};
 use crate::control::{
-    AdmissionReport, BackupReport, CheckReport, Control, ControlError, Kick, Latency,
+    AdmissionReport, BackupReport, ByteStream, CheckReport, Control, ControlError, Kick, Latency,
     ListenerReport, Location, Moved, NodeChange, NodeProgress, NodeState, PartitionsReport,
     Progress, Reply, SessionReport, SpaceState, StageReport, StatusReport, StoreReport,
 };
@@ -32,6 +33,7 @@ pub struct NodeControl {
     pub data: PathBuf,
     pub started: Instant,
     pub stages: Stages,
+    pub neighbours: Neighbours,
     pub state: AtomicU8,
     /// Those in force: SIGHUP changes them.
     limits: Mutex<Limits>,
@@ -48,7 +50,7 @@ impl NodeControl {
         (bridge, store, identity): (Arc<Bridge>, Arc<RocksStore>, &Identity),
         config: Arc<Config>,
         (node_name, data): (String, PathBuf),
-        stages: Stages,
+        (stages, neighbours): (Stages, Neighbours),
     ) -> Self {
         Self {
             limits: Mutex::new(config.limits.clone()),
@@ -61,6 +63,7 @@ impl NodeControl {
             data,
             started: Instant::now(),
             stages,
+            neighbours,
             state: AtomicU8::new(0),
             // Of every run others: another node may still answer an earlier one.
             operators: AtomicU64::new(super::draw().unwrap_or_default() >> 27),
@@ -286,6 +289,18 @@ impl Control for NodeControl {
 
     fn check(&self, progress: Progress) -> Reply<'_, CheckReport> {
         Box::pin(async move { self.check_store(progress).await })
+    }
+
+    fn node_name(&self) -> String {
+        self.node_name.clone()
+    }
+
+    fn others(&self) -> Vec<String> {
+        self.other_nodes()
+    }
+
+    fn reach(&self, node: String) -> Reply<'_, Box<dyn ByteStream>> {
+        Box::pin(async move { self.connect(&node).await })
     }
 
     fn message_bytes_max(&self) -> u64 {

@@ -20,6 +20,15 @@ pub use identity::draw;
 use crate::config::{Config, NodeEntry};
 use std::path::PathBuf;
 
+/// Why a node ends that a later life of its cluster does not keep.
+const LEFT_BEHIND: &str = "the cluster was recovered without this node, or restored from a backup: what only it holds is \
+     not in there. Move its data directory away and start it again: it joins anew. If it was kept, start it again";
+
+/// Why a node ends that is a cluster of its own beside the one of the others.
+const FOUNDED_APART: &str = "it is of another cluster of the same name, and this data directory was founded apart, or is an \
+     old one: two clusters must not serve the same users. Move this data directory away and start the node again: it \
+     joins the other";
+
 /// What `hikyaku serve` was asked for.
 #[derive(Debug)]
 pub struct ServeOptions {
