@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use vspace::INPUT_KINDS;
 
 /// Every kind of fault that a run may meet.
-pub const FAULT_KINDS: [&str; 63] = [
+pub const FAULT_KINDS: [&str; 64] = [
     "IMAP client vanishes",
     "POP3 client vanishes",
     "another master claims a mailbox",
@@ -33,6 +33,7 @@ pub const FAULT_KINDS: [&str; 63] = [
     "disk stalls",
     "events are read and not acknowledged",
     "hash pool has no room",
+    "majority of disks is lost",
     "message comes late",
     "message comes twice",
     "message is lost",

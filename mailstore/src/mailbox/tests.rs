@@ -10,6 +10,7 @@ mod partial;
 mod quiet;
 mod removed;
 mod restored;
+mod searches;
 mod sections;
 mod staging;
 mod together;

@@ -8,7 +8,7 @@ use super::{Credentials, Other, stream};
 use crate::config::LogLevel;
 use crate::serve::identity::Known;
 use dds::DpMap;
-use dds::cluster::NodeId;
+use dds::cluster::{Incarnation, NodeId};
 use mailstore::mailbox::Restored;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -29,9 +29,18 @@ pub enum Cluster {
     Join(Known),
 }
 
+/// What one of the others says that has data.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Told {
+    pub name: String,
+    pub node: NodeId,
+    pub incarnation: Incarnation,
+    pub known: Known,
+}
+
 /// What one of the others says.
 enum Word {
-    Knows(Known),
+    Knows(Told),
     KnowsNone,
     Silent,
 }
@@ -85,7 +94,7 @@ async fn ask_all(credentials: &Credentials, others: &[Other], founds: bool) -> C
         let mut silent = Vec::new();
         for other in others {
             match ask(credentials, other).await {
-                Word::Knows(known) => return Cluster::Join(known),
+                Word::Knows(told) => return Cluster::Join(told.known),
                 Word::KnowsNone => {}
                 Word::Silent => silent.push(other.name.clone()),
             }
@@ -105,19 +114,18 @@ async fn ask_all(credentials: &Credentials, others: &[Other], founds: bool) -> C
 }
 
 /// What those of the others know that answer at once. For a node that has data: it may be of another cluster than they are.
-pub async fn ask_once(credentials: &Arc<Credentials>, others: &[Other]) -> Vec<(String, Known)> {
+pub async fn ask_once(credentials: &Arc<Credentials>, others: &[Other]) -> Vec<Told> {
     let mut asked = tokio::task::JoinSet::new();
     for other in others.iter().cloned() {
         let credentials = Arc::clone(credentials);
         asked.spawn(async move {
-            let word = tokio::time::timeout(ANSWER_TIME, ask(&credentials, &other)).await;
-            (other.name, word)
+            tokio::time::timeout(ANSWER_TIME, ask(&credentials, &other)).await
         });
     }
     let mut known = Vec::new();
     while let Some(answer) = asked.join_next().await {
-        if let Ok((name, Ok(Word::Knows(word)))) = answer {
-            known.push((name, word));
+        if let Ok(Ok(Word::Knows(told))) = answer {
+            known.push(told);
         }
     }
     known
@@ -130,12 +138,14 @@ async fn ask(credentials: &Credentials, other: &Other) -> Word {
         handshake::call(stream, credentials, (node, Kind::Probe, 0)).await
     };
     match asked.await {
-        Ok((_, welcome, _)) => match welcome.map {
+        Ok((hello, welcome, _)) => match welcome.map {
             Some((partitions, hash_key)) => {
                 let (steps, unix_micros) = welcome.restored;
                 let map = DpMap { partitions, hash_key };
                 let restored = Restored { steps, unix_micros };
-                Word::Knows(Known { map, restored, life: welcome.life })
+                let known = Known { map, restored, life: welcome.life };
+                let (node, incarnation) = (other.node, Incarnation(hello.incarnation));
+                Word::Knows(Told { name: other.name.clone(), node, incarnation, known })
             }
             None => Word::KnowsNone,
         },

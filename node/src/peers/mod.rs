@@ -12,7 +12,7 @@ mod credentials;
 mod handshake;
 mod stream;
 
-pub use bootstrap::{Cluster, ask_once, find_cluster};
+pub use bootstrap::{Cluster, Told, ask_once, find_cluster};
 pub use credentials::{Credentials, TlsPair, read_secret};
 pub use stream::client_config;
 

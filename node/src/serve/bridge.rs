@@ -115,12 +115,13 @@ impl Bridge {
         lock(&self.cluster).clone()
     }
 
-    /// A node of another cluster has shown itself. One that is alone has to give way to it: the same users would be served twice.
-    pub fn meet(&self, stranger: Stranger) {
-        let alone = lock(&self.cluster).map.nodes.len() == 1;
+    /// A node of another cluster has shown itself to node `me`. One that is alone has to give way: the same users would be
+    /// served twice.
+    pub fn meet(&self, me: NodeId, stranger: Stranger) {
+        let fresh = super::place::is_fresh(&lock(&self.cluster).map, me);
         let ending = match stranger {
             Stranger::Later => Ending::LeftBehind,
-            Stranger::Apart if alone => Ending::FoundedApart,
+            Stranger::Apart if fresh => Ending::FoundedApart,
             Stranger::Apart | Stranger::Earlier => return,
         };
         self.endings.send_replace(Some(ending));

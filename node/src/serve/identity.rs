@@ -152,6 +152,16 @@ pub fn records_of(identity: &Identity) -> Vec<StoreOp> {
     ops
 }
 
+/// The number of the node whose store it is; that of the first, when it knows none.
+///
+/// # Errors
+/// When it can't be read, or is damaged.
+pub fn member_of(store: &dyn Store) -> anyhow::Result<NodeId> {
+    let record = get(store, MEMBER_KEY).context("the member record can't be read")?;
+    let member = record.map(|it| decode_member(&it).context("the member record is damaged"));
+    Ok(member.transpose()?.map_or(NodeId(1), |member| member.node))
+}
+
 /// The life of the cluster that a store belongs to.
 ///
 /// # Errors

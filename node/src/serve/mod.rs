@@ -29,6 +29,11 @@ const FOUNDED_APART: &str = "it is of another cluster of the same name, and this
      old one: two clusters must not serve the same users. Move this data directory away and start the node again: it \
      joins the other";
 
+/// Why a cluster that was just recovered or restored does not begin.
+const STILL_UP: &str = "it is up, in the cluster before that was recovered, or that the backup was taken of: both would serve \
+     the same users. Stop its node and move its data directory away; or move this data directory away, and the node \
+     joins what there is";
+
 /// What `hikyaku serve` was asked for.
 #[derive(Debug)]
 pub struct ServeOptions {

@@ -5,10 +5,10 @@ use super::identity::{self, Identity, Known};
 use crate::config::{Config, LogLevel, NodeEntry};
 use crate::control::ByteStream;
 use crate::life::Stranger;
-use crate::peers::{self, Cluster, Credentials, Other};
+use crate::peers::{self, Cluster, Credentials, Other, Told};
 use crate::tls::TlsContext;
 use anyhow::{Context, bail};
-use dds::cluster::{Address, NodeId, Settings, Site, Start};
+use dds::cluster::{Address, ClusterMap, NodeId, Session, Settings, Site, Start};
 use dds::control::{Boot, Recorded};
 use dds::{DpMap, Store, Tier};
 use std::net::SocketAddr;
@@ -126,30 +126,20 @@ impl Place {
         }
         let credentials = Arc::new(self.credentials(config, Some(&identity)));
         let recorded = Recorded::read(&|read| store.read(read, Tier::Disk))?;
-        let alone = recorded.as_ref().is_some_and(|known| known.latest.nodes.len() == 1);
+        let fresh = recorded.as_ref().is_some_and(|known| is_fresh(&known.latest, self.me));
         let is_lost = recorded.is_none() && identity.member.joined;
         let mut noted = false;
         loop {
-            let known = peers::ask_once(&credentials, &self.others).await;
-            let of_mine = |other: &Known| (other.map, &other.life) == (identity.map, &identity.life);
-            let mine = known.iter().any(|(_, other)| of_mine(other));
-            for (name, other) in known {
-                let same = other.map == identity.map;
-                match identity.life.stranger(same, other.life.number) {
-                    _ if of_mine(&other) => {}
-                    Stranger::Later if other.life.keeps(self.me, identity.member.incarnation) => {
-                        let with = vec![("life", other.life.number.to_string()), ("with", name)];
-                        let what = "the cluster was recovered, and goes on with this node";
-                        crate::log::note(LogLevel::Warn, what, with);
-                        return identity::adopt(store, &identity, other);
-                    }
-                    Stranger::Later => bail!("{name}: {}", super::LEFT_BEHIND),
-                    Stranger::Apart if alone => bail!("{name}: {}", super::FOUNDED_APART),
-                    Stranger::Apart | Stranger::Earlier => {}
-                }
+            let told = peers::ask_once(&credentials, &self.others).await;
+            if let Some(later) = self.judge(&identity, &told, fresh)? {
+                let what = "the cluster was recovered or restored, and goes on with this node";
+                let with = vec![("life", later.life.number.to_string())];
+                crate::log::note(LogLevel::Warn, what, with);
+                return identity::adopt(store, &identity, later);
             }
+            let of_mine = |told: &Told| told.known.life == identity.life && told.known.map == identity.map;
             // Without records of the cluster it can only be let in by somebody.
-            if mine || !is_lost {
+            if !is_lost || told.iter().any(of_mine) {
                 return Ok(identity);
             }
             if !std::mem::replace(&mut noted, true) {
@@ -158,6 +148,34 @@ impl Place {
             }
             tokio::time::sleep(ASK_EVERY).await;
         }
+    }
+
+    /// What follows from what others say of their cluster: the life to go on in, if it is a later one.
+    fn judge(
+        &self,
+        identity: &Identity,
+        told: &[Told],
+        fresh: bool,
+    ) -> anyhow::Result<Option<Known>> {
+        let (mine, incarnation) = (&identity.life, identity.member.incarnation);
+        for Told { name, node, incarnation: theirs, known } in told {
+            let same = known.map == identity.map;
+            if same && known.life == *mine {
+                continue;
+            }
+            match mine.stranger(same, known.life.number) {
+                Stranger::Later if known.life.keeps(self.me, incarnation) => {
+                    return Ok(Some(known.clone()));
+                }
+                Stranger::Later => bail!("{name}: {}", super::LEFT_BEHIND),
+                Stranger::Apart if fresh => bail!("{name}: {}", super::FOUNDED_APART),
+                Stranger::Earlier if fresh && !mine.keeps(*node, *theirs) => {
+                    bail!("{name}: {}", super::STILL_UP)
+                }
+                Stranger::Apart | Stranger::Earlier => {}
+            }
+        }
+        Ok(None)
     }
 
     /// What this node shows of itself; nothing of a cluster while it has no identity.
@@ -238,7 +256,7 @@ impl Place {
         }
         let groups = u8::try_from(ports.len()).context("stages.workers is at most 255")?;
         let credentials = self.credentials(config, Some(identity));
-        let bridge = Arc::clone(bridge);
+        let (bridge, me) = (Arc::clone(bridge), self.me);
         let (admin, calls) = tokio::sync::mpsc::unbounded_channel();
         let setup = peers::Setup {
             credentials: Arc::new(credentials),
@@ -248,10 +266,19 @@ impl Place {
             ports: ports.to_vec(),
             limits: Arc::default(),
             admin,
-            on_stranger: Arc::new(move |stranger| bridge.meet(stranger)),
+            on_stranger: Arc::new(move |stranger| bridge.meet(me, stranger)),
         };
         Ok(Some((setup, calls)))
     }
+}
+
+/// Whether no other node has ever taken part in what this map is of: it was founded here, recovered or restored.
+#[must_use]
+pub fn is_fresh(map: &ClusterMap, me: NodeId) -> bool {
+    let absent = |(node, known): (&NodeId, &dds::cluster::Node)| {
+        *node == me || known.session == Session(0)
+    };
+    map.is_founded() && map.nodes.iter().all(absent)
 }
 
 fn is_exposed(node: &NodeEntry) -> bool {

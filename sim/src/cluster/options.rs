@@ -51,6 +51,8 @@ pub struct ClusterScenario {
     pub late: u64,
     /// A primary is asked to hand over, though nothing calls for it.
     pub move_ms: u64,
+    /// A majority of the disks is lost, and an operator lets the rest go on.
+    pub recover_ms: u64,
 }
 
 const CALM: ClusterScenario = ClusterScenario {
@@ -73,11 +75,12 @@ const CALM: ClusterScenario = ClusterScenario {
     twice: 0,
     late: 0,
     move_ms: 2_000,
+    recover_ms: 0,
 };
 
 impl ClusterScenario {
     /// All scenarios.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         CALM,
         Self {
             name: "cluster-storm",
@@ -157,6 +160,16 @@ impl ClusterScenario {
             ..CALM
         },
         Self {
+            name: "cluster-recover",
+            about: "three nodes; again and again most disks are lost, and the rest goes on without a majority",
+            nodes: 3,
+            partitions: 4,
+            crash_ms: 3_000,
+            cut_ms: 4_000,
+            recover_ms: 12_000,
+            ..CALM
+        },
+        Self {
             name: "cluster-steady",
             about: "five nodes under load, few faults: for the speed",
             crash_ms: 60_000,
@@ -208,10 +221,12 @@ pub enum ClusterMutation {
     ReuseIncarnation,
     /// A node that starts from an older image passes it off as the newest.
     RejoinWithLostTail,
+    /// The operator recovers a node that was given up before.
+    RecoverStale,
 }
 
 impl ClusterMutation {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::SkipFence,
         Self::AcknowledgeAlone,
         Self::BelowMin,
@@ -221,6 +236,7 @@ impl ClusterMutation {
         Self::ForgetReconciliation,
         Self::ReuseIncarnation,
         Self::RejoinWithLostTail,
+        Self::RecoverStale,
     ];
 
     #[must_use]
@@ -235,6 +251,7 @@ impl ClusterMutation {
             Self::ForgetReconciliation => "forget-reconciliation",
             Self::ReuseIncarnation => "reuse-incarnation",
             Self::RejoinWithLostTail => "rejoin-with-lost-tail",
+            Self::RecoverStale => "recover-stale",
         }
     }
 
