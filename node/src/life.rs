@@ -105,7 +105,9 @@ mod tests {
         let other = Life { id: 78, ..second.clone() };
         assert_ne!(second.cluster_id(&map), first.cluster_id(&map));
         assert_ne!(second.cluster_id(&map), other.cluster_id(&map));
-        assert!(second.keeps(NodeId(3), Incarnation(30)) && !second.keeps(NodeId(3), Incarnation(31)));
+        assert!(
+            second.keeps(NodeId(3), Incarnation(30)) && !second.keeps(NodeId(3), Incarnation(31))
+        );
         assert_ne!(second.incarnation(Incarnation(30)), other.incarnation(Incarnation(30)));
         assert_eq!(second.stranger(true, 0), Stranger::Earlier);
         assert_eq!(first.stranger(true, 1), Stranger::Later);

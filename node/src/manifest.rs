@@ -35,9 +35,8 @@ impl Manifest {
     ) -> Self {
         let held = |(old, new): (&HolderReport, &HolderReport)| {
             let steady = new.version.saturating_sub(old.version) <= CHANGES_MAX;
-            let counts = |node: &&u16| {
-                steady && new.in_sync.contains(*node) && nodes.contains_key(*node)
-            };
+            let counts =
+                |node: &&u16| steady && new.in_sync.contains(*node) && nodes.contains_key(*node);
             old.in_sync.iter().filter(counts).copied().collect()
         };
         let held = before.groups.iter().zip(&after.groups).map(held).collect();
@@ -81,9 +80,7 @@ impl Manifest {
 
     #[must_use]
     pub fn encode(&self) -> String {
-        let node = |(number, (name, incarnation)): (&u16, &(String, u64))| {
-            json!({"number": number, "name": name, "incarnation": hex(*incarnation)})
-        };
+        let node = |(number, (name, incarnation)): (&u16, &(String, u64))| json!({"number": number, "name": name, "incarnation": hex(*incarnation)});
         let nodes: Vec<Value> = self.nodes.iter().map(node).collect();
         let text = json!({
             "format": FORMAT, "backup": hex(self.backup), "cluster": self.cluster, "nodes": nodes, "held": self.held,
@@ -94,7 +91,8 @@ impl Manifest {
     /// # Errors
     /// It is no manifest, or one of a newer release.
     pub fn decode(text: &[u8]) -> anyhow::Result<Self> {
-        let unreadable = "the manifest of the backup can't be read; use another part, or another backup";
+        let unreadable =
+            "the manifest of the backup can't be read; use another part, or another backup";
         let value: Value = serde_json::from_slice(text).context(unreadable)?;
         if value["format"].as_u64() != Some(FORMAT) {
             bail!("the format of the manifest is {}, this release knows {FORMAT}", value["format"]);

@@ -53,8 +53,7 @@ impl Plan {
         let me = identity.member;
         let number = identity.life.number.checked_add(1).context("no life is left")?;
         let named = |member: &Member| (member.node.0, member.incarnation.0);
-        let life =
-            Life { number, id: identity::draw()?, kept: kept.iter().map(named).collect() };
+        let life = Life { number, id: identity::draw()?, kept: kept.iter().map(named).collect() };
         let others = kept.iter().map(|it| (it.node, life.incarnation(it.incarnation)));
         let incarnation = life.incarnation(me.incarnation);
         let kept = others.chain([(me.node, incarnation)]).collect();
@@ -104,7 +103,9 @@ impl Plan {
 /// It can't be read, or no node of a cluster ever ran on it.
 pub fn recorded(store: &dyn Store) -> anyhow::Result<Recorded> {
     let recorded = Recorded::read(&|read| store.read(read, Tier::Disk))?;
-    recorded.context("the data directory knows no cluster: no node ever ran on it, or it was never let in")
+    recorded.context(
+        "the data directory knows no cluster: no node ever ran on it, or it was never let in",
+    )
 }
 
 fn is_there(store: &dyn Store, partition: PartitionId) -> anyhow::Result<bool> {

@@ -64,7 +64,8 @@ impl ClusterMap {
             }
             groups.push(held_by(holders, *founder, group.version));
         }
-        let mut map = Self { index: self.index.saturating_add(1), nodes, groups, ..Self::default() };
+        let mut map =
+            Self { index: self.index.saturating_add(1), nodes, groups, ..Self::default() };
         // As in a young cluster: one copy is enough until there are as many as are wanted.
         map.settings = super::Settings { min_in_sync: 1, ..self.settings.clone() };
         map.voters = vec![*founder];
@@ -161,7 +162,8 @@ mod tests {
 
     #[test]
     fn what_nobody_holds_is_told_and_what_a_candidate_holds_is_not_lost() {
-        let sets: &[(&[u16], &[u16])] = &[(&[1, 2], &[1, 2]), (&[1], &[1, 4]), (&[2], &[2]), (&[4, 5], &[4, 5])];
+        let sets: &[(&[u16], &[u16])] =
+            &[(&[1, 2], &[1, 2]), (&[1], &[1, 4]), (&[2], &[2]), (&[4, 5], &[4, 5])];
         let Recovered { map, lost } = map(sets).recovered(&keep(5, &[4, 5])).expect("kept");
         assert_eq!(lost, [PartitionId(0), PartitionId(2)]);
         assert_eq!(map.groups[1].in_sync, [node(4)], "it holds what was acknowledged");

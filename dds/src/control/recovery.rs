@@ -44,7 +44,8 @@ impl Recorded {
         records.check().map_err(Unreadable::Damaged)?;
         let Some(snapshot) = &records.snapshot else { return Ok(None) };
         raft_wire::check_snapshot_of(snapshot, None).map_err(Unreadable::Damaged)?;
-        let map = decode_map(&snapshot.data).map_err(|malformed| Unreadable::Damaged(malformed.0))?;
+        let map =
+            decode_map(&snapshot.data).map_err(|malformed| Unreadable::Damaged(malformed.0))?;
         let hard_state = records.hard_state.unwrap_or_default();
         let mut recorded = Self { committed: map.clone(), latest: map, term: hard_state.term };
         for entry in &records.entries {

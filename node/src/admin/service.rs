@@ -446,7 +446,8 @@ impl Admin for Service {
         let number = |partition: &u32| {
             u16::try_from(*partition).map_err(|_| Status::invalid_argument("no such partition"))
         };
-        let wanted = request.into_inner().partitions.iter().map(number).collect::<Result<_, _>>()?;
+        let wanted =
+            request.into_inner().partitions.iter().map(number).collect::<Result<_, _>>()?;
         let surveyed = self.control.survey(wanted).await.map_err(|error| status_of(&error))?;
         Ok(Response::new(report::survey(surveyed)))
     }

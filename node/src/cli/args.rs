@@ -285,9 +285,12 @@ pub enum NodeCommand {
     #[command(after_help = "Example: hikyaku node drain node3")]
     Drain(NodeArgs),
     /// Make the data directory of a node that is stopped a cluster that goes on without the nodes that are lost for good
-    #[command(name = "unsafe-recover", after_help = "Example: hikyaku --node node3 node unsafe-recover\n\
+    #[command(
+        name = "unsafe-recover",
+        after_help = "Example: hikyaku --node node3 node unsafe-recover\n\
         Without the long option it only tells what would be lost. For when the control plane has no majority any more, and \
-        the disks of the others will not come back. Then start this node, and the others with empty data directories.")]
+        the disks of the others will not come back. Then start this node, and the others with empty data directories."
+    )]
     UnsafeRecover(UnsafeRecoverArgs),
     /// Remove a node that holds nothing: one that was drained, or is dead and was replaced by others
     #[command(after_help = "Example: hikyaku node remove node3")]

@@ -160,6 +160,9 @@ pub fn unsafe_recover(cli: &Cli, args: &UnsafeRecoverArgs) -> anyhow::Result<Exi
     let kept = kept.collect::<anyhow::Result<Vec<Member>>>()?;
     let map = recorded.latest.clone();
     let plan = Plan::make(&store, &Wanted { identity, recorded, map, kept, restorations: 1 })?;
+    if plan.dropped.is_empty() {
+        bail!("no node would be given up: there is nothing to recover from");
+    }
     let names = |nodes: &[NodeId]| -> Vec<String> {
         nodes.iter().map(|&node| name_of(&config, node)).collect()
     };

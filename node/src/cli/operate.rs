@@ -240,7 +240,8 @@ fn show_cluster(status: &api::StatusReply) -> anyhow::Result<()> {
         [named.to_vec(), counts.to_vec(), users.to_vec(), vec![it.session.to_string()]].concat()
     };
     let header = [
-        "NODE", "ADDRESS", "STATE", "CONTROL", "LEADS", "IN SYNC", "FILLING", "USERS", "LOADED", "SESSIONS", "START",
+        "NODE", "ADDRESS", "STATE", "CONTROL", "LEADS", "IN SYNC", "FILLING", "USERS", "LOADED",
+        "SESSIONS", "START",
     ];
     output::table(&header, &status.nodes.iter().map(node).collect::<Vec<_>>())?;
     Ok(output::text("\n")?)

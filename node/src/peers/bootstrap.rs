@@ -118,9 +118,9 @@ pub async fn ask_once(credentials: &Arc<Credentials>, others: &[Other]) -> Vec<T
     let mut asked = tokio::task::JoinSet::new();
     for other in others.iter().cloned() {
         let credentials = Arc::clone(credentials);
-        asked.spawn(async move {
-            tokio::time::timeout(ANSWER_TIME, ask(&credentials, &other)).await
-        });
+        asked.spawn(
+            async move { tokio::time::timeout(ANSWER_TIME, ask(&credentials, &other)).await },
+        );
     }
     let mut known = Vec::new();
     while let Some(answer) = asked.join_next().await {

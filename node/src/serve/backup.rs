@@ -1,8 +1,8 @@
 //! Backup and check of a store.
 
+use crate::backup::MANIFEST_FILE;
 use crate::control::{BackupReport, CheckReport, Finding};
 use anyhow::{Context, bail};
-use crate::backup::MANIFEST_FILE;
 use dds::{DpMap, PartitionId};
 use dds_rocksdb::RocksStore;
 use mailstore::check::Told;
@@ -96,15 +96,16 @@ fn check_once(brick: &Brick<'_>, progress: &dyn Fn(u64, u64)) -> CheckReport {
     let total = store.bytes_estimated();
     let mut findings = Vec::new();
     let moment = store.moment();
-    let counts = mailstore::check::check(&|read| moment.read(read), (map, holds), &mut |told| match told {
-        Told::Progress(bytes) => progress(bytes, total.max(bytes)),
-        Told::Damage(_) if findings.len() >= FINDINGS_MAX => {}
-        Told::Damage(damage) => findings.push(Finding {
-            thing: damage.thing,
-            reason: damage.reason,
-            next_step: damage.next_step.to_owned(),
-        }),
-    });
+    let counts =
+        mailstore::check::check(&|read| moment.read(read), (map, holds), &mut |told| match told {
+            Told::Progress(bytes) => progress(bytes, total.max(bytes)),
+            Told::Damage(_) if findings.len() >= FINDINGS_MAX => {}
+            Told::Damage(damage) => findings.push(Finding {
+                thing: damage.thing,
+                reason: damage.reason,
+                next_step: damage.next_step.to_owned(),
+            }),
+        });
     CheckReport {
         entries: counts.entries,
         bytes: counts.bytes,

@@ -2,8 +2,8 @@
 
 use super::bridge::ClusterView;
 use super::control::NodeControl;
-use crate::config::Config;
 use super::place::Neighbours;
+use crate::config::Config;
 use crate::control::{
     ByteStream, ClusterReport, ControlError, HolderReport, HoldersReport, Moved, NodeChange,
     NodeProgress, NodeReport,
@@ -106,9 +106,8 @@ impl ClusterView {
             groups.iter().filter(|group| is(group)).count() as u64
         };
         let leads = |group: &ReplicaGroup| group.primary.is_some_and(|node| self.map.is_up(node));
-        let serves = |group: &ReplicaGroup| {
-            leads(group) && group.may_acknowledge(self.map.min_in_sync())
-        };
+        let serves =
+            |group: &ReplicaGroup| leads(group) && group.may_acknowledge(self.map.min_in_sync());
         let whole = |group: &ReplicaGroup| group.in_sync.len() >= self.wanted();
         let sum = |members: &dyn Fn(&ReplicaGroup) -> usize| {
             groups.iter().map(|group| members(group) as u64).sum()

@@ -137,7 +137,8 @@ impl Place {
                 crate::log::note(LogLevel::Warn, what, with);
                 return identity::adopt(store, &identity, later);
             }
-            let of_mine = |told: &Told| told.known.life == identity.life && told.known.map == identity.map;
+            let of_mine =
+                |told: &Told| told.known.life == identity.life && told.known.map == identity.map;
             // Without records of the cluster it can only be let in by somebody.
             if !is_lost || told.iter().any(of_mine) {
                 return Ok(identity);
@@ -275,9 +276,8 @@ impl Place {
 /// Whether no other node has ever taken part in what this map is of: it was founded here, recovered or restored.
 #[must_use]
 pub fn is_fresh(map: &ClusterMap, me: NodeId) -> bool {
-    let absent = |(node, known): (&NodeId, &dds::cluster::Node)| {
-        *node == me || known.session == Session(0)
-    };
+    let absent =
+        |(node, known): (&NodeId, &dds::cluster::Node)| *node == me || known.session == Session(0);
     map.is_founded() && map.nodes.iter().all(absent)
 }
 

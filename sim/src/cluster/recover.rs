@@ -34,7 +34,8 @@ impl Cluster {
         let same = known.is_some_and(|known| {
             known.incarnation == node.incarnation && known.session > Session(0)
         });
-        let whole = self.map.groups.iter().all(|group| group.is_in_sync(id) || group.is_candidate(id));
+        let whole =
+            self.map.groups.iter().all(|group| group.is_in_sync(id) || group.is_candidate(id));
         same && whole != (self.options.mutation == Some(ClusterMutation::RecoverStale))
     }
 
@@ -82,8 +83,13 @@ impl Cluster {
 
     fn begin_life(&mut self, id: NodeId, incarnation: Incarnation, ops: Vec<StoreOp>) {
         let Some(node) = self.nodes.get_mut(&id) else { return };
-        let group =
-            Group { partition: PartitionId(0), bytes: 0, ops, frees_space: true, chain: Chain::Starts };
+        let group = Group {
+            partition: PartitionId(0),
+            bytes: 0,
+            ops,
+            frees_space: true,
+            chain: Chain::Starts,
+        };
         let written = node.disk.store.commit(&[group], Durability::Synced);
         assert!(written.is_ok(), "a disk that rests takes it");
         (node.incarnation, node.session, node.image) = (incarnation, Session(0), None);

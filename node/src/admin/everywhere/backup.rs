@@ -16,7 +16,9 @@ pub async fn backup(
     progress: Progress,
 ) -> Result<api::BackupReport, Status> {
     let all = request.step() == api::BackupStep::All && !control.others().is_empty();
-    if all { of_cluster(control, Path::new(&request.dir), progress).await } else {
+    if all {
+        of_cluster(control, Path::new(&request.dir), progress).await
+    } else {
         step(control, request, progress).await
     }
 }
@@ -55,10 +57,12 @@ async fn of_cluster(
     let after = control.holders().await.map_err(|error| status_of(&error))?;
     let mut nodes = BTreeMap::new();
     for (name, said) in &copied {
-        let number = before.nodes.iter().find(|(_, known)| *known == name).map(|(number, _)| *number);
+        let number =
+            before.nodes.iter().find(|(_, known)| *known == name).map(|(number, _)| *number);
         if let (Ok(said), Some(number)) = (said, number) {
             let incarnation = u64::from_str_radix(&said.incarnation, 16);
-            let incarnation = incarnation.map_err(|_| Status::internal(format!("{name}: no incarnation")))?;
+            let incarnation =
+                incarnation.map_err(|_| Status::internal(format!("{name}: no incarnation")))?;
             nodes.insert(number, (name.clone(), incarnation));
         }
     }
@@ -141,7 +145,12 @@ fn summed(
             sum.findings.push(finding(format!("node {}", one.0), status.message().to_owned()));
         }
         let (answer, part) = (Some(answer(last)), dir.join(&one.0).display().to_string());
-        sum.nodes.push(api::NodeBackup { answer, dir: part, files: report.files, bytes: report.bytes });
+        sum.nodes.push(api::NodeBackup {
+            answer,
+            dir: part,
+            files: report.files,
+            bytes: report.bytes,
+        });
     }
     let missing = manifest.missing();
     if !missing.is_empty() {

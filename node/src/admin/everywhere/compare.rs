@@ -55,9 +55,10 @@ fn groups(holders: &HoldersReport, report: &mut api::CheckReport) {
         group.primary.is_some() && group.in_sync.len() < usize::from(holders.min_in_sync)
     });
     let next_step = "start the nodes that hold them: see `hikyaku status`";
-    for (partitions, reason) in
-        [(leaderless, "nobody leads them"), (few, "too few nodes hold them: nothing is acknowledged")]
-    {
+    for (partitions, reason) in [
+        (leaderless, "nobody leads them"),
+        (few, "too few nodes hold them: nothing is acknowledged"),
+    ] {
         if !partitions.is_empty() {
             let thing = format!("partitions {}", partitions.join(", "));
             report.findings.push(finding(thing, reason.to_owned(), next_step));
@@ -71,7 +72,8 @@ async fn survey(
     others: &[String],
     (wanted, report): (&[u16], &mut api::CheckReport),
 ) -> BTreeMap<u32, Copies> {
-    let request = api::SurveyRequest { partitions: wanted.iter().copied().map(u32::from).collect() };
+    let request =
+        api::SurveyRequest { partitions: wanted.iter().copied().map(u32::from).collect() };
     let own = control.survey(wanted.to_vec());
     let call = |_, mut peer: super::Peer| {
         let request = request.clone();
@@ -114,7 +116,8 @@ fn settle(partition: u32, copies: &Copies, report: &mut api::CheckReport) -> boo
     }
     for (node, copy) in rest {
         if (copy.meta, copy.bodies) != (one.meta, one.bodies) {
-            let what = if copy.meta == one.meta { "other bodies than" } else { "something else than" };
+            let what =
+                if copy.meta == one.meta { "other bodies than" } else { "something else than" };
             report.findings.push(finding(
                 format!("partition {partition} on node {node}"),
                 format!("holds {what} node {first}, though both have applied the same {} groups", one.number),
@@ -151,7 +154,8 @@ mod tests {
         ] {
             assert!(!settle(7, &moving, &mut report) && report.findings.is_empty());
         }
-        let other = copies(&[("a", 5, 10, Some(20)), ("b", 5, 10, Some(21)), ("c", 5, 9, Some(20))]);
+        let other =
+            copies(&[("a", 5, 10, Some(20)), ("b", 5, 10, Some(21)), ("c", 5, 9, Some(20))]);
         assert!(settle(7, &other, &mut report));
         let things: Vec<&str> = report.findings.iter().map(|it| &*it.thing).collect();
         assert_eq!(things, ["partition 7 on node b", "partition 7 on node c"]);

@@ -37,7 +37,9 @@ pub async fn sessions(
     let mut reply: api::SessionListReply = own?;
     let said: Said<_> = said;
     reply.answers = answers(&me, &said);
-    reply.sessions.extend(said.into_iter().filter_map(|(_, said)| said.ok()).flat_map(|it| it.sessions));
+    reply
+        .sessions
+        .extend(said.into_iter().filter_map(|(_, said)| said.ok()).flat_map(|it| it.sessions));
     Ok(reply)
 }
 
@@ -72,12 +74,14 @@ pub async fn status(control: &Node, this_node_only: bool) -> Result<api::StatusR
         return Ok(status);
     }
     let request = api::StatusRequest { this_node_only: true };
-    let call = |_, mut peer: super::Peer| async move { Ok(peer.status(request).await?.into_inner()) };
+    let call =
+        |_, mut peer: super::Peer| async move { Ok(peer.status(request).await?.into_inner()) };
     let users = tokio::time::timeout(USERS_TIME, users_by_master(control));
     let (said, users) = tokio::join!(ask(control, &others, call), users);
     let said: Said<api::StatusReply> = said;
     let answers = answers(&status.node, &said);
-    let present: Vec<api::StatusReply> = said.into_iter().filter_map(|(_, said)| said.ok()).collect();
+    let present: Vec<api::StatusReply> =
+        said.into_iter().filter_map(|(_, said)| said.ok()).collect();
     let mut sums = api::Sums { answers, ..api::Sums::default() };
     for one in std::iter::once(&status).chain(&present) {
         sums.sessions += one.sessions;

@@ -56,7 +56,11 @@ pub async fn reach(control: &Node, node: &str) -> Result<Peer, Status> {
 }
 
 /// Asks nodes side by side, once it is clear which of them can be reached.
-pub async fn ask<T, F>(control: &Node, nodes: &[String], call: impl Fn(String, Peer) -> F) -> Said<T>
+pub async fn ask<T, F>(
+    control: &Node,
+    nodes: &[String],
+    call: impl Fn(String, Peer) -> F,
+) -> Said<T>
 where
     T: Send + 'static,
     F: Future<Output = Result<T, Status>> + Send + 'static,
