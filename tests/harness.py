@@ -91,13 +91,13 @@ class Server:
         if self.own_dir and not os.environ.get("HIKYAKU_KEEP"):
             shutil.rmtree(self.dir, ignore_errors=True)
 
-    def start(self, wait=True):
-        """Starts the node and returns the seconds until it said `ready`."""
+    def start(self, wait=True, more=()):
+        """Starts the node, with `more` options of `serve`, and returns the seconds until it said `ready`."""
         began = time.monotonic()
         self.ports = {}
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(
-                [*self.wrapper, binary(), *self.arguments, "serve"],
+                [*self.wrapper, binary(), *self.arguments, "serve", *more],
                 stdout=subprocess.PIPE, stderr=log, stdin=subprocess.DEVNULL, env=self.env, cwd=self.dir,
             )
         if wait:

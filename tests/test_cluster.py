@@ -23,9 +23,9 @@ def three():
 class Sender(threading.Thread):
     """Delivers to one mailbox through one node, one message after the other."""
 
-    def __init__(self, node, to):
+    def __init__(self, node, to, name=""):
         super().__init__(daemon=True)
-        self.node, self.to = node, to
+        self.node, self.to, self.name_of_run = node, to, name
         self.acknowledged, self.refused, self.longest = {}, [], 0
         self.wanted = True
         self.start()
@@ -33,7 +33,7 @@ class Sender(threading.Thread):
     def run(self):
         count = 0
         while self.wanted:
-            key = f"{self.to}-{self.node.name}-{count}"
+            key = f"{self.to}-{self.node.name}-{self.name_of_run}{count}"
             data = message(key, size=(600, 4_700, 60_000)[count % 3])
             began = time.monotonic()
             try:
@@ -51,11 +51,15 @@ class Sender(threading.Thread):
             time.sleep(0.02)
 
     def end(self):
+        self.stop()
+        for code, text in self.refused:
+            assert 400 <= code < 500, f"{code} {text}: only temporary refusals are right"
+
+    def stop(self):
+        """Whatever became of the last deliveries."""
         self.wanted = False
         self.join(90)
         assert not self.is_alive(), "a delivery hangs"
-        for code, text in self.refused:
-            assert 400 <= code < 500, f"{code} {text}: only temporary refusals are right"
 
 
 def check_mail(node, senders):

@@ -25,6 +25,7 @@ pub mod replica;
 mod request;
 pub mod seat;
 mod store;
+pub mod survey;
 pub mod wire;
 
 pub use batch::{Batch, Epoch, Expect, Op, Outcome, Precondition, Refusal, Seq, Version, Writer};

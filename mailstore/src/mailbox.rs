@@ -66,7 +66,9 @@ use std::sync::Arc;
 pub use format::keys::route;
 pub use limits::Limits;
 pub use machine::{Effect, Input};
-pub use matching::{BodyReader, BodyTest, MatchBody, MatchHits, MatchJob, TESTS_MAX};
+pub use matching::{
+    BodyReader, BodyTest, Fetched, MatchBody, MatchHits, MatchJob, TESTS_MAX, Want,
+};
 pub use restored::Restored;
 
 /// Asks again for unknown outcomes.

@@ -17,7 +17,9 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The list of files.
-const LIST_FILE: &str = "backup.json";
+pub const LIST_FILE: &str = "backup.json";
+/// Of the backup of a cluster: which nodes have a part of it, and what counts of each. See [`crate::manifest`].
+pub const MANIFEST_FILE: &str = "cluster.json";
 /// The number of the format. Newer ones are refused.
 const FORMAT: u64 = 1;
 /// Beside the store in the data directory, what a backup takes along.
@@ -67,7 +69,7 @@ pub fn finish(dir: &Path, data: &Path) -> anyhow::Result<BackupReport> {
     private_file::write(&dir.join(LIST_FILE), text.as_bytes())?;
     let bytes = listed.iter().map(|it| it.bytes).sum();
     let (dir, files) = (dir.to_path_buf(), listed.len() as u64);
-    Ok(BackupReport { dir, files, bytes, findings: Vec::new() })
+    Ok(BackupReport { dir, files, bytes, findings: Vec::new(), incarnation: 0 })
 }
 
 /// What is wrong with a backup; nothing when it is whole.
@@ -129,12 +131,15 @@ pub fn restore(
         }
         copy_file(&dir.join(&it.path), &target)?;
     }
-    note(&unfinished.join("store"), number, unix_micros())?;
+    note(&unfinished.join("store"), number, unix_micros()).inspect_err(|_| {
+        // Refused, most likely: the next attempt begins anew.
+        let _removed = fs::remove_dir_all(&unfinished);
+    })?;
     sync_dirs(&unfinished)?;
     fs::rename(&unfinished, data).with_context(|| format!("{}", data.display()))?;
     let bytes = listed.iter().map(|it| it.bytes).sum();
     let (dir, files) = (data.to_path_buf(), listed.len() as u64);
-    Ok(BackupReport { dir, files, bytes, findings: Vec::new() })
+    Ok(BackupReport { dir, files, bytes, findings: Vec::new(), incarnation: 0 })
 }
 
 /// The number of this restoration of the backup. A backup that can't be written to counts from 1 each time: the clock alone

@@ -7,11 +7,13 @@
 
 use mailstore::face::{Completion, Protocol, SessionId, Task, UserId};
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
+use tokio::io::{AsyncRead, AsyncWrite};
 
 /// An answer on its way.
 pub type Reply<'a, T> = Pin<Box<dyn Future<Output = Result<T, ControlError>> + Send + 'a>>;
@@ -52,19 +54,78 @@ pub trait Control: Send + Sync + 'static {
     /// Makes a node, by name, the master of a user; done when it is.
     fn move_user(&self, user: UserId, node: String) -> Reply<'_, Moved>;
 
-    /// Writes a complete, consistent copy of the store into `dir`, which does not exist yet: all that was acknowledged before
-    /// the call began.
-    fn backup(&self, dir: PathBuf, progress: Progress) -> Reply<'_, BackupReport>;
+    /// Writes a complete, consistent copy of the store into `dir`, or a step of it: see [`BackupStep`].
+    fn backup(&self, dir: PathBuf, step: BackupStep, progress: Progress)
+    -> Reply<'_, BackupReport>;
+
+    /// The cluster map, with everything that was agreed on before the call began.
+    fn holders(&self) -> Reply<'_, HoldersReport>;
+
+    /// What this node's copies of partitions hold; of none: of all that it holds in sync.
+    fn survey(&self, partitions: Vec<u16>) -> Reply<'_, SurveyReport>;
+
+    /// How many of these users have which node as their master, by number.
+    fn masters(&self, users: &[UserId]) -> BTreeMap<u16, u64>;
 
     /// Verifies everything in the store as it is when the check begins: checksums, references, indexes against logs. Off
     /// the workers, past the cache.
     fn check(&self, progress: Progress) -> Reply<'_, CheckReport>;
+
+    /// The name of this node in the file.
+    fn node_name(&self) -> String;
+
+    /// The names of the other nodes of the cluster, by number.
+    fn others(&self) -> Vec<String>;
+
+    /// A connection on which another node answers what it answers operators, by name.
+    fn reach(&self, node: String) -> Reply<'_, Box<dyn ByteStream>>;
 
     /// The largest message that is taken.
     fn message_bytes_max(&self) -> u64;
 
     /// Whether clients are served: `/readyz`.
     fn is_ready(&self) -> bool;
+}
+
+/// Bytes in both directions.
+pub trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> ByteStream for T {}
+
+/// What is done of a backup.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BackupStep {
+    /// A whole backup of this node alone: all that was acknowledged before the call began, of what it holds.
+    Alone,
+    /// Only the copy of the store, into `dir`, which does not exist yet. Without the next step it is no backup.
+    Copy,
+    /// Makes the copy in `dir` part of the backup of a cluster that the manifest tells of.
+    Finish { manifest: String },
+}
+
+/// Who holds what.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HoldersReport {
+    /// Names by number.
+    pub nodes: BTreeMap<u16, String>,
+    pub min_in_sync: u8,
+    /// By partition.
+    pub groups: Vec<HolderReport>,
+}
+
+/// Who holds one partition.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HolderReport {
+    pub version: u64,
+    pub primary: Option<u16>,
+    /// Rising.
+    pub in_sync: Vec<u16>,
+}
+
+/// What the copies of one node hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SurveyReport {
+    pub map_index: u64,
+    pub copies: Vec<(u16, dds::survey::Copy)>,
 }
 
 /// What an operator may want of a node.
@@ -125,6 +186,16 @@ pub struct ClusterReport {
     /// Partitions that are to change hands or members.
     pub moves: u64,
     pub feature_level: u32,
+    /// Partitions with all replicas that there are nodes for, with fewer that serve, with too few to acknowledge anything, and
+    /// without a primary.
+    pub whole: u64,
+    pub few: u64,
+    pub too_few: u64,
+    pub leaderless: u64,
+    /// Copies that are being made, that are in sync, and that there should be.
+    pub filling: u64,
+    pub copies_in_sync: u64,
+    pub copies_wanted: u64,
 }
 
 /// Why the node does not answer.
@@ -326,6 +397,8 @@ pub struct BackupReport {
     pub bytes: u64,
     /// What is damaged in the store, and in the copy.
     pub findings: Vec<Finding>,
+    /// Of the data directory that was copied.
+    pub incarnation: u64,
 }
 
 /// What `check` found. Clean when `findings` is empty.

@@ -33,6 +33,7 @@ pub const FAULT_KINDS: [&str; 64] = [
     "disk stalls",
     "events are read and not acknowledged",
     "hash pool has no room",
+    "majority of disks is lost",
     "message comes late",
     "message comes twice",
     "message is lost",

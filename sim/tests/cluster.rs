@@ -96,6 +96,11 @@ fn a_copy_that_does_not_wait_for_its_turn_is_noticed() {
 }
 
 #[test]
+fn recover_holds() {
+    holds("cluster-recover", &["majority of disks is lost"]);
+}
+
+#[test]
 fn steady_holds() {
     holds("cluster-steady", &["node of a cluster ends"]);
 }
@@ -172,4 +177,9 @@ fn an_incarnation_used_again_is_noticed() {
 #[test]
 fn a_lost_tail_that_is_passed_off_as_whole_is_noticed() {
     linearizable_no_more("cluster-three", ClusterMutation::RejoinWithLostTail, 40);
+}
+
+#[test]
+fn a_stale_founder_is_noticed() {
+    linearizable_no_more("cluster-recover", ClusterMutation::RecoverStale, 40);
 }

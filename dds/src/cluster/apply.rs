@@ -13,7 +13,7 @@ use crate::{GroupVersion, PartitionId};
 use std::collections::BTreeSet;
 
 /// Incarnations of one node that are remembered as gone.
-const RETIRED_MAX: usize = 64;
+pub(super) const RETIRED_MAX: usize = 64;
 
 /// The outcome of one entry of the control log.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -15,6 +15,7 @@ mod map;
 mod names;
 mod placement;
 mod rebalance;
+mod recovery;
 mod replica_group;
 mod succession;
 
@@ -29,4 +30,5 @@ pub use map::{ClusterMap, NODES_MAX, Node, NodeState, REPLICAS_MAX};
 pub use names::{Incarnation, NodeId, Session, Start};
 pub use placement::{Candidate, wanted_replicas};
 pub use rebalance::{Rebalancer, Throttle};
+pub use recovery::{Recovered, Recovery};
 pub use replica_group::{GroupChange, ReplicaGroup};

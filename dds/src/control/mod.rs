@@ -22,6 +22,7 @@ mod raft_log;
 mod raft_storage;
 mod raft_wire;
 mod records;
+mod recovery;
 mod registration;
 mod running;
 mod sessions;
@@ -41,6 +42,7 @@ use writer::{After, Writer};
 pub use limits::Limits;
 pub use log::{Committed, ControlLog, MemberChange, MemberId, Members, Standing, Work};
 pub use records::{CONTROL, Records};
+pub use recovery::{Recorded, Unreadable, forget};
 
 const RAFT_TICK: TimerKey = TimerKey(1);
 const TICK: TimerKey = TimerKey(2);

@@ -136,7 +136,12 @@ impl Walk<'_> {
         if let Some(reason) = self.broken_blobs.get(&blob) {
             return Some(format!("{}: {reason}", named(blob)));
         }
-        let key = layout::blob_key(self.map.partition_of(&blob.to_bytes()), blob);
+        let partition = self.map.partition_of(&blob.to_bytes());
+        if !(self.holds)(partition) {
+            // Those who hold it know.
+            return None;
+        }
+        let key = layout::blob_key(partition, blob);
         let record = match source::get(self.reads, Column::Meta, key) {
             Ok(Some(record)) => record,
             Ok(None) => return Some(format!("{} is not there", named(blob))),

@@ -57,21 +57,27 @@ const RESTORE: &str =
     "keep a copy of the data directory, export what can be read, restore the last backup";
 const COUNTS: &str = "messages are whole: move them to a new folder, or restore the last backup";
 
-/// Verifies everything.
-pub fn check(reads: &Reads<'_>, map: DpMap, tell: &mut dyn FnMut(Told)) -> Counts {
+/// Verifies everything of the partitions that the store `holds`: what it has of others may be old, or on its way in.
+pub fn check(
+    reads: &Reads<'_>,
+    (map, holds): (DpMap, &dyn Fn(PartitionId) -> bool),
+    tell: &mut dyn FnMut(Told),
+) -> Counts {
     let mut walk = Walk {
         reads,
         map,
+        holds,
         tell,
         counts: Counts::default(),
         names: BTreeMap::new(),
         broken_blobs: BTreeMap::new(),
     };
     walk.read_names();
-    for partition in (0..map.partitions).map(PartitionId) {
+    let held = || (0..map.partitions).map(PartitionId).filter(|partition| holds(*partition));
+    for partition in held() {
         walk.check_blobs(partition);
     }
-    for partition in (0..map.partitions).map(PartitionId) {
+    for partition in held() {
         walk.check_log(partition);
         walk.check_routes(partition);
     }
@@ -83,6 +89,7 @@ pub fn check(reads: &Reads<'_>, map: DpMap, tell: &mut dyn FnMut(Told)) -> Count
 struct Walk<'a> {
     reads: &'a Reads<'a>,
     map: DpMap,
+    holds: &'a dyn Fn(PartitionId) -> bool,
     tell: &'a mut dyn FnMut(Told),
     counts: Counts,
     /// Addresses of accounts.
@@ -120,6 +127,9 @@ impl Walk<'_> {
     fn read_names(&mut self) {
         let route = accounts::route();
         let partition = self.map.partition_of(&route.0);
+        if !(self.holds)(partition) {
+            return;
+        }
         let (from, to) = accounts::whole_range();
         let key = |sort: &SortKey| layout::entry_key(partition, &route, &sort.0);
         let mut pages = Pages::new(Column::Meta, key(&from), key(&to));

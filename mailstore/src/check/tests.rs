@@ -130,7 +130,7 @@ impl Disk {
                     if entries.iter().any(|(key, _)| rotten.contains(key)));
             if hit { Err(StoreError::Corrupt("a checksum".into())) } else { Ok(done) }
         };
-        let counts = check(&reads, MAP, &mut |told| match told {
+        let counts = check(&reads, (MAP, &|_| true), &mut |told| match told {
             Told::Damage(damage) => found.push(damage),
             Told::Progress(_) => {}
         });

@@ -1,12 +1,16 @@
 //! Body tests of a SEARCH as plain data: made by the master, run by the reader pool, off the worker.
 //!
+//! A job searches a body only with all of it that it needs: what the store lacks is fetched by the master, as for a FETCH, and the
+//! job begins that body again. So nothing is missed that is on another node.
+//!
 //! Absences: nothing here knows the index; a job names body records and needles, its result names which tests hold.
 
-use super::format::{BodyRecord, Piece, keys};
+use super::format::{BodyRecord, Damaged, Piece, keys};
 use crate::face::{EmailId, TaskRefusal, Uid};
 use crate::mime::{Layout, Limits, Matcher, PartTable, Scope, fold_needle, header_contains};
 use bytes::Bytes;
 use dds::{BlobId, RouteKey, SortKey};
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -31,6 +35,24 @@ pub struct MatchJob {
     pub bodies: Vec<MatchBody>,
     /// At most [`TESTS_MAX`].
     pub tests: Arc<[BodyTest]>,
+    /// Of the first body: what an earlier run lacked.
+    pub fetched: Fetched,
+}
+
+/// What the store under a job lacks. It may be elsewhere, or not yet be applied here; or it is gone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Want {
+    Value(SortKey),
+    Blob { blob: BlobId, offset: u64, len: u64 },
+}
+
+/// What was fetched for a job.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Fetched {
+    /// `None`: nowhere.
+    pub values: BTreeMap<SortKey, Option<Bytes>>,
+    /// By blob and offset.
+    pub parts: BTreeMap<(BlobId, u64), Bytes>,
 }
 
 /// One message of a job.
@@ -40,11 +62,18 @@ pub struct MatchBody {
     pub email: EmailId,
 }
 
-/// Per message of the job, in order: bit `n` says that test `n` holds. Messages whose body is gone have no bit.
+/// What came of a job.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct MatchHits(pub Vec<(Uid, u64)>);
+pub struct MatchHits {
+    /// In order: bit `n` says that test `n` holds. Messages whose body is gone have no bit.
+    pub bits: Vec<(Uid, u64)>,
+    /// So many bodies of the job are done with.
+    pub settled: usize,
+    /// What the next one needs that is not in this store. None: all are done with.
+    pub wants: Vec<Want>,
+}
 
-/// How a job reads; implemented over the store by the reader pool. Calls block.
+/// How a job reads; implemented over the store by the reader pool. Calls block. What is not there may be elsewhere.
 pub trait BodyReader {
     /// The value of a key of the user's route.
     ///
@@ -61,13 +90,72 @@ pub trait BodyReader {
 
 /// Bytes of a blob read at once.
 const BLOB_READ_BYTES: u64 = 256 * 1024;
+/// Parts of a blob that are wanted at once. Our choice: a job begins its body again after each time.
+const WANTS_MAX: usize = 16;
 
-/// A message whose body record is read.
-struct Opened<'a> {
-    email: EmailId,
-    record: BodyRecord,
+/// Why a body is not searched to its end.
+enum Stop {
+    Wants(Vec<Want>),
+    Refused(TaskRefusal),
+}
+
+impl From<TaskRefusal> for Stop {
+    fn from(refusal: TaskRefusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl From<Damaged> for Stop {
+    fn from(damaged: Damaged) -> Self {
+        Self::Refused(damaged.into())
+    }
+}
+
+/// Reads what was fetched, and the store.
+struct Lookup<'a> {
     route: &'a RouteKey,
     reader: &'a mut dyn BodyReader,
+    fetched: &'a Fetched,
+}
+
+impl Lookup<'_> {
+    /// `None`: it is nowhere.
+    fn value(&mut self, key: SortKey) -> Result<Option<Bytes>, Stop> {
+        if let Some(fetched) = self.fetched.values.get(&key) {
+            return Ok(fetched.clone());
+        }
+        match self.reader.value(self.route, &key)? {
+            Some(value) => Ok(Some(value)),
+            None => Err(Stop::Wants(vec![Want::Value(key)])),
+        }
+    }
+
+    /// The next bytes of what has to be read of a blob, to `end`.
+    fn blob(&mut self, blob: BlobId, (offset, end): (u64, u64)) -> Result<Bytes, Stop> {
+        let next = |at: u64| end.saturating_sub(at).min(BLOB_READ_BYTES);
+        if let Some(part) = self.fetched.parts.get(&(blob, offset)) {
+            let whole = part.len() as u64 == next(offset);
+            return if whole { Ok(part.clone()) } else { Err(TaskRefusal::Damaged.into()) };
+        }
+        let found = self.reader.blob(blob, offset, next(offset))?.unwrap_or_default();
+        if !found.is_empty() {
+            return Ok(found);
+        }
+        let mut wants = Vec::new();
+        let mut at = offset;
+        while at < end && wants.len() < WANTS_MAX {
+            wants.push(Want::Blob { blob, offset: at, len: next(at) });
+            at = at.saturating_add(next(at));
+        }
+        Err(Stop::Wants(wants))
+    }
+}
+
+/// A message whose body record is read.
+struct Opened<'a, 'b> {
+    email: EmailId,
+    record: BodyRecord,
+    lookup: &'a mut Lookup<'b>,
 }
 
 impl MatchJob {
@@ -81,34 +169,50 @@ impl MatchJob {
         let matcher = (!needles.is_empty()).then(|| Matcher::new(&needles, &limits));
         let mut hits = MatchHits::default();
         for body in &self.bodies {
-            let Some(value) = reader.value(&self.route, &keys::body(body.email))? else {
-                continue;
-            };
-            let record = BodyRecord::decode(&value)?;
-            let parts = match &record.parts {
-                Some(parts) => parts.clone(),
-                None => {
-                    let key = keys::apart(body.email, 1);
-                    reader.value(&self.route, &key)?.unwrap_or_default()
+            let none = Fetched::default();
+            let fetched = if hits.settled == 0 { &self.fetched } else { &none };
+            let mut lookup = Lookup { route: &self.route, reader: &mut *reader, fetched };
+            match self.judge(body.email, &mut lookup, (matcher.as_ref(), &limits)) {
+                Ok(bits) => hits.bits.extend(bits.map(|bits| (body.uid, bits))),
+                Err(Stop::Wants(wants)) => {
+                    hits.wants = wants;
+                    return Ok(hits);
                 }
-            };
-            let mut opened = Opened { email: body.email, record, route: &self.route, reader };
-            let found = match &matcher {
-                Some(matcher) => opened.search(matcher, &parts)?,
-                None => Vec::new(),
-            };
-            hits.0.push((body.uid, self.bits(&mut opened, &found, &limits)?));
+                Err(Stop::Refused(refusal)) => return Err(refusal),
+            }
+            hits.settled += 1;
         }
         Ok(hits)
+    }
+
+    /// The tests that hold for one body; `None` when it is gone.
+    fn judge(
+        &self,
+        email: EmailId,
+        lookup: &mut Lookup<'_>,
+        (matcher, limits): (Option<&Matcher>, &Limits),
+    ) -> Result<Option<u64>, Stop> {
+        let Some(value) = lookup.value(keys::body(email))? else { return Ok(None) };
+        let record = BodyRecord::decode(&value)?;
+        let parts = match &record.parts {
+            Some(parts) => parts.clone(),
+            None => lookup.value(keys::apart(email, 1))?.unwrap_or_default(),
+        };
+        let mut opened = Opened { email, record, lookup };
+        let found = match matcher {
+            Some(matcher) => opened.search(matcher, &parts)?,
+            None => Vec::new(),
+        };
+        Ok(Some(self.bits(&mut opened, &found, limits)?))
     }
 
     /// Puts the results of needles and header tests in the order of the tests.
     fn bits(
         &self,
-        opened: &mut Opened<'_>,
+        opened: &mut Opened<'_, '_>,
         found: &[bool],
         limits: &Limits,
-    ) -> Result<u64, TaskRefusal> {
+    ) -> Result<u64, Stop> {
         let mut found = found.iter();
         let mut header: Option<Vec<u8>> = None;
         let mut bits = 0_u64;
@@ -139,8 +243,8 @@ impl BodyTest {
     }
 }
 
-impl Opened<'_> {
-    fn search(&mut self, matcher: &Matcher, parts: &[u8]) -> Result<Vec<bool>, TaskRefusal> {
+impl Opened<'_, '_> {
+    fn search(&mut self, matcher: &Matcher, parts: &[u8]) -> Result<Vec<bool>, Stop> {
         let parts = PartTable::decode(parts).map_err(|_| TaskRefusal::Damaged)?;
         let prefix_len = self.record.prefix.len() as u64;
         let layout = Layout { prefix_len, body_len: self.record.len() - prefix_len };
@@ -159,7 +263,7 @@ impl Opened<'_> {
         Ok(search.found().to_vec())
     }
 
-    fn header(&mut self, bytes_max: usize) -> Result<Vec<u8>, TaskRefusal> {
+    fn header(&mut self, bytes_max: usize) -> Result<Vec<u8>, Stop> {
         let len = (self.record.prefix.len() as u64).saturating_add(self.record.header_bytes);
         let mut header = Vec::new();
         self.read(&(0..len.min(bytes_max as u64)), &mut |bytes| {
@@ -174,7 +278,7 @@ impl Opened<'_> {
         &mut self,
         range: &Range<u64>,
         take: &mut dyn FnMut(&[u8]) -> bool,
-    ) -> Result<(), TaskRefusal> {
+    ) -> Result<(), Stop> {
         let len = range.end.saturating_sub(range.start);
         for piece in self.record.range(range.start, len) {
             match piece {
@@ -185,19 +289,17 @@ impl Opened<'_> {
                 }
                 Piece::Kept { piece, offset, len } => {
                     let key = keys::body_piece(self.email, piece);
-                    let value = self.reader.value(self.route, &key)?.unwrap_or_default();
+                    let value = self.lookup.value(key)?.unwrap_or_default();
                     let bytes = value.get(offset..offset + len).ok_or(TaskRefusal::Damaged)?;
                     if !take(bytes) {
                         return Ok(());
                     }
                 }
                 Piece::Blob { blob, offset, len } => {
-                    let mut at = 0;
-                    while at < len {
-                        let now = (len - at).min(BLOB_READ_BYTES);
-                        let bytes = self.reader.blob(blob, offset.saturating_add(at), now)?;
-                        let bytes = bytes.unwrap_or_default();
-                        if bytes.is_empty() || !take(&bytes) {
+                    let (mut at, end) = (offset, offset.saturating_add(len));
+                    while at < end {
+                        let bytes = self.lookup.blob(blob, (at, end))?;
+                        if !take(&bytes) {
                             return Ok(());
                         }
                         at = at.saturating_add(bytes.len() as u64);

@@ -9,7 +9,7 @@ use super::load::{got, scan_request, scanned};
 use super::machine::Effect;
 use super::pipeline::refusal_of;
 use super::records::RecordRead;
-use super::search::SearchId;
+use super::search::{Part, SearchId};
 use super::section::SectionJob;
 use super::{BlobLife, Waiting, answer};
 use crate::face::{Deliver, FolderId, FolderName, TaskRefusal, UserDone};
@@ -38,6 +38,8 @@ pub enum Reading {
         search: SearchId,
         window: u64,
     },
+    /// A part of a body that a search needs.
+    SearchBody(Part),
     Section(Box<SectionJob>),
     /// A page of the event log.
     Events(Box<EventRead>),
@@ -58,6 +60,7 @@ impl Reading {
             Self::Folder(_)
             | Self::Memory
             | Self::Search { .. }
+            | Self::SearchBody(_)
             | Self::Dropped(_)
             | Self::House => Vec::new(),
             Self::Remembered { asker, .. } => vec![asker],
@@ -84,6 +87,7 @@ impl Core {
             Reading::Search { search, window } => {
                 self.on_search_columns(cx, (search, window), response);
             }
+            Reading::SearchBody(part) => self.on_search_body(cx, part, response),
             Reading::Section(job) => self.on_section(cx, job, response),
             Reading::Events(read) => self.on_events(cx, *read, response),
             Reading::Records(read) => self.on_records(cx, read, response),

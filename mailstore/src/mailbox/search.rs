@@ -10,14 +10,16 @@ use super::core::Core;
 use super::criteria::{Columns, Compiled, Facts, FlagTable, Tri, compile};
 use super::format::{Block, BlockKind, Meta};
 use super::index::Index;
+use super::load::got;
 use super::machine::Effect;
-use super::matching::{MatchBody, MatchHits, MatchJob};
+use super::matching::{Fetched, MatchBody, MatchHits, MatchJob, Want};
+use super::pipeline::refusal_of;
 use super::reading::Reading;
 use super::{BlobLife, Waiting, answer, fail};
 use crate::face::{
     Criteria, FolderId, ModSeq, TaskRefusal, Uid, UidSet, UserDone, UserError, UserTask,
 };
-use dds::Response;
+use dds::{Request, Response};
 use fsm::{Cx, Token};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -45,9 +47,20 @@ struct SearchJob {
     kept: Option<ColumnSet>,
     /// Those of the window judged last that need their bodies.
     bodies: VecDeque<Candidate>,
+    /// Of the first of `bodies`.
+    fetched: Fetching,
     /// Runs of UIDs; rising within a window.
     found: Vec<(u32, u32)>,
     mod_seq: ModSeq,
+}
+
+/// What a match job lacked, on its way.
+#[derive(Debug, Default)]
+struct Fetching {
+    fetched: Fetched,
+    /// Answers that are still to come, and to which round of asking they belong.
+    missing: usize,
+    round: u64,
 }
 
 /// What a search waits for.
@@ -150,6 +163,7 @@ impl Core {
             opened: 0,
             kept: None,
             bodies: VecDeque::new(),
+            fetched: Fetching::default(),
             found: Vec::new(),
             mod_seq: ModSeq(0),
         };
@@ -321,7 +335,8 @@ impl Core {
         let bodies = job.bodies.iter().take(bodies_max).map(of).collect();
         let tests = Arc::clone(&job.compiled.tests);
         let token = cx.fresh_token();
-        let match_job = MatchJob { route: self.context.route.clone(), bodies, tests };
+        let fetched = job.fetched.fetched.clone();
+        let match_job = MatchJob { route: self.context.route.clone(), bodies, tests, fetched };
         cx.emit(Effect::Match { token, job: match_job });
         self.searches.matching.insert(token, id);
         self.searches.wait(id, job, Stage::Bodies);
@@ -342,9 +357,12 @@ impl Core {
             Ok(hits) => hits,
             Err(refusal) => return answer(cx, job.asker, Err(refusal)),
         };
-        let bits: BTreeMap<Uid, u64> = hits.0.into_iter().collect();
-        let asked = job.bodies.len().min(self.limits().match_bodies_max);
-        for candidate in job.bodies.drain(..asked).collect::<Vec<_>>() {
+        let bits: BTreeMap<Uid, u64> = hits.bits.into_iter().collect();
+        let settled = job.bodies.len().min(hits.settled);
+        if settled > 0 {
+            job.fetched.fetched = Fetched::default();
+        }
+        for candidate in job.bodies.drain(..settled).collect::<Vec<_>>() {
             // A message that was removed meanwhile matches nothing.
             let Some(bits) = bits.get(&candidate.meta.uid) else {
                 continue;
@@ -366,8 +384,95 @@ impl Core {
                 job.found(&candidate.meta);
             }
         }
+        if hits.wants.is_empty() {
+            self.go_on_search(cx, id, job);
+        } else {
+            self.fetch_bodies(cx, id, (job, hits.wants));
+        }
+    }
+
+    /// Asks for what is not in the store of this node, wherever it is.
+    fn fetch_bodies(
+        &mut self,
+        cx: &mut Cx<'_, Effect>,
+        id: SearchId,
+        (mut job, wants): (Box<SearchJob>, Vec<Want>),
+    ) {
+        job.fetched.missing = wants.len();
+        job.fetched.round += 1;
+        for want in wants {
+            let part = Part { search: id, round: job.fetched.round, want: want.clone() };
+            match want {
+                Want::Value(key) => self.get(cx, vec![key], Reading::SearchBody(part)),
+                Want::Blob { blob, offset, len } => {
+                    let request = Request::ReadBlob { blob, offset, len };
+                    self.read(cx, request, Reading::SearchBody(part));
+                }
+            }
+        }
+        self.searches.wait(id, job, Stage::Bodies);
+    }
+
+    /// A part of a body has come, that was not in the store of this node.
+    pub fn on_search_body(&mut self, cx: &mut Cx<'_, Effect>, part: Part, response: Response) {
+        let Part { search: id, round, want } = part;
+        let Some(mut job) = self.searches.jobs.remove(&id) else { return };
+        if job.fetched.round != round || job.fetched.missing == 0 {
+            // It has gone on without.
+            let stage = job.stage;
+            return self.searches.wait(id, job, stage);
+        }
+        match (want, response) {
+            (Want::Blob { blob, offset, .. }, Response::BlobRead(bytes)) => {
+                job.fetched.fetched.parts.insert((blob, offset), bytes);
+            }
+            (Want::Blob { .. }, Response::Absent) => return self.on_body_gone(cx, id, job),
+            (Want::Value(key), response) => match got(response) {
+                Ok(values) => {
+                    let value = values.into_iter().next().flatten();
+                    job.fetched.fetched.values.insert(key, value);
+                }
+                Err(refusal) => return answer(cx, job.asker, Err(refusal)),
+            },
+            (Want::Blob { .. }, Response::Refused(refusal)) => {
+                return answer(cx, job.asker, Err(refusal_of(&refusal)));
+            }
+            (Want::Blob { .. }, _) => {
+                return answer(cx, job.asker, Err(TaskRefusal::Unavailable));
+            }
+        }
+        job.fetched.missing -= 1;
+        if job.fetched.missing == 0 {
+            self.ask_bodies(cx, id, job);
+        } else {
+            self.searches.wait(id, job, Stage::Bodies);
+        }
+    }
+
+    /// A large body is nowhere: its message was removed meanwhile, or it is damaged.
+    fn on_body_gone(&mut self, cx: &mut Cx<'_, Effect>, id: SearchId, mut job: Box<SearchJob>) {
+        let index = self.folders.get(&job.folder).and_then(|folder| folder.loaded());
+        let uid = job.bodies.front().map(|candidate| candidate.meta.uid);
+        let is_there = |uid: Uid| {
+            index.is_some_and(|index| {
+                index.rows_between(uid, uid).next().is_some_and(|(meta, _)| meta.uid == uid)
+            })
+        };
+        if uid.is_some_and(is_there) {
+            return answer(cx, job.asker, Err(TaskRefusal::Damaged));
+        }
+        job.bodies.pop_front();
+        job.fetched = Fetching { round: job.fetched.round, ..Fetching::default() };
         self.go_on_search(cx, id, job);
     }
+}
+
+/// A part of a body that a search waits for.
+#[derive(Debug)]
+pub struct Part {
+    search: SearchId,
+    round: u64,
+    want: Want,
 }
 
 /// Looks at the columns of a window; what the budget leaves of it stays the first one.

@@ -11,6 +11,7 @@ mod quiet;
 mod records;
 mod removed;
 mod restored;
+mod searches;
 mod sections;
 mod staging;
 mod together;

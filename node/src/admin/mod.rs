@@ -7,6 +7,7 @@
 #[rustfmt::skip]
 pub mod api;
 mod directory;
+mod everywhere;
 mod export;
 mod import;
 mod inside;

@@ -45,6 +45,7 @@ pub fn status(report: StatusReport) -> api::StatusReply {
         deliveries_pending: report.deliveries_pending,
         nodes: report.nodes.into_iter().map(node).collect(),
         cluster_state: Some(cluster_state(report.cluster_state)),
+        sums: None,
     }
 }
 
@@ -62,6 +63,9 @@ fn node(it: NodeReport) -> api::Node {
         in_sync: it.in_sync,
         learning: it.learning,
         zone: it.zone,
+        users: None,
+        users_loaded: None,
+        sessions: None,
     }
 }
 
@@ -73,6 +77,13 @@ fn cluster_state(it: ClusterReport) -> api::ClusterState {
         min_in_sync_wanted: it.min_in_sync_wanted.into(),
         moves: it.moves,
         feature_level: it.feature_level,
+        whole: it.whole,
+        few: it.few,
+        too_few: it.too_few,
+        leaderless: it.leaderless,
+        filling: it.filling,
+        copies_in_sync: it.copies_in_sync,
+        copies_wanted: it.copies_wanted,
     }
 }
 
@@ -148,6 +159,7 @@ pub fn session(it: SessionReport) -> api::Session {
         bytes_in: it.bytes_in,
         bytes_out: it.bytes_out,
         activity: it.activity,
+        node: String::new(),
     }
 }
 
@@ -161,6 +173,8 @@ pub fn backup(report: crate::control::BackupReport) -> api::BackupReport {
         files: report.files,
         bytes: report.bytes,
         findings: report.findings.into_iter().map(finding).collect(),
+        nodes: Vec::new(),
+        incarnation: format!("{:016x}", report.incarnation),
     }
 }
 
@@ -172,5 +186,21 @@ pub fn check(report: CheckReport) -> api::CheckReport {
         messages: report.messages,
         blobs: report.blobs,
         findings: report.findings.into_iter().map(finding).collect(),
+        nodes: Vec::new(),
+        copies_compared: 0,
+        copies_moving: 0,
     }
+}
+
+pub fn survey(report: crate::control::SurveyReport) -> api::SurveyReply {
+    // A copy under construction holds nothing that could be compared.
+    let whole = report.copies.into_iter().filter(|(_, copy)| copy.whole);
+    let copy = |(partition, copy): (u16, dds::survey::Copy)| api::Copy {
+        partition: partition.into(),
+        number: copy.applied.0,
+        hash: copy.applied.1,
+        meta: copy.meta,
+        bodies: copy.bodies,
+    };
+    api::SurveyReply { map_index: report.map_index, copies: whole.map(copy).collect() }
 }

@@ -3,7 +3,7 @@
 use super::api::admin_server::AdminServer as GrpcServer;
 use super::service::Service;
 use super::token::Token;
-use crate::control::Control;
+use crate::control::{ByteStream, Control};
 use crate::metrics::COUNTERS;
 use crate::passwords::HashPool;
 use crate::tls::TlsContext;
@@ -19,6 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
+use tokio::sync::mpsc::UnboundedReceiver;
 use tonic::service::interceptor::InterceptedService;
 use tonic::{Request, Status};
 
@@ -41,13 +42,17 @@ pub struct AdminServer {
     pub metrics: bool,
 }
 
+/// Connections of other nodes, which have proved who they are.
+type Calls = UnboundedReceiver<Box<dyn ByteStream>>;
+
 /// Serves until `stopped` is done, then finishes what is under way.
 pub async fn serve(
-    listener: TcpListener,
+    (listener, mut calls): (TcpListener, Option<Calls>),
     server: AdminServer,
     stopped: impl Future<Output = ()> + Send,
 ) {
     let router = router(&server);
+    let inside = router_inside(&server);
     let room = Arc::new(tokio::sync::Semaphore::new(CONNECTIONS_MAX));
     let mut connections = tokio::task::JoinSet::new();
     tokio::pin!(stopped);
@@ -55,6 +60,10 @@ pub async fn serve(
         let accepted = tokio::select! {
             () = &mut stopped => break,
             accepted = listener.accept() => accepted,
+            call = next_call(&mut calls) => {
+                connections.spawn(answer(call, inside.clone()));
+                continue;
+            }
             Some(_) = connections.join_next() => continue,
         };
         let Ok((stream, _)) = accepted else {
@@ -89,6 +98,24 @@ async fn answer(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, ro
     builder.http1().timer(hyper_util::rt::TokioTimer::new());
     // A connection that breaks is the client's loss alone.
     let _ = builder.serve_connection(TokioIo::new(stream), service).await;
+}
+
+/// The next connection of another node. None ever comes to a node alone.
+async fn next_call(calls: &mut Option<Calls>) -> Box<dyn ByteStream> {
+    let call = match calls {
+        Some(calls) => calls.recv().await,
+        None => None,
+    };
+    match call {
+        Some(call) => call,
+        None => std::future::pending().await,
+    }
+}
+
+/// What other nodes may ask: no token opens it, but the secret of the cluster.
+fn router_inside(server: &AdminServer) -> Router {
+    let service = Service::new(Arc::clone(&server.control), Arc::clone(&server.hashes));
+    tonic::service::Routes::new(GrpcServer::new(service)).into_axum_router()
 }
 
 fn router(server: &AdminServer) -> Router {

@@ -2,11 +2,11 @@
 
 use super::api::{self, admin_server::Admin};
 use super::own_session::{OwnSession, status_of, unexpected};
-use super::{directory, export, import, report};
+use super::{directory, everywhere, export, import, report};
 use crate::control::{Control, Kick, NodeChange, NodeProgress, Progress};
 use crate::passwords::HashPool;
 use mailstore::face::{AdminDone, AdminTask, SessionId};
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio_stream::StreamExt;
@@ -276,11 +276,10 @@ impl Admin for Service {
 
     async fn session_list(
         &self,
-        _: Request<api::SessionListRequest>,
+        request: Request<api::SessionListRequest>,
     ) -> Result<Response<api::SessionListReply>, Status> {
-        let sessions = self.control.sessions().await.map_err(|error| status_of(&error))?;
-        let sessions = sessions.into_iter().map(report::session).collect();
-        Ok(Response::new(api::SessionListReply { sessions }))
+        let this_node_only = request.into_inner().this_node_only;
+        Ok(Response::new(everywhere::sessions(&self.control, this_node_only).await?))
     }
 
     async fn session_kick(
@@ -288,16 +287,16 @@ impl Admin for Service {
         request: Request<api::SessionKickRequest>,
     ) -> Result<Response<api::SessionKickReply>, Status> {
         use api::session_kick_request::Whom;
-        let whom = match request.into_inner().whom {
-            Some(Whom::Session(session)) => Kick::Session(SessionId(session)),
-            Some(Whom::Account(account)) => Kick::Account(account),
+        let request = request.into_inner();
+        let whom = match &request.whom {
+            Some(Whom::Session(session)) => Kick::Session(SessionId(*session)),
+            Some(Whom::Account(account)) => Kick::Account(account.clone()),
             Some(Whom::Ip(ip)) => Kick::Ip(
                 ip.parse().map_err(|_| Status::invalid_argument(format!("{ip}: no address")))?,
             ),
             None => return Err(Status::invalid_argument("whom to kick is not said")),
         };
-        let ended = self.control.kick(whom).await.map_err(|error| status_of(&error))?;
-        Ok(Response::new(api::SessionKickReply { ended }))
+        Ok(Response::new(everywhere::kick(&self.control, (whom, request)).await?))
     }
 
     async fn import(
@@ -333,10 +332,10 @@ impl Admin for Service {
 
     async fn status(
         &self,
-        _: Request<api::StatusRequest>,
+        request: Request<api::StatusRequest>,
     ) -> Result<Response<api::StatusReply>, Status> {
-        let status = self.control.status().await.map_err(|error| status_of(&error))?;
-        Ok(Response::new(report::status(status)))
+        let this_node_only = request.into_inner().this_node_only;
+        Ok(Response::new(everywhere::status(&self.control, this_node_only).await?))
     }
 
     async fn r#where(
@@ -405,17 +404,17 @@ impl Admin for Service {
 
     async fn check(
         &self,
-        _: Request<api::CheckRequest>,
+        request: Request<api::CheckRequest>,
     ) -> Result<Response<Self::CheckStream>, Status> {
         use api::check_reply::Step;
+        let this_node_only = request.into_inner().this_node_only;
         let (to, replies) = mpsc::channel(STREAM_REPLIES_MAX);
         let control = Arc::clone(&self.control);
         tokio::spawn(async move {
             let wrap = |progress| api::CheckReply { step: Some(Step::Progress(progress)) };
-            let done = control.check(progress_to(&to, wrap)).await;
-            let step = done.map(|done| Some(Step::Report(report::check(done))));
-            let reply = step.map(|step| api::CheckReply { step });
-            let _ = to.send(reply.map_err(|error| status_of(&error))).await;
+            let done = everywhere::check(&control, this_node_only, progress_to(&to, wrap)).await;
+            let reply = done.map(|done| api::CheckReply { step: Some(Step::Report(done)) });
+            let _ = to.send(reply).await;
         });
         Ok(Response::new(ReceiverStream::new(replies)))
     }
@@ -425,19 +424,31 @@ impl Admin for Service {
         request: Request<api::BackupRequest>,
     ) -> Result<Response<Self::BackupStream>, Status> {
         use api::backup_reply::Step;
-        let dir = PathBuf::from(request.into_inner().dir);
-        if !dir.is_absolute() {
+        let request = request.into_inner();
+        if !Path::new(&request.dir).is_absolute() {
             return Err(Status::invalid_argument("the directory must be absolute"));
         }
         let (to, replies) = mpsc::channel(STREAM_REPLIES_MAX);
         let control = Arc::clone(&self.control);
         tokio::spawn(async move {
             let wrap = |progress| api::BackupReply { step: Some(Step::Progress(progress)) };
-            let done = control.backup(dir, progress_to(&to, wrap)).await;
-            let step = done.map(|done| Some(Step::Report(report::backup(done))));
-            let reply = step.map(|step| api::BackupReply { step });
-            let _ = to.send(reply.map_err(|error| status_of(&error))).await;
+            let done = everywhere::backup(&control, request, progress_to(&to, wrap)).await;
+            let reply = done.map(|done| api::BackupReply { step: Some(Step::Report(done)) });
+            let _ = to.send(reply).await;
         });
         Ok(Response::new(ReceiverStream::new(replies)))
+    }
+
+    async fn survey(
+        &self,
+        request: Request<api::SurveyRequest>,
+    ) -> Result<Response<api::SurveyReply>, Status> {
+        let number = |partition: &u32| {
+            u16::try_from(*partition).map_err(|_| Status::invalid_argument("no such partition"))
+        };
+        let wanted =
+            request.into_inner().partitions.iter().map(number).collect::<Result<_, _>>()?;
+        let surveyed = self.control.survey(wanted).await.map_err(|error| status_of(&error))?;
+        Ok(Response::new(report::survey(surveyed)))
     }
 }

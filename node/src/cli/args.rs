@@ -58,9 +58,9 @@ pub enum Command {
     /// Write all mail of an account as a Maildir
     #[command(after_help = "Example: hikyaku export --account ann@example.org ann-maildir")]
     Export(ExportArgs),
-    /// The state of the node: listeners, stages, store, partitions
+    /// The state of the node and of its cluster: listeners, stages, store, partitions, nodes
     #[command(after_help = "Example: hikyaku status --json | jq .listeners")]
-    Status,
+    Status(HereArgs),
     /// Where a mailbox lives
     #[command(after_help = "Example: hikyaku where ann@example.org")]
     Where(WhereArgs),
@@ -70,20 +70,24 @@ pub enum Command {
     /// Move a mailbox to another node
     #[command(after_help = "Example: hikyaku move ann@example.org --to node2")]
     Move(MoveArgs),
-    /// Verify checksums, references and indexes of a running node, or offline of a data directory or a backup
+    /// Verify checksums, references and indexes of all running nodes, and compare what they hold; or offline of a data
+    /// directory or a backup
     #[command(after_help = "Example: hikyaku check\n\
         Example: hikyaku check --offline --data /backup/hikyaku-today\n\
         Exit code 1: something is damaged. Of a backup the files are compared with its list.")]
     Check(CheckArgs),
-    /// Copy everything that was acknowledged so far, while the node runs
-    #[command(after_help = "Example: hikyaku backup /backup/hikyaku-today")]
+    /// Copy everything that was acknowledged so far, while the node or the cluster runs
+    #[command(after_help = "Example: hikyaku backup /backup/hikyaku-today\n\
+        Of a cluster every node makes a directory of its own name in there, on its own host.")]
     Backup(BackupArgs),
     /// Make a data directory from a backup
     #[command(
         after_help = "Example: hikyaku restore /backup/hikyaku-today --data /var/lib/hikyaku\n\
-        The data directory must not exist yet. No client cache is wrong afterwards."
+        Example: hikyaku restore /backup/hikyaku-today --node node2 --alone\n\
+        The data directory must not exist yet. No client cache is wrong afterwards. Of a cluster, on every host; or on one \
+        with --alone, and the others join with empty data directories."
     )]
-    Restore(BackupArgs),
+    Restore(RestoreArgs),
     /// Measure the hash table, or a mail server
     #[command(subcommand)]
     Bench(crate::bench::BenchCommand),
@@ -228,7 +232,7 @@ pub struct AccountSetArgs {
 pub enum SessionCommand {
     /// List sessions
     #[command(after_help = "Example: hikyaku session list --json")]
-    List,
+    List(HereArgs),
     /// End sessions
     #[command(after_help = "Example: hikyaku session kick --account ann@example.org")]
     Kick(KickArgs),
@@ -280,9 +284,49 @@ pub enum NodeCommand {
     /// Move everything away from a node, and wait until it holds nothing
     #[command(after_help = "Example: hikyaku node drain node3")]
     Drain(NodeArgs),
+    /// Make the data directory of a node that is stopped a cluster that goes on without the nodes that are lost for good
+    #[command(
+        name = "unsafe-recover",
+        after_help = "Example: hikyaku --node node3 node unsafe-recover\n\
+        Without the long option it only tells what would be lost. For when the control plane has no majority any more, and \
+        the disks of the others will not come back. Then start this node, and the others with empty data directories."
+    )]
+    UnsafeRecover(UnsafeRecoverArgs),
     /// Remove a node that holds nothing: one that was drained, or is dead and was replaced by others
     #[command(after_help = "Example: hikyaku node remove node3")]
     Remove(NodeArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct UnsafeRecoverArgs {
+    /// A node, stopped too, whose data directory is intact: it goes on with what it holds
+    #[arg(long = "with", value_name = "NODE")]
+    pub kept: Vec<String>,
+    /// Do it: what only the other nodes had is given up
+    #[arg(long)]
+    pub yes_i_lose_what_only_the_others_had: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct HereArgs {
+    /// Ask only this node, not all of the cluster
+    #[arg(long)]
+    pub this_node: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct RestoreArgs {
+    /// The backup; of a cluster the directory with those of its nodes, or one of these
+    pub dir: PathBuf,
+    /// Of a cluster: from this part alone; the other nodes join empty
+    #[arg(long)]
+    pub alone: bool,
+    /// Of a cluster: a node whose part is not restored
+    #[arg(long, value_name = "NODE", conflicts_with = "alone")]
+    pub without: Vec<String>,
+    /// Go on though no part that is restored holds all partitions
+    #[arg(long)]
+    pub yes_i_lose_what_only_the_others_had: bool,
 }
 
 #[derive(Debug, Args)]
@@ -305,11 +349,17 @@ pub struct CheckArgs {
     /// Verify a backup, named with --data, without a node
     #[arg(long)]
     pub offline: bool,
+    /// Only this node, and no comparison with others
+    #[arg(long, conflicts_with = "offline")]
+    pub this_node: bool,
 }
 
 #[derive(Debug, Args)]
 pub struct BackupArgs {
     pub dir: PathBuf,
+    /// Only what this node holds, whatever the others have
+    #[arg(long)]
+    pub this_node: bool,
 }
 
 #[cfg(test)]

@@ -62,7 +62,10 @@ pub async fn connect(cli: &Cli) -> anyhow::Result<Client> {
 /// On every host the data directory may have the same name: who answers must be who was meant.
 async fn check_name(client: &mut Client, node: &NodeEntry) -> anyhow::Result<()> {
     use crate::admin::api::StatusRequest;
-    let status = client.status(StatusRequest {}).await.map_err(|status| told(&status))?;
+    let status = client
+        .status(StatusRequest { this_node_only: true })
+        .await
+        .map_err(|status| told(&status))?;
     let answers = status.into_inner().node;
     if answers != node.name {
         bail!(

@@ -23,6 +23,8 @@ pub async fn node(cli: &Cli, command: &NodeCommand) -> anyhow::Result<ExitCode> 
             follow(replies.map_err(|status| told(&status))?, "draining").await?;
             done(cli, &format!("{} holds nothing\n", args.name))
         }
+        // It needs no running node.
+        NodeCommand::UnsafeRecover(args) => super::offline::unsafe_recover(cli, args),
         NodeCommand::Remove(args) => {
             let reply = client.node_remove(request(&args.name)).await;
             reply.map_err(|status| told(&status))?;

@@ -17,7 +17,7 @@ pub use args::Cli;
 
 use crate::config::{Config, NodeEntry};
 use anyhow::Context;
-use args::Command;
+use args::{Command, NodeCommand};
 use clap::Parser;
 use std::process::ExitCode;
 
@@ -52,6 +52,7 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Config(command) => config::run(cli, command),
+        Command::Node(NodeCommand::UnsafeRecover(args)) => offline::unsafe_recover(cli, args),
         Command::Node(command) => wait(cluster::node(cli, command)),
         Command::Move(args) => wait(cluster::r#move(cli, args)),
         Command::Domain(command) => wait(accounts::domain(cli, command)),
@@ -60,10 +61,10 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Session(command) => wait(operate::session(cli, command)),
         Command::Import(args) => wait(mail::import(cli, args)),
         Command::Export(args) => wait(mail::export(cli, args)),
-        Command::Status => wait(operate::status(cli)),
+        Command::Status(args) => wait(operate::status(cli, args)),
         Command::Where(args) => wait(operate::r#where(cli, args)),
         Command::Check(args) if args.offline => offline::check(cli),
-        Command::Check(_) => wait(operate::check(cli)),
+        Command::Check(args) => wait(operate::check(cli, args)),
         Command::Backup(args) => wait(operate::backup(cli, args)),
         Command::Restore(args) => offline::restore(cli, args),
         Command::Bench(command) => crate::bench::run(command, cli.data.as_deref(), cli.json),

@@ -1,6 +1,6 @@
 //! `session`, `status`, `where`, `check` and `backup`: looking at a running node, and copying it.
 
-use super::args::{BackupArgs, Cli, KickArgs, SessionCommand, WhereArgs};
+use super::args::{BackupArgs, CheckArgs, Cli, HereArgs, KickArgs, SessionCommand, WhereArgs};
 use super::client::{connect, told};
 use super::output;
 use crate::admin::api;
@@ -12,21 +12,36 @@ use tokio_stream::StreamExt;
 
 pub async fn session(cli: &Cli, command: &SessionCommand) -> anyhow::Result<ExitCode> {
     match command {
-        SessionCommand::List => list(cli).await,
+        SessionCommand::List(args) => list(cli, args).await,
         SessionCommand::Kick(args) => kick(cli, args).await,
     }
 }
 
-async fn list(cli: &Cli) -> anyhow::Result<ExitCode> {
-    let reply = connect(cli).await?.session_list(api::SessionListRequest {}).await;
-    let sessions = reply.map_err(|status| told(&status))?.into_inner().sessions;
+/// Names the nodes that did not answer, on standard error; whether all did.
+fn all_answered(answers: &[api::Answer]) -> ExitCode {
+    let mut code = ExitCode::SUCCESS;
+    for answer in answers {
+        if let Some(why) = &answer.silent {
+            eprintln!("hikyaku: node {} did not answer: {why}", answer.node);
+            code = ExitCode::FAILURE;
+        }
+    }
+    code
+}
+
+async fn list(cli: &Cli, args: &HereArgs) -> anyhow::Result<ExitCode> {
+    let request = api::SessionListRequest { this_node_only: args.this_node };
+    let reply = connect(cli).await?.session_list(request).await;
+    let reply = reply.map_err(|status| told(&status))?.into_inner();
+    let (sessions, code) = (reply.sessions, all_answered(&reply.answers));
     if cli.json {
         output::json(&sessions)?;
-        return Ok(ExitCode::SUCCESS);
+        return Ok(code);
     }
     let row = |it: &api::Session| {
         vec![
             it.session.to_string(),
+            it.node.clone(),
             it.protocol.clone(),
             it.ip.clone(),
             it.account.clone().unwrap_or_else(|| "-".to_owned()),
@@ -40,6 +55,7 @@ async fn list(cli: &Cli) -> anyhow::Result<ExitCode> {
     };
     let header = [
         "SESSION",
+        "NODE",
         "PROTOCOL",
         "FROM",
         "ACCOUNT",
@@ -51,7 +67,7 @@ async fn list(cli: &Cli) -> anyhow::Result<ExitCode> {
         "OUT",
     ];
     output::table(&header, &sessions.iter().map(row).collect::<Vec<_>>())?;
-    Ok(ExitCode::SUCCESS)
+    Ok(code)
 }
 
 async fn kick(cli: &Cli, args: &KickArgs) -> anyhow::Result<ExitCode> {
@@ -62,15 +78,16 @@ async fn kick(cli: &Cli, args: &KickArgs) -> anyhow::Result<ExitCode> {
         (None, None, Some(ip)) => Whom::Ip(ip.to_string()),
         (None, None, None) => bail!("whom to kick is not said: see --help"),
     };
-    let request = api::SessionKickRequest { whom: Some(whom) };
+    let request = api::SessionKickRequest { whom: Some(whom), this_node_only: false };
     let reply = connect(cli).await?.session_kick(request).await;
     let reply = reply.map_err(|status| told(&status))?.into_inner();
+    let code = all_answered(&reply.answers);
     if cli.json {
         output::json(&reply)?;
     } else {
         output::text(&format!("{} sessions ended\n", reply.ended))?;
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(code)
 }
 
 fn duration(seconds: u64) -> String {
@@ -82,8 +99,9 @@ fn duration(seconds: u64) -> String {
     }
 }
 
-pub async fn status(cli: &Cli) -> anyhow::Result<ExitCode> {
-    let reply = connect(cli).await?.status(api::StatusRequest {}).await;
+pub async fn status(cli: &Cli, args: &HereArgs) -> anyhow::Result<ExitCode> {
+    let request = api::StatusRequest { this_node_only: args.this_node };
+    let reply = connect(cli).await?.status(request).await;
     let status = reply.map_err(|status| told(&status))?.into_inner();
     if cli.json {
         output::json(&status)?;
@@ -97,7 +115,8 @@ pub async fn status(cli: &Cli) -> anyhow::Result<ExitCode> {
 fn is_well(status: &api::StatusReply) -> bool {
     let store = status.store.clone().unwrap_or_default();
     let partitions = status.partitions.unwrap_or_default();
-    status.state != "failed" && store.errors.is_empty() && partitions.unavailable == 0
+    let others = status.sums.as_ref().is_none_or(|sums| sums.errors.is_empty());
+    status.state != "failed" && store.errors.is_empty() && others && partitions.unavailable == 0
 }
 
 fn show_status(status: &api::StatusReply) -> anyhow::Result<()> {
@@ -176,9 +195,37 @@ fn show_cluster(status: &api::StatusReply) -> anyhow::Result<()> {
         (now, wanted) => format!("{now} (to be {wanted})"),
     };
     output::text(&format!(
-        "{} replicas, {min} in sync before anything is acknowledged; {} moves under way; map {}\n\n",
+        "{} replicas, {min} in sync before anything is acknowledged; {} moves under way; map {}\n",
         cluster.replicas, cluster.moves, cluster.map_index
     ))?;
+    output::text(&format!(
+        "partitions: {} whole, {} with fewer copies, {} with too few to acknowledge, {} without a primary\n\
+         copies: {} of {} in sync, {} being filled\n",
+        cluster.whole,
+        cluster.few,
+        cluster.too_few,
+        cluster.leaderless,
+        cluster.copies_in_sync,
+        cluster.copies_wanted,
+        cluster.filling
+    ))?;
+    if let Some(sums) = &status.sums {
+        let silent = sums.answers.iter().filter(|it| it.silent.is_some()).count();
+        output::text(&format!(
+            "all nodes that answer ({} of {}): {} sessions, {} accounts, {} loaded, {} deliveries pending, {} used\n",
+            sums.answers.len() - silent,
+            sums.answers.len(),
+            sums.sessions,
+            sums.accounts,
+            sums.users_loaded,
+            sums.deliveries_pending,
+            output::size(sums.disk_bytes_used)
+        ))?;
+        for error in &sums.errors {
+            output::text(&format!("ERROR: {error}\n"))?;
+        }
+    }
+    output::text("\n")?;
     let node = |it: &api::Node| {
         let role = match (it.leader, it.voter) {
             (true, _) => "leader",
@@ -188,9 +235,14 @@ fn show_cluster(status: &api::StatusReply) -> anyhow::Result<()> {
         let state = if it.draining { format!("{}, draining", it.state) } else { it.state.clone() };
         let counts = [it.primaries, it.in_sync, it.learning].map(|count| count.to_string());
         let named = [it.name.clone(), it.address.clone(), state, role.to_owned()];
-        [named.to_vec(), counts.to_vec(), vec![it.session.to_string()]].concat()
+        let told = |count: Option<u64>| count.map_or("-".to_owned(), |count| count.to_string());
+        let users = [it.users, it.users_loaded, it.sessions].map(told);
+        [named.to_vec(), counts.to_vec(), users.to_vec(), vec![it.session.to_string()]].concat()
     };
-    let header = ["NODE", "ADDRESS", "STATE", "CONTROL", "LEADS", "IN SYNC", "FILLING", "SESSION"];
+    let header = [
+        "NODE", "ADDRESS", "STATE", "CONTROL", "LEADS", "IN SYNC", "FILLING", "USERS", "LOADED",
+        "SESSIONS", "START",
+    ];
     output::table(&header, &status.nodes.iter().map(node).collect::<Vec<_>>())?;
     Ok(output::text("\n")?)
 }
@@ -261,9 +313,10 @@ pub fn progress_bar(what: &'static str) -> anyhow::Result<ProgressBar> {
     Ok(bar)
 }
 
-pub async fn check(cli: &Cli) -> anyhow::Result<ExitCode> {
+pub async fn check(cli: &Cli, args: &CheckArgs) -> anyhow::Result<ExitCode> {
     use api::check_reply::Step;
-    let reply = connect(cli).await?.check(api::CheckRequest {}).await;
+    let request = api::CheckRequest { this_node_only: args.this_node };
+    let reply = connect(cli).await?.check(request).await;
     let mut replies = reply.map_err(|status| told(&status))?.into_inner();
     let bar = progress_bar("checking")?;
     while let Some(reply) = replies.next().await {
@@ -288,7 +341,14 @@ fn show_backup(cli: &Cli, report: &api::BackupReport) -> anyhow::Result<ExitCode
     } else {
         let size = output::size(report.bytes);
         let mut text = format!("{}: {} files, {size}\n", report.dir, report.files);
-        if !report.findings.is_empty() {
+        for it in &report.nodes {
+            let answer = it.answer.clone().unwrap_or_default();
+            text.push_str(&match answer.silent {
+                None => format!("node {}: {} on its host\n", answer.node, it.dir),
+                Some(why) => format!("node {}: no part of it: {why}\n", answer.node),
+            });
+        }
+        if !report.findings.is_empty() && report.nodes.is_empty() {
             text.push_str("complete, but what is damaged in the store is damaged in the copy; keep older backups:\n");
         }
         text.push_str(&findings_text(&report.findings));
@@ -316,6 +376,26 @@ pub fn show_check(cli: &Cli, report: &api::CheckReport) -> anyhow::Result<ExitCo
             report.blobs,
             report.findings.len(),
         );
+        for it in &report.nodes {
+            let answer = it.answer.clone().unwrap_or_default();
+            text.push_str(&match answer.silent {
+                None => format!(
+                    "node {}: {} entries, {}, {} messages: {} findings\n",
+                    answer.node,
+                    it.entries,
+                    output::size(it.bytes),
+                    it.messages,
+                    it.findings
+                ),
+                Some(_) => format!("node {}: did not answer\n", answer.node),
+            });
+        }
+        if !report.nodes.is_empty() {
+            text.push_str(&format!(
+                "{} copies of partitions compared, {} changed all the time\n",
+                report.copies_compared, report.copies_moving
+            ));
+        }
         text.push_str(&findings_text(&report.findings));
         output::text(&text)?;
     }
@@ -326,7 +406,9 @@ pub async fn backup(cli: &Cli, args: &BackupArgs) -> anyhow::Result<ExitCode> {
     use api::backup_reply::Step;
     let dir = std::path::absolute(&args.dir).context("the directory of the backup")?;
     let dir = dir.to_str().context("the path of the backup must be UTF-8")?.to_owned();
-    let reply = connect(cli).await?.backup(api::BackupRequest { dir }).await;
+    let step = if args.this_node { api::BackupStep::Alone } else { api::BackupStep::All };
+    let request = api::BackupRequest { dir, step: step.into(), manifest: String::new() };
+    let reply = connect(cli).await?.backup(request).await;
     let mut replies = reply.map_err(|status| told(&status))?.into_inner();
     let bar = progress_bar("copying")?;
     while let Some(reply) = replies.next().await {

@@ -6,27 +6,41 @@
 use super::handshake::{self, Kind};
 use super::{Credentials, Other, stream};
 use crate::config::LogLevel;
+use crate::serve::identity::Known;
 use dds::DpMap;
-use dds::cluster::NodeId;
+use dds::cluster::{Incarnation, NodeId};
+use mailstore::mailbox::Restored;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 const ASK_EVERY: Duration = Duration::from_millis(300);
+/// How long a node with data waits at its start for what others know. Our choice: a dead host must not keep it from starting;
+/// whom it can't ask now it hears of when they connect.
+const ANSWER_TIME: Duration = Duration::from_secs(1);
 /// Rounds of asking between two lines of the log.
 const ROUNDS_SILENT: u32 = 16;
 
 /// What a node begins with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Cluster {
     /// There is none: this node founds it.
     Found,
-    Join(DpMap),
+    Join(Known),
+}
+
+/// What one of the others says that has data.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Told {
+    pub name: String,
+    pub node: NodeId,
+    pub incarnation: Incarnation,
+    pub known: Known,
 }
 
 /// What one of the others says.
 enum Word {
-    Knows(DpMap),
+    Knows(Told),
     KnowsNone,
     Silent,
 }
@@ -80,7 +94,7 @@ async fn ask_all(credentials: &Credentials, others: &[Other], founds: bool) -> C
         let mut silent = Vec::new();
         for other in others {
             match ask(credentials, other).await {
-                Word::Knows(map) => return Cluster::Join(map),
+                Word::Knows(told) => return Cluster::Join(told.known),
                 Word::KnowsNone => {}
                 Word::Silent => silent.push(other.name.clone()),
             }
@@ -99,6 +113,24 @@ async fn ask_all(credentials: &Credentials, others: &[Other], founds: bool) -> C
     }
 }
 
+/// What those of the others know that answer at once. For a node that has data: it may be of another cluster than they are.
+pub async fn ask_once(credentials: &Arc<Credentials>, others: &[Other]) -> Vec<Told> {
+    let mut asked = tokio::task::JoinSet::new();
+    for other in others.iter().cloned() {
+        let credentials = Arc::clone(credentials);
+        asked.spawn(
+            async move { tokio::time::timeout(ANSWER_TIME, ask(&credentials, &other)).await },
+        );
+    }
+    let mut known = Vec::new();
+    while let Some(answer) = asked.join_next().await {
+        if let Ok(Ok(Word::Knows(told))) = answer {
+            known.push(told);
+        }
+    }
+    known
+}
+
 async fn ask(credentials: &Credentials, other: &Other) -> Word {
     let asked = async {
         let stream = stream::connect(other.address, credentials.tls.as_ref()).await?;
@@ -106,8 +138,15 @@ async fn ask(credentials: &Credentials, other: &Other) -> Word {
         handshake::call(stream, credentials, (node, Kind::Probe, 0)).await
     };
     match asked.await {
-        Ok((_, welcome, _)) => match welcome.map {
-            Some((partitions, hash_key)) => Word::Knows(DpMap { partitions, hash_key }),
+        Ok((hello, welcome, _)) => match welcome.map {
+            Some((partitions, hash_key)) => {
+                let (steps, unix_micros) = welcome.restored;
+                let map = DpMap { partitions, hash_key };
+                let restored = Restored { steps, unix_micros };
+                let known = Known { map, restored, life: welcome.life };
+                let (node, incarnation) = (other.node, Incarnation(hello.incarnation));
+                Word::Knows(Told { name: other.name.clone(), node, incarnation, known })
+            }
             None => Word::KnowsNone,
         },
         Err(error) => {

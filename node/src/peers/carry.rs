@@ -1,14 +1,14 @@
 //! Packets on a connection: into frames and out of them.
 
+use super::Setup;
 use super::handshake::Hello;
 use super::stream::Stream;
-use super::{Setup, cluster_id};
 use crate::config::LogLevel;
 use bytes::{Bytes, BytesMut};
 use dds::cluster::{Incarnation, NodeId, Session};
 use dds::wire::{
-    Channel, Envelope, Frame, FrameWriter, Framer, Item, Malformed, decode_exchange, decode_frame,
-    decode_heartbeats, decode_letters, decode_packet,
+    Channel, ClusterId, Envelope, Frame, FrameWriter, Framer, Item, Malformed, decode_exchange,
+    decode_frame, decode_heartbeats, decode_letters, decode_packet,
 };
 use stages::Clock;
 use std::cell::Cell;
@@ -102,7 +102,7 @@ impl Lanes<'_> {
     fn envelope(&self, channel: Channel) -> Envelope {
         let credentials = &self.setup.credentials;
         Envelope {
-            cluster: cluster_id(&self.setup.places.map),
+            cluster: ClusterId(credentials.cluster()),
             from: credentials.node,
             to: NodeId(self.peer.node),
             incarnation: credentials.incarnation,

@@ -1,10 +1,11 @@
 //! What a node is called by others, and what it proves to them.
 
+use crate::life::Life;
 use dds::DpMap;
 use dds::cluster::{Incarnation, NodeId};
-use dds::wire::ClusterId;
 use hmac::{Hmac, Mac};
-use sha2::{Digest, Sha256};
+use mailstore::mailbox::Restored;
+use sha2::Sha256;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -16,6 +17,9 @@ pub struct Credentials {
     pub cluster_name: String,
     /// `None`: this node is of no cluster yet.
     pub map: Option<DpMap>,
+    pub life: Life,
+    /// Those that led to what the cluster holds: whoever joins it has to know.
+    pub restored: Restored,
     pub node: NodeId,
     pub name: String,
     pub incarnation: Incarnation,
@@ -32,24 +36,16 @@ pub struct TlsPair {
     pub client: Arc<rustls::ClientConfig>,
 }
 
-/// The name of a cluster: of what was drawn when it was founded.
-#[must_use]
-pub fn cluster_id(map: &DpMap) -> ClusterId {
-    let mut hash = Sha256::new();
-    hash.update(b"hikyaku cluster");
-    hash.update(map.partitions.to_be_bytes());
-    hash.update(map.hash_key.0.to_be_bytes());
-    hash.update(map.hash_key.1.to_be_bytes());
-    let digest = hash.finalize();
-    let id = digest.iter().take(8).fold(0_u64, |id, byte| id << 8 | u64::from(*byte));
-    // 0 stands for no cluster.
-    ClusterId(id.max(1))
-}
-
 impl Credentials {
     #[must_use]
     pub fn cluster(&self) -> u64 {
-        self.map.as_ref().map_or(0, |map| cluster_id(map).0)
+        self.map.as_ref().map_or(0, |map| self.life.cluster_id(map).0)
+    }
+
+    /// The name of the cluster in its first life; 0 while this node is of none.
+    #[must_use]
+    pub fn founding(&self) -> u64 {
+        self.map.as_ref().map_or(0, |map| Life::default().cluster_id(map).0)
     }
 
     /// The proof of knowing the secret, for one connection and one side of it.

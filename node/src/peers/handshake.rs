@@ -7,6 +7,7 @@
 
 use super::credentials::Credentials;
 use super::stream::{Stream, in_time};
+use crate::life::{Life, Stranger};
 use dds::DpMap;
 use dds::cluster::NodeId;
 use serde::{Deserialize, Serialize};
@@ -31,6 +32,8 @@ pub enum Kind {
     Bulk,
     /// Only to ask which cluster there is.
     Probe,
+    /// Calls of the admin API: HTTP/2. Releases before the second life of a cluster refuse it.
+    Admin,
 }
 
 impl Kind {
@@ -48,7 +51,7 @@ impl Kind {
             Self::Control => Some(Wire::Control),
             Self::Data => Some(Wire::Data),
             Self::Bulk => Some(Wire::Bulk),
-            Self::Probe => None,
+            Self::Probe | Self::Admin => None,
         }
     }
 }
@@ -67,13 +70,23 @@ pub struct Hello {
     /// Drawn by the caller for all of its connections: only those that were made together make a link.
     pub pair: u64,
     nonce: [u8; 16],
+    /// The name of the cluster in its first life, and which one this is; 0 of a release that knows no others.
+    #[serde(default)]
+    pub founding: u64,
+    #[serde(default)]
+    pub life: u32,
 }
 
-/// What a cluster is, for those who prove that they belong to it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// What a cluster is, for those who prove that they know its secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Welcome {
     /// Count of partitions and the key that spreads routes over them; `None`: the node is of no cluster yet.
     pub map: Option<(u16, (u64, u64))>,
+    #[serde(default)]
+    pub life: Life,
+    /// Steps and microseconds of the restorations that led to what the cluster holds.
+    #[serde(default)]
+    pub restored: (u32, u64),
 }
 
 /// Why two nodes have no connection.
@@ -87,11 +100,8 @@ pub enum Refused {
     Version(u16),
     #[error("it is of the cluster {0:?}: see cluster.name")]
     OtherName(String),
-    #[error(
-        "it is of another cluster of the same name: one of the two data directories was founded apart; move that \
-         one away, and its node joins"
-    )]
-    OtherCluster,
+    #[error("{}", other_cluster(*.0))]
+    OtherCluster(Stranger),
     #[error(
         "a second process says that it is node {0}: stop the one that was replaced, or empty its data directory"
     )]
@@ -104,6 +114,19 @@ pub enum Refused {
         "it says that it is node {0}, which is not expected there: the files of the nodes differ"
     )]
     OtherNode(u16),
+}
+
+fn other_cluster(stranger: Stranger) -> &'static str {
+    match stranger {
+        Stranger::Later => "it is of the cluster that went on without this node",
+        Stranger::Earlier => {
+            "it is of the cluster before that was recovered: move its data directory away, and it joins"
+        }
+        Stranger::Apart => {
+            "it is of another cluster of the same name: one of the two data directories was founded apart; move \
+             that one away, and its node joins"
+        }
+    }
 }
 
 impl Refused {
@@ -149,6 +172,8 @@ fn hello(credentials: &Credentials, (kind, pair): (Kind, u64)) -> std::io::Resul
         kind,
         pair,
         nonce,
+        founding: credentials.founding(),
+        life: credentials.life.number,
     })
 }
 
@@ -169,6 +194,7 @@ pub async fn call(
     send(&mut stream, &credentials.proof("caller", &transcript)).await?;
     let (proof, _): (Vec<u8>, _) = receive(&mut stream).await?;
     verify(&proof, &credentials.proof("called", &transcript))?;
+    check_cluster(&theirs, credentials)?;
     let (welcome, _) = receive(&mut stream).await?;
     Ok((theirs, welcome, stream))
 }
@@ -190,8 +216,10 @@ pub async fn answer(
     let (proof, _): (Vec<u8>, _) = receive(&mut stream).await?;
     verify(&proof, &credentials.proof("caller", &transcript))?;
     send(&mut stream, &credentials.proof("called", &transcript)).await?;
+    check_cluster(&theirs, credentials)?;
     let map = credentials.map.map(|DpMap { partitions, hash_key }| (partitions, hash_key));
-    send(&mut stream, &Welcome { map }).await?;
+    let restored = (credentials.restored.steps, credentials.restored.unix_micros);
+    send(&mut stream, &Welcome { map, life: credentials.life.clone(), restored }).await?;
     let kind = theirs.kind;
     Ok((theirs, kind, stream))
 }
@@ -203,15 +231,20 @@ fn check(theirs: &Hello, credentials: &Credentials) -> Result<(), Refused> {
     if theirs.cluster_name != credentials.cluster_name {
         return Err(Refused::OtherName(theirs.cluster_name.clone()));
     }
-    let mine = credentials.cluster();
-    if theirs.cluster != 0 && mine != 0 && theirs.cluster != mine {
-        return Err(Refused::OtherCluster);
-    }
     // Who is of no cluster yet may only ask.
-    if theirs.kind != Kind::Probe && (theirs.cluster == 0 || mine == 0) {
+    if theirs.kind != Kind::Probe && (theirs.cluster == 0 || credentials.cluster() == 0) {
         return Err(Refused::NoCluster);
     }
     Ok(())
+}
+
+/// Judged once both have proved who they are: a node may end because of what it is told here. Who only asks may be of any.
+fn check_cluster(theirs: &Hello, credentials: &Credentials) -> Result<(), Refused> {
+    if theirs.kind == Kind::Probe || theirs.cluster == credentials.cluster() {
+        return Ok(());
+    }
+    let same = theirs.founding == credentials.founding();
+    Err(Refused::OtherCluster(credentials.life.stranger(same, theirs.life)))
 }
 
 fn verify(proof: &[u8], expected: &[u8]) -> Result<(), Refused> {

@@ -12,10 +12,12 @@ mod credentials;
 mod handshake;
 mod stream;
 
-pub use bootstrap::{Cluster, find_cluster};
-pub use credentials::{Credentials, TlsPair, cluster_id, read_secret};
+pub use bootstrap::{Cluster, Told, ask_once, find_cluster};
+pub use credentials::{Credentials, TlsPair, read_secret};
 pub use stream::client_config;
 
+use crate::control::ByteStream;
+use crate::life::Stranger;
 use carry::Lanes;
 use dds::cluster::NodeId;
 use handshake::{Hello, Kind};
@@ -61,6 +63,10 @@ pub struct Setup {
     pub others: Vec<Other>,
     pub ports: Vec<PortSender<Inward>>,
     pub limits: Arc<dds::Limits>,
+    /// Connections on which another node calls the admin API go there.
+    pub admin: mpsc::UnboundedSender<Box<dyn ByteStream>>,
+    /// Told of nodes of other clusters that have proved that they know the secret.
+    pub on_stranger: Arc<dyn Fn(Stranger) + Send + Sync>,
 }
 
 /// Starts the thread. What is sent into the channel leaves; what arrives goes to the worker groups.
@@ -214,6 +220,14 @@ impl Hub {
         Some(link.life)
     }
 
+    /// A connection was not made.
+    fn refused(&self, error: &handshake::Refused, whom: &str) {
+        error.note(whom);
+        if let handshake::Refused::OtherCluster(stranger) = error {
+            (self.setup.on_stranger)(*stranger);
+        }
+    }
+
     /// All connections end.
     fn end(&self, node: NodeId, link: &mut Link) {
         if link.is_up() {
@@ -264,7 +278,7 @@ async fn dial_always(hub: Rc<Hub>, other: Other) {
                 // When one ends the link does, and with it the others.
                 while carried.join_next().await.is_some() {}
             }
-            Err(error) => error.note(&other.name),
+            Err(error) => hub.refused(&error, &other.name),
         }
         tokio::time::sleep(DIAL_EVERY).await;
     }
@@ -277,6 +291,20 @@ async fn dial(hub: &Hub, other: &Other, (kind, pair): (Kind, u64)) -> Dialled {
     let stream = stream::connect(other.address, credentials.tls.as_ref()).await?;
     let (hello, _, stream) = handshake::call(stream, credentials, (other.node, kind, pair)).await?;
     Ok((hello, stream))
+}
+
+/// A connection for calls of the admin API of another node.
+///
+/// # Errors
+/// It can't be reached, or is no node of the cluster.
+pub async fn call_admin(
+    credentials: &Credentials,
+    other: &Other,
+) -> Result<Box<dyn ByteStream>, handshake::Refused> {
+    let stream = stream::connect(other.address, credentials.tls.as_ref()).await?;
+    let asked = (other.node, Kind::Admin, 0);
+    let (_, _, stream) = handshake::call(stream, credentials, asked).await?;
+    Ok(stream.bytes)
 }
 
 /// Somebody calls.
@@ -293,11 +321,15 @@ async fn welcome(
     let answered = answered.await;
     drop(permit);
     match answered {
+        Ok((_, Kind::Admin, stream)) => {
+            // Nobody takes it any more when the node stops.
+            let _taken = hub.setup.admin.send(stream.bytes);
+        }
         Ok((hello, kind, stream)) => {
             if let Some(wire) = kind.wire() {
                 hub.carry(wire, hello, stream).await;
             }
         }
-        Err(error) => error.note(&from.ip().to_string()),
+        Err(error) => hub.refused(&error, &from.ip().to_string()),
     }
 }

@@ -2,10 +2,10 @@
 
 use super::credentials::TlsPair;
 use super::handshake::Refused;
+use crate::control::ByteStream;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 /// How long a connection may take to stand. Our choice: above a round trip around the world.
@@ -19,12 +19,8 @@ const SILENCE_MAX: Duration = Duration::from_secs(5);
 const BINDING_BYTES: usize = 32;
 const BINDING_LABEL: &[u8] = b"EXPORTER-hikyaku-peer";
 
-/// Bytes in both directions.
-pub trait Both: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Both for T {}
-
 pub struct Stream {
-    pub bytes: Box<dyn Both>,
+    pub bytes: Box<dyn ByteStream>,
     /// Empty without TLS.
     pub binding: Vec<u8>,
 }

@@ -2,6 +2,7 @@
 //! hash pool, and whoever waits for an operator's answer.
 
 use crate::edge::{Doorkeeper, ListenerState, Service};
+use crate::life::Stranger;
 use crate::passwords::{HashDone, HashJob, HashKind, HashOutcome, HashPool, Secret};
 use crate::tls::TlsContext;
 use dds::cluster::{ClusterMap, Command, Session};
@@ -58,6 +59,10 @@ pub struct ClusterView {
 pub enum Ending {
     Removed,
     OldImage,
+    /// The cluster goes on without it.
+    LeftBehind,
+    /// It is a cluster of its own beside that of others.
+    FoundedApart,
     Stopped(String),
 }
 
@@ -108,6 +113,18 @@ impl Bridge {
     /// The cluster as this node knows it.
     pub fn cluster(&self) -> ClusterView {
         lock(&self.cluster).clone()
+    }
+
+    /// A node of another cluster has shown itself to node `me`. One that is alone has to give way: the same users would be
+    /// served twice.
+    pub fn meet(&self, me: NodeId, stranger: Stranger) {
+        let fresh = super::place::is_fresh(&lock(&self.cluster).map, me);
+        let ending = match stranger {
+            Stranger::Later => Ending::LeftBehind,
+            Stranger::Apart if fresh => Ending::FoundedApart,
+            Stranger::Apart | Stranger::Earlier => return,
+        };
+        self.endings.send_replace(Some(ending));
     }
 
     /// Changes when the node has to stop by itself.

@@ -2,8 +2,12 @@
 
 use super::bridge::ClusterView;
 use super::control::NodeControl;
+use super::place::Neighbours;
 use crate::config::Config;
-use crate::control::{ClusterReport, ControlError, Moved, NodeChange, NodeProgress, NodeReport};
+use crate::control::{
+    ByteStream, ClusterReport, ControlError, HolderReport, HoldersReport, Moved, NodeChange,
+    NodeProgress, NodeReport,
+};
 use dds::PartitionId;
 use dds::cluster::{Command, GroupChange, NodeId, NodeState, ReplicaGroup, Suggestion, Verdict};
 use mailstore::face::UserId;
@@ -96,8 +100,26 @@ impl ClusterView {
 
     #[must_use]
     pub fn state(&self) -> ClusterReport {
-        let learning = self.map.groups.iter().filter(|group| !group.learners.is_empty()).count();
+        let groups = &self.map.groups;
+        let learning = groups.iter().filter(|group| !group.learners.is_empty()).count();
+        let count = |is: &dyn Fn(&ReplicaGroup) -> bool| {
+            groups.iter().filter(|group| is(group)).count() as u64
+        };
+        let leads = |group: &ReplicaGroup| group.primary.is_some_and(|node| self.map.is_up(node));
+        let serves =
+            |group: &ReplicaGroup| leads(group) && group.may_acknowledge(self.map.min_in_sync());
+        let whole = |group: &ReplicaGroup| group.in_sync.len() >= self.wanted();
+        let sum = |members: &dyn Fn(&ReplicaGroup) -> usize| {
+            groups.iter().map(|group| members(group) as u64).sum()
+        };
         ClusterReport {
+            whole: count(&|group| serves(group) && whole(group)),
+            few: count(&|group| serves(group) && !whole(group)),
+            too_few: count(&|group| leads(group) && !serves(group)),
+            leaderless: count(&|group| !leads(group)),
+            filling: sum(&|group| group.learners.len()),
+            copies_in_sync: sum(&|group| group.in_sync.len()),
+            copies_wanted: (groups.len() * self.wanted()) as u64,
             map_index: self.map.index,
             replicas: self.map.settings.replicas,
             min_in_sync: self.map.settings.min_in_sync,
@@ -134,6 +156,42 @@ impl NodeControl {
             let known: Vec<&str> = self.config.node.iter().map(|node| &*node.name).collect();
             failed(format!("no [[node]] is named {name:?}; there is {}", known.join(", ")))
         })
+    }
+
+    /// The names of the other nodes that the map knows.
+    pub fn other_nodes(&self) -> Vec<String> {
+        let view = self.bridge.cluster();
+        let others = view.map.nodes.keys().filter(|node| node.0 != self.node);
+        others.map(|&node| name_of(&self.config, node)).collect()
+    }
+
+    /// Who holds what, with all that was agreed on before the call.
+    pub async fn agreed_holders(&self) -> Result<HoldersReport, ControlError> {
+        // It changes nothing; once it is applied here everything before it is, too.
+        self.command(Command::Suggest(Vec::new())).await?;
+        let view = self.bridge.cluster();
+        let names = view.map.nodes.keys().map(|&node| (node.0, name_of(&self.config, node)));
+        let group = |group: &ReplicaGroup| HolderReport {
+            version: group.version.0,
+            primary: group.primary.filter(|&node| view.map.is_up(node)).map(|node| node.0),
+            in_sync: group.in_sync.iter().map(|node| node.0).collect(),
+        };
+        Ok(HoldersReport {
+            nodes: names.collect(),
+            min_in_sync: view.map.settings.min_in_sync,
+            groups: view.map.groups.iter().map(group).collect(),
+        })
+    }
+
+    /// Connects to another node for calls of its admin API.
+    pub async fn connect(&self, name: &str) -> Result<Box<dyn ByteStream>, ControlError> {
+        let node = self.node_called(name)?;
+        let Neighbours { credentials, others } = &self.neighbours;
+        let other = others.iter().find(|other| other.node == node).ok_or_else(|| {
+            failed("it is not in the file that this node was started with: restart this one with the new file")
+        })?;
+        let connected = crate::peers::call_admin(credentials, other).await;
+        connected.map_err(|refused| failed(refused.to_string()))
     }
 
     async fn command(&self, command: Command) -> Result<(), ControlError> {

@@ -1,15 +1,19 @@
 //! The running node as operators see it.
 
+use super::backup;
 use super::bridge::Bridge;
 use super::identity::Identity;
+use super::place::Neighbours;
 use super::running::Stages;
 use crate::config::{Config, Limits};
 use crate::control::{
-    AdmissionReport, BackupReport, CheckReport, Control, ControlError, Kick, Latency,
-    ListenerReport, Location, Moved, NodeChange, NodeProgress, NodeState, PartitionsReport,
-    Progress, Reply, SessionReport, SpaceState, StageReport, StatusReport, StoreReport,
+    AdmissionReport, BackupReport, BackupStep, ByteStream, CheckReport, Control, ControlError,
+    HoldersReport, Kick, Latency, ListenerReport, Location, Moved, NodeChange, NodeProgress,
+    NodeState, PartitionsReport, Progress, Reply, SessionReport, SpaceState, StageReport,
+    StatusReport, StoreReport, SurveyReport,
 };
-use dds::DpMap;
+use dds::cluster::{Incarnation, NodeId, ReplicaGroup};
+use dds::{DpMap, PartitionId};
 use dds_rocksdb::RocksStore;
 use mailstore::face::{Completion, FolderName, OpenMode, SessionId, Task, UserId, UserTask};
 use stages::{HistogramSnapshot, StageSnapshot};
@@ -27,11 +31,14 @@ pub struct NodeControl {
     pub map: DpMap,
     /// Number of this node.
     pub node: u16,
+    /// Of its data directory.
+    pub incarnation: Incarnation,
     pub config: Arc<Config>,
     pub node_name: String,
     pub data: PathBuf,
     pub started: Instant,
     pub stages: Stages,
+    pub neighbours: Neighbours,
     pub state: AtomicU8,
     /// Those in force: SIGHUP changes them.
     limits: Mutex<Limits>,
@@ -48,7 +55,7 @@ impl NodeControl {
         (bridge, store, identity): (Arc<Bridge>, Arc<RocksStore>, &Identity),
         config: Arc<Config>,
         (node_name, data): (String, PathBuf),
-        stages: Stages,
+        (stages, neighbours): (Stages, Neighbours),
     ) -> Self {
         Self {
             limits: Mutex::new(config.limits.clone()),
@@ -56,11 +63,13 @@ impl NodeControl {
             store,
             map: identity.map,
             node: identity.member.node.0,
+            incarnation: identity.member.incarnation,
             config,
             node_name,
             data,
             started: Instant::now(),
             stages,
+            neighbours,
             state: AtomicU8::new(0),
             // Of every run others: another node may still answer an earlier one.
             operators: AtomicU64::new(super::draw().unwrap_or_default() >> 27),
@@ -280,12 +289,48 @@ impl Control for NodeControl {
         Box::pin(async move { self.hand_over(user, &node).await })
     }
 
-    fn backup(&self, dir: PathBuf, progress: Progress) -> Reply<'_, BackupReport> {
-        Box::pin(async move { self.backup_to(dir, progress).await })
+    fn backup(
+        &self,
+        dir: PathBuf,
+        step: BackupStep,
+        progress: Progress,
+    ) -> Reply<'_, BackupReport> {
+        Box::pin(async move { self.backup_to(dir, step, progress).await })
+    }
+
+    fn holders(&self) -> Reply<'_, HoldersReport> {
+        Box::pin(async move { self.agreed_holders().await })
+    }
+
+    fn survey(&self, partitions: Vec<u16>) -> Reply<'_, SurveyReport> {
+        Box::pin(async move { self.survey_copies(partitions).await })
+    }
+
+    fn masters(&self, users: &[UserId]) -> BTreeMap<u16, u64> {
+        let view = self.bridge.cluster();
+        let mut masters = BTreeMap::new();
+        for user in users {
+            let partition = self.map.partition_of(&mailstore::mailbox::route(*user).0);
+            let primary = view.map.group(partition).and_then(|group| group.primary);
+            *masters.entry(primary.map_or(0, |node| node.0)).or_default() += 1;
+        }
+        masters
     }
 
     fn check(&self, progress: Progress) -> Reply<'_, CheckReport> {
         Box::pin(async move { self.check_store(progress).await })
+    }
+
+    fn node_name(&self) -> String {
+        self.node_name.clone()
+    }
+
+    fn others(&self) -> Vec<String> {
+        self.other_nodes()
+    }
+
+    fn reach(&self, node: String) -> Reply<'_, Box<dyn ByteStream>> {
+        Box::pin(async move { self.connect(&node).await })
     }
 
     fn message_bytes_max(&self) -> u64 {
@@ -357,20 +402,69 @@ impl NodeControl {
     async fn backup_to(
         &self,
         dir: PathBuf,
+        step: BackupStep,
         progress: Progress,
     ) -> Result<BackupReport, ControlError> {
-        let (store, data, map) = (Arc::clone(&self.store), self.data.clone(), self.map);
-        let work = tokio::task::spawn_blocking(move || {
-            super::backup::write((&store, map), &data, &dir, &*progress)
+        let (data, incarnation) = (self.data.clone(), self.incarnation.0);
+        let report = self.on_brick(move |brick| match step {
+            BackupStep::Alone => backup::write(brick, &data, &dir, &*progress),
+            BackupStep::Copy => {
+                backup::copy(brick.store, &dir)?;
+                let (files, bytes, findings) = (0, 0, Vec::new());
+                Ok(BackupReport { dir, files, bytes, findings, incarnation })
+            }
+            BackupStep::Finish { manifest } => {
+                backup::finish(brick, (&data, &dir), Some(&manifest), &*progress)
+            }
         });
-        let report = work.await.map_err(|error| ControlError::Failed(error.to_string()))?;
-        report.map_err(|error| ControlError::Failed(format!("{error:#}")))
+        report.await?.map_err(|error| ControlError::Failed(format!("{error:#}")))
     }
 
     async fn check_store(&self, progress: Progress) -> Result<CheckReport, ControlError> {
+        self.on_brick(move |brick| backup::check(brick, &*progress)).await
+    }
+
+    async fn survey_copies(&self, partitions: Vec<u16>) -> Result<SurveyReport, ControlError> {
+        let all = (0..self.map.partitions).map(PartitionId);
+        let map_index = self.bridge.cluster().map.index;
+        let wanted: Vec<PartitionId> = match partitions.as_slice() {
+            [] => all.collect(),
+            some => some.iter().copied().map(PartitionId).collect(),
+        };
+        let surveyed = self.on_brick(move |brick| {
+            let mut copies = Vec::new();
+            for partition in wanted {
+                // Of one partition it has to be one moment; a moment keeps files, and all of them take long.
+                let moment = brick.store.moment();
+                if (brick.holds)(partition) {
+                    let copy = dds::survey::survey(&|read| moment.read(read), partition)?;
+                    copies.push((partition.0, copy));
+                }
+            }
+            Ok(copies)
+        });
+        let failed = |error: dds::survey::Unreadable| ControlError::Failed(error.to_string());
+        Ok(SurveyReport { map_index, copies: surveyed.await?.map_err(failed)? })
+    }
+
+    /// Runs long work on this node's brick, on a thread of its own.
+    async fn on_brick<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&backup::Brick<'_>) -> T + Send + 'static,
+    ) -> Result<T, ControlError> {
         let (store, map) = (Arc::clone(&self.store), self.map);
-        let work = move || super::backup::check(&store, map, &*progress);
-        let report = tokio::task::spawn_blocking(work).await;
-        report.map_err(|error| ControlError::Failed(error.to_string()))
+        let (bridge, me) = (&self.bridge, NodeId(self.node));
+        let view = bridge.cluster();
+        let shared = view.map.nodes.len() > 1;
+        let mine = |(partition, group): (PartitionId, &ReplicaGroup)| {
+            group.is_in_sync(me).then_some(partition)
+        };
+        let held: BTreeSet<PartitionId> = view.map.partitions().filter_map(mine).collect();
+        let run = move || {
+            let holds = |partition| held.contains(&partition);
+            work(&backup::Brick { store: &store, map, holds: &holds, shared })
+        };
+        let done = tokio::task::spawn_blocking(run).await;
+        done.map_err(|error| ControlError::Failed(error.to_string()))
     }
 }

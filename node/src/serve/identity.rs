@@ -1,6 +1,7 @@
 //! What a store knows of itself: how many partitions it has, and the key that spreads users over them, both fixed when it is
 //! made; and the restorations that led to it.
 
+use crate::life::Life;
 use anyhow::{Context, bail};
 use bytes::Bytes;
 use dds::cluster::{Incarnation, NodeId};
@@ -23,12 +24,24 @@ const RECORD_BYTES: usize = 19;
 const MEMBER_KEY: &[u8] = b"member";
 const MEMBER_BYTES: usize = 12;
 
+/// Key of the life of the cluster that the data directory belongs to, beside it. Absent in the first one.
+const LIFE_KEY: &[u8] = b"life";
+
 /// Everything of it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Identity {
     pub map: DpMap,
     pub restored: Restored,
     pub member: Member,
+    pub life: Life,
+}
+
+/// What a cluster that there is tells who comes to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Known {
+    pub map: DpMap,
+    pub restored: Restored,
+    pub life: Life,
 }
 
 /// What a data directory is to its cluster.
@@ -73,26 +86,91 @@ pub fn load(store: &dyn Store, partitions: u16, me: NodeId) -> anyhow::Result<Op
             me.0
         );
     }
-    Ok(Some(Identity { map, restored: restored(store)?, member }))
+    Ok(Some(Identity { map, restored: restored(store)?, member, life: life(store)? }))
 }
 
-/// Makes the identity of a new store: of a cluster of its own with `partitions` partitions, or of the one that has this map.
+/// Makes the identity of a new store: of a cluster of its own with `partitions` partitions, or of the one that there is.
 ///
 /// # Errors
 /// When the store can't be written.
 pub fn create(
     store: &dyn Store,
-    (partitions, joins): (u16, Option<DpMap>),
+    (partitions, joins): (u16, Option<Known>),
     node: NodeId,
 ) -> anyhow::Result<Identity> {
-    let map = match joins {
-        Some(map) => map,
-        None => DpMap { partitions, hash_key: (draw()?, draw()?) },
+    let joined = joins.is_some();
+    let known = match joins {
+        Some(known) => known,
+        None => Known {
+            map: DpMap { partitions, hash_key: (draw()?, draw()?) },
+            restored: Restored::default(),
+            life: Life::default(),
+        },
     };
-    let member = Member { node, incarnation: draw_incarnation()?, joined: joins.is_some() };
-    put_member(store, member)?;
-    put(store, KEY, encode(&map)).context("the partition map can't be written")?;
-    Ok(Identity { map, restored: restored(store)?, member })
+    let member = Member { node, incarnation: draw_incarnation()?, joined };
+    let Known { map, restored, life } = known;
+    let identity = Identity { map, restored, member, life };
+    let made = commit(store, records_of(&identity)).and_then(|()| {
+        // Last: without it the store was never started.
+        put(store, KEY, encode(&map))
+    });
+    made.context("the identity of the node can't be written")?;
+    Ok(identity)
+}
+
+/// The data directory goes on in a later life of its cluster, which keeps it. It has to be let in there, with what it holds.
+///
+/// # Errors
+/// When the store can't be written.
+pub fn adopt(store: &dyn Store, identity: &Identity, known: Known) -> anyhow::Result<Identity> {
+    let before = identity.member;
+    let incarnation = known.life.incarnation(before.incarnation);
+    let member = Member { incarnation, joined: true, ..before };
+    let Known { map, restored, life } = known;
+    let identity = Identity { map, restored, member, life };
+    let mut ops = records_of(&identity);
+    ops.push(dds::control::forget());
+    commit(store, ops).context("the next life of the cluster can't be noted")?;
+    Ok(identity)
+}
+
+/// The records of an identity, but for the map.
+#[must_use]
+pub fn records_of(identity: &Identity) -> Vec<StoreOp> {
+    let record = |key: &'static [u8], value| StoreOp::Put {
+        column: Column::Log,
+        key: Bytes::from_static(key),
+        value,
+    };
+    let mut ops = vec![record(MEMBER_KEY, encode_member(identity.member))];
+    if identity.life != Life::default() {
+        ops.push(record(LIFE_KEY, encode_life(&identity.life)));
+    }
+    if identity.restored != Restored::default() {
+        ops.push(record(RESTORED_KEY, encode_restored(identity.restored)));
+    }
+    ops
+}
+
+/// The number of the node whose store it is; that of the first, when it knows none.
+///
+/// # Errors
+/// When it can't be read, or is damaged.
+pub fn member_of(store: &dyn Store) -> anyhow::Result<NodeId> {
+    let record = get(store, MEMBER_KEY).context("the member record can't be read")?;
+    let member = record.map(|it| decode_member(&it).context("the member record is damaged"));
+    Ok(member.transpose()?.map_or(NodeId(1), |member| member.node))
+}
+
+/// The life of the cluster that a store belongs to.
+///
+/// # Errors
+/// When it can't be read, or is damaged.
+pub fn life(store: &dyn Store) -> anyhow::Result<Life> {
+    let record = get(store, LIFE_KEY).context("the life of the cluster can't be read")?;
+    let decoded = record
+        .map(|record| decode_life(&record).context("the record of the cluster's life is damaged"));
+    Ok(decoded.transpose()?.unwrap_or_default())
 }
 
 /// The data directory is an old image of itself: from the next start on it is another, which has to be let in anew.
@@ -145,11 +223,16 @@ pub fn restored(store: &dyn Store) -> anyhow::Result<Restored> {
 /// # Errors
 /// When the store can't be read or written.
 pub fn note_restoration(store: &dyn Store, steps: u32, unix_micros: u64) -> anyhow::Result<()> {
-    let before = restored(store)?;
+    let now = restored_again(restored(store)?, steps, unix_micros);
+    put(store, RESTORED_KEY, encode_restored(now)).context("the restoration can't be noted")
+}
+
+/// The restorations, with one more.
+#[must_use]
+pub fn restored_again(before: Restored, steps: u32, unix_micros: u64) -> Restored {
     // A clock that goes backwards must not make two restorations look like one.
     let unix_micros = unix_micros.max(before.unix_micros.saturating_add(1));
-    let now = Restored { steps: before.steps.saturating_add(steps.max(1)), unix_micros };
-    put(store, RESTORED_KEY, encode_restored(now)).context("the restoration can't be noted")
+    Restored { steps: before.steps.saturating_add(steps.max(1)), unix_micros }
 }
 
 fn get(store: &dyn Store, key: &'static [u8]) -> Result<Option<Bytes>, StoreError> {
@@ -161,14 +244,50 @@ fn get(store: &dyn Store, key: &'static [u8]) -> Result<Option<Bytes>, StoreErro
 }
 
 fn put(store: &dyn Store, key: &'static [u8], value: Bytes) -> Result<(), StoreError> {
-    let group = Group {
-        partition: PartitionId(0),
-        bytes: key.len() + value.len(),
-        ops: vec![StoreOp::Put { column: Column::Log, key: Bytes::from_static(key), value }],
-        frees_space: false,
-        chain: Chain::Starts,
+    let key = Bytes::from_static(key);
+    commit(store, vec![StoreOp::Put { column: Column::Log, key, value }])
+}
+
+/// Writes all of it or nothing.
+///
+/// # Errors
+/// Those of the store.
+pub fn commit(store: &dyn Store, ops: Vec<StoreOp>) -> Result<(), StoreError> {
+    let weight = |op: &StoreOp| match op {
+        StoreOp::Put { key, value, .. } => key.len() + value.len(),
+        StoreOp::Delete { key, .. } => key.len(),
+        StoreOp::DeleteRange { from, to, .. } => from.len() + to.len(),
     };
+    let bytes = ops.iter().map(weight).sum();
+    let (partition, chain) = (PartitionId(0), Chain::Starts);
+    let group = Group { partition, bytes, ops, frees_space: false, chain };
     store.commit(&[group], Durability::Synced)
+}
+
+fn encode_life(life: &Life) -> Bytes {
+    let mut record = vec![VERSION];
+    record.extend_from_slice(&life.number.to_be_bytes());
+    record.extend_from_slice(&life.id.to_be_bytes());
+    for (node, incarnation) in &life.kept {
+        record.extend_from_slice(&node.to_be_bytes());
+        record.extend_from_slice(&incarnation.to_be_bytes());
+    }
+    record.into()
+}
+
+fn decode_life(record: &[u8]) -> Option<Life> {
+    let (&version, rest) = record.split_first()?;
+    let (number, rest) = rest.split_first_chunk::<4>()?;
+    let (id, rest) = rest.split_first_chunk::<8>()?;
+    let mut kept = Vec::new();
+    let (pairs, tail) = rest.as_chunks::<10>();
+    for pair in pairs {
+        let (node, incarnation) = pair.split_first_chunk::<2>()?;
+        let incarnation = u64::from_be_bytes(incarnation.try_into().ok()?);
+        kept.push((u16::from_be_bytes(*node), incarnation));
+    }
+    let life = Life { number: u32::from_be_bytes(*number), id: u64::from_be_bytes(*id), kept };
+    (version == VERSION && tail.is_empty()).then_some(life)
 }
 
 fn encode_restored(restored: Restored) -> Bytes {
@@ -254,6 +373,26 @@ mod tests {
         assert_eq!(&record[..], [1, 0, 3, 0, 0, 0, 0, 0, 0, 5, 6, 1]);
         assert_eq!(decode_member(&record), Some(member));
         assert_eq!(decode_member(&record[..11]), None);
+        let life = Life { number: 2, id: 0x0708, kept: vec![(3, 0x0506)] };
+        let record = encode_life(&life);
+        let golden = [1, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 7, 8, 0, 3, 0, 0, 0, 0, 0, 0, 5, 6];
+        assert_eq!(&record[..], golden);
+        assert_eq!(decode_life(&golden), Some(life));
+        assert_eq!(decode_life(&golden[..22]), None);
+    }
+
+    #[test]
+    fn a_later_life_is_adopted_with_what_it_says_of_restorations() {
+        let store = dds::MemoryStore::new();
+        let made = create(&store, (8, None), NodeId(2)).expect("made");
+        let life = Life { number: 1, id: 9, kept: vec![(2, made.member.incarnation.0)] };
+        let restored = Restored { steps: 1, unix_micros: 5 };
+        let known = Known { map: made.map, restored, life: life.clone() };
+        adopt(&store, &made, known).expect("written");
+        let loaded = load(&store, 8, NodeId(2)).expect("readable").expect("made");
+        assert_eq!((loaded.life.clone(), loaded.restored), (life, restored));
+        assert_eq!(loaded.member.incarnation, loaded.life.incarnation(made.member.incarnation));
+        assert!(loaded.member.joined);
     }
 
     #[test]
@@ -261,7 +400,8 @@ mod tests {
         let store = dds::MemoryStore::new();
         assert!(load(&store, 8, NodeId(2)).expect("readable").is_none());
         let map = DpMap { partitions: 8, hash_key: (5, 6) };
-        let made = create(&store, (8, Some(map)), NodeId(2)).expect("made");
+        let known = Known { map, restored: Restored::default(), life: Life::default() };
+        let made = create(&store, (8, Some(known)), NodeId(2)).expect("made");
         assert!(load(&store, 16, NodeId(2)).is_err());
         assert!(load(&store, 8, NodeId(3)).is_err());
         let loaded = load(&store, 8, NodeId(2)).expect("readable").expect("made");

@@ -20,6 +20,20 @@ pub use identity::draw;
 use crate::config::{Config, NodeEntry};
 use std::path::PathBuf;
 
+/// Why a node ends that a later life of its cluster does not keep.
+const LEFT_BEHIND: &str = "the cluster was recovered without this node, or restored from a backup: what only it holds is \
+     not in there. Move its data directory away and start it again: it joins anew. If it was kept, start it again";
+
+/// Why a node ends that is a cluster of its own beside the one of the others.
+const FOUNDED_APART: &str = "it is of another cluster of the same name, and this data directory was founded apart, or is an \
+     old one: two clusters must not serve the same users. Move this data directory away and start the node again: it \
+     joins the other";
+
+/// Why a cluster that was just recovered or restored does not begin.
+const STILL_UP: &str = "it is up, in the cluster before that was recovered, or that the backup was taken of: both would serve \
+     the same users. Stop its node and move its data directory away; or move this data directory away, and the node \
+     joins what there is";
+
 /// What `hikyaku serve` was asked for.
 #[derive(Debug)]
 pub struct ServeOptions {

@@ -3,8 +3,8 @@
 use super::ServeOptions;
 use super::bridge::{Bridge, Ending};
 use super::control::{DRAINING, NodeControl, READY};
-use super::identity::Identity;
-use super::place::Place;
+use super::identity::{Identity, Member};
+use super::place::{AdminCalls, Place};
 use super::reload::Reloader;
 use super::{identity, matching};
 use crate::config::{Config, LogLevel, NodeEntry};
@@ -64,7 +64,8 @@ pub async fn serve(options: ServeOptions) -> anyhow::Result<()> {
     let states = bound.iter().map(|bound| Arc::clone(&bound.state)).collect();
     let door = Arc::new(Doorkeeper::new(hostname, &config));
     let bridge = Arc::new(Bridge::new(Arc::clone(&tls), states, door));
-    let (threads, stages) = start_node(&config, (&bridge, &store), (&place, identity), bound)?;
+    let (threads, stages, calls) =
+        start_node(&config, (&bridge, &store), (&place, &identity), bound)?;
     let clock = threads.writer.clock.clone();
     std::thread::Builder::new().name("watchdog".into()).spawn(move || watch_writes(&clock))?;
 
@@ -72,15 +73,15 @@ pub async fn serve(options: ServeOptions) -> anyhow::Result<()> {
         (Arc::clone(&bridge), Arc::clone(&store), &identity),
         Arc::clone(&config),
         (options.node.name.clone(), data.clone()),
-        stages,
+        (stages, place.neighbours(&config, &identity)),
     ));
     let (stop_admin, admin_stopped) = tokio::sync::oneshot::channel::<()>();
-    let admin =
-        start_admin((&config, &options.node), (&data, &tls), &control, admin_stopped).await?;
+    let stopped = (admin_stopped, calls);
+    let admin = start_admin((&config, &options.node), (&data, &tls), &control, stopped).await?;
     let mut endings = bridge.endings();
     tokio::select! {
         () = until_ready(&bridge) => {}
-        error = ended(&mut endings, (&*store, identity)) => return Err(error),
+        error = ended(&mut endings, (&*store, identity.member)) => return Err(error),
     }
     // Until here a signal ends the process: it has promised nothing.
     let signals = Signals::new()?;
@@ -102,7 +103,7 @@ pub async fn serve(options: ServeOptions) -> anyhow::Result<()> {
     };
     tokio::select! {
         () = signals.until_told(&reloader) => {}
-        error = ended(&mut endings, (&*store, identity)) => return Err(error),
+        error = ended(&mut endings, (&*store, identity.member)) => return Err(error),
     }
     control.state.store(DRAINING, Relaxed);
     crate::systemd::notify("STOPPING=1");
@@ -140,21 +141,23 @@ fn announce(bridge: &Bridge, admin: &Admin) {
 fn start_node(
     config: &Config,
     (bridge, store): (&Arc<Bridge>, &Arc<RocksStore>),
-    (place, identity): (&Place, Identity),
+    (place, identity): (&Place, &Identity),
     bound: Vec<Bound>,
-) -> anyhow::Result<(Threads, Stages)> {
-    let member = (identity, place.membership(config, &identity)?);
+) -> anyhow::Result<(Threads, Stages, Option<AdminCalls>)> {
+    let member = (identity, place.membership(config, identity)?);
     let (threads, stages, senders) = start_threads(config, bridge, store, member, bound)?;
-    if let Some(setup) = place.peers(config, &identity, &senders)? {
+    let mut calls = None;
+    if let Some((setup, admin)) = place.peers(config, (identity, bridge), &senders)? {
         bridge.join_peers(crate::peers::start(setup)?);
+        calls = Some(admin);
     }
-    Ok((threads, stages))
+    Ok((threads, stages, calls))
 }
 
 /// Waits until the node has no place in its cluster any more.
 async fn ended(
     endings: &mut watch::Receiver<Option<Ending>>,
-    (store, identity): (&dyn Store, Identity),
+    (store, member): (&dyn Store, Member),
 ) -> anyhow::Error {
     let ending = match endings.wait_for(Option::is_some).await {
         Ok(ending) => ending.clone(),
@@ -162,7 +165,7 @@ async fn ended(
         Err(_) => std::future::pending().await,
     };
     match ending {
-        Some(Ending::OldImage) => match identity::renew(store, identity.member) {
+        Some(Ending::OldImage) => match identity::renew(store, member) {
             Ok(()) => anyhow::anyhow!(
                 "the data directory is an older image of itself, and others may hold what it lacks: start it \
                  again, it will join the cluster anew and be filled"
@@ -173,6 +176,8 @@ async fn ended(
             "this node was removed from the cluster: take it out of the file, or empty its data directory to \
              let it join anew"
         ),
+        Some(Ending::LeftBehind) => anyhow::anyhow!("{}", super::LEFT_BEHIND),
+        Some(Ending::FoundedApart) => anyhow::anyhow!("{}", super::FOUNDED_APART),
         Some(Ending::Stopped(why)) => anyhow::anyhow!("the control plane can't go on: {why}"),
         None => anyhow::anyhow!("the node ends"),
     }
@@ -202,7 +207,7 @@ async fn start_admin(
     (config, node): (&Config, &NodeEntry),
     (data, tls): (&Path, &Arc<TlsContext>),
     control: &Arc<NodeControl>,
-    stopped: tokio::sync::oneshot::Receiver<()>,
+    (stopped, calls): (tokio::sync::oneshot::Receiver<()>, Option<AdminCalls>),
 ) -> anyhow::Result<Admin> {
     use crate::config::Address;
     let at = match config.admin_address(node) {
@@ -222,7 +227,7 @@ async fn start_admin(
         tls: (!address.ip().is_loopback()).then(|| Arc::clone(tls)),
         metrics: config.metrics.enabled,
     };
-    let task = tokio::spawn(crate::admin::serve(listener, server, async move {
+    let task = tokio::spawn(crate::admin::serve((listener, calls), server, async move {
         // Told by a message or by the end of the sender.
         let _told = stopped.await;
     }));
@@ -336,7 +341,7 @@ fn start_threads(
     config: &Config,
     bridge: &Arc<Bridge>,
     store: &Arc<RocksStore>,
-    (identity, membership): (Identity, MembershipSetup),
+    (identity, membership): (&Identity, MembershipSetup),
     bound: Vec<Bound>,
 ) -> anyhow::Result<(Threads, Stages, Vec<PortSender<Inward>>)> {
     let map = identity.map;
@@ -453,7 +458,7 @@ fn random_bytes<const N: usize>() -> anyhow::Result<[u8; N]> {
 
 fn shard_config(
     config: &Config,
-    (identity, group, groups): (Identity, GroupId, u8),
+    (identity, group, groups): (&Identity, GroupId, u8),
     (tag_key, dummy_phc): ([u8; 16], Arc<str>),
 ) -> anyhow::Result<ShardConfig> {
     let mut shard = ShardConfig::new(identity.map, group, groups);

@@ -13,6 +13,7 @@ mod fills;
 mod mutate;
 mod node;
 mod options;
+mod recover;
 mod requests;
 mod seats;
 mod steps;
@@ -104,6 +105,10 @@ enum Event {
         response: Response,
     },
     Fault(Fault),
+    /// The operator acts.
+    Recover {
+        founder: NodeId,
+    },
     Start {
         node: NodeId,
     },
@@ -140,6 +145,8 @@ pub struct Cluster {
     trace: Digest,
     coverage: Coverage,
     healed: bool,
+    /// All nodes are stopped until the operator has recovered one of them.
+    recovering: bool,
     failure: Option<Failure>,
 }
 
@@ -189,6 +196,7 @@ impl Cluster {
             trace: Digest::default(),
             coverage: Coverage::default(),
             healed: false,
+            recovering: false,
             failure: None,
             options,
         };
@@ -290,6 +298,7 @@ impl Cluster {
             | Event::Act { .. }
             | Event::Answered { .. }
             | Event::Fault(_)
+            | Event::Recover { .. }
             | Event::Start { .. } => None,
         };
         if let Some(until) = whom.and_then(|node| self.paused(node)) {
@@ -332,7 +341,12 @@ impl Cluster {
             Event::Asked { node, origin, request } => self.on_asked(node, origin, request),
             Event::Answered { origin, response } => self.on_answered(origin, response),
             Event::Fault(fault) => self.on_fault(fault),
-            Event::Start { node } => self.start(node),
+            Event::Recover { founder } => self.recover(founder),
+            Event::Start { node } => {
+                if !self.recovering {
+                    self.start(node);
+                }
+            }
         }
     }
 }

@@ -53,6 +53,8 @@ pub struct ClusterScenario {
     pub move_ms: u64,
     /// Pages must come to a node no faster than it is to be filled: where messages are neither lost nor late.
     pub paced: bool,
+    /// A majority of the disks is lost, and an operator lets the rest go on.
+    pub recover_ms: u64,
 }
 
 const CALM: ClusterScenario = ClusterScenario {
@@ -76,11 +78,12 @@ const CALM: ClusterScenario = ClusterScenario {
     late: 0,
     move_ms: 2_000,
     paced: false,
+    recover_ms: 0,
 };
 
 impl ClusterScenario {
     /// All scenarios.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         CALM,
         Self {
             name: "cluster-storm",
@@ -167,6 +170,16 @@ impl ClusterScenario {
             ..CALM
         },
         Self {
+            name: "cluster-recover",
+            about: "three nodes; again and again most disks are lost, and the rest goes on without a majority",
+            nodes: 3,
+            partitions: 4,
+            crash_ms: 3_000,
+            cut_ms: 4_000,
+            recover_ms: 12_000,
+            ..CALM
+        },
+        Self {
             name: "cluster-steady",
             about: "five nodes under load, few faults: for the speed",
             crash_ms: 60_000,
@@ -220,10 +233,12 @@ pub enum ClusterMutation {
     RejoinWithLostTail,
     /// A copy asks for its next page at once.
     FillUnpaced,
+    /// The operator recovers a node that was given up before.
+    RecoverStale,
 }
 
 impl ClusterMutation {
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::SkipFence,
         Self::AcknowledgeAlone,
         Self::BelowMin,
@@ -234,6 +249,7 @@ impl ClusterMutation {
         Self::ReuseIncarnation,
         Self::RejoinWithLostTail,
         Self::FillUnpaced,
+        Self::RecoverStale,
     ];
 
     #[must_use]
@@ -249,6 +265,7 @@ impl ClusterMutation {
             Self::ReuseIncarnation => "reuse-incarnation",
             Self::RejoinWithLostTail => "rejoin-with-lost-tail",
             Self::FillUnpaced => "fill-unpaced",
+            Self::RecoverStale => "recover-stale",
         }
     }
 

@@ -8,7 +8,7 @@ use mailstore::check::{Told, check as verify};
 
 pub fn check(store: &MemoryStore) -> Result<(), Failure> {
     let mut damage = None;
-    verify(&|read| store.read(read, Tier::Disk), MAP, &mut |told| match told {
+    verify(&|read| store.read(read, Tier::Disk), (MAP, &|_| true), &mut |told| match told {
         Told::Damage(found) => {
             damage.get_or_insert(found);
         }

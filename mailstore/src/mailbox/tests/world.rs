@@ -8,7 +8,7 @@ use dds::{
     SortKey, Version,
 };
 use fsm::{Budget, Host, Mono, Stepped, TimerKey, TimerOp, Token, Wall};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 /// What happens to the next write.
@@ -30,6 +30,8 @@ pub struct Table {
     pub faults: VecDeque<Option<Fault>>,
     pub writes: usize,
     pub gets: usize,
+    /// Blobs that are not in the store of this node, and keys whose groups it has not applied yet.
+    pub elsewhere: (BTreeSet<BlobId>, BTreeSet<SortKey>),
     version: u64,
 }
 
@@ -409,10 +411,13 @@ impl World {
 
 impl crate::mailbox::BodyReader for Table {
     fn value(&mut self, _: &RouteKey, key: &SortKey) -> Result<Option<Bytes>, TaskRefusal> {
-        Ok(self.entries.get(key).cloned())
+        Ok(self.entries.get(key).filter(|_| !self.elsewhere.1.contains(key)).cloned())
     }
 
     fn blob(&mut self, blob: BlobId, offset: u64, len: u64) -> Result<Option<Bytes>, TaskRefusal> {
+        if self.elsewhere.0.contains(&blob) {
+            return Ok(None);
+        }
         match self.answer(Request::ReadBlob { blob, offset, len }) {
             Response::BlobRead(bytes) => Ok(Some(bytes)),
             _ => Ok(None),
