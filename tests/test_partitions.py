@@ -7,7 +7,7 @@ import pytest
 
 import network
 from cluster import NAMES, Cluster
-from cluster_load import Appender, Sender, check_mail, check_replicas
+from cluster_load import Appender, Sender, check_mail, check_replicas, go_on, through
 from harness import soak
 
 USERS = ("ann", "bob", "carol", "dave")
@@ -48,25 +48,9 @@ def load(hosts):
     hosts.until_whole(seconds=60)
     for name in NAMES:
         check_mail(hosts[name], loads)
-    check_replicas(hosts)
+    check_replicas(hosts, hosts.addresses_of_users)
     for name in NAMES:
         assert hosts[name].is_alive(), f"node {name} has ended"
-
-
-def go_on(loads, seconds):
-    """Waits until each of these has been acknowledged something that it began from now on."""
-    before = [len(load.acknowledged) for load in loads]
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if all(len(load.acknowledged) > had + 1 for load, had in zip(loads, before)):
-            return
-        time.sleep(0.05)
-    stuck = [(load.name, load.to, load.refused[-1:]) for load, had in zip(loads, before) if len(load.acknowledged) <= had + 1]
-    raise AssertionError(f"within {seconds} s nothing was acknowledged to {stuck}")
-
-
-def through(loads, *names):
-    return [load for load in loads if load.node.name in names]
 
 
 @pytest.mark.parametrize("role", ["leader", "master"])

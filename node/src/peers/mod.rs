@@ -2,7 +2,8 @@
 //!
 //! Each pair of nodes has two connections, one for pings and the control plane, one for everything else, so that a page of a
 //! partition delays no ping. The node with the higher number makes them. A link is up while both stand; when one ends the other is
-//! ended too, so that both sides know that something may be lost.
+//! ended too, so that both sides know that something may be lost. Two nodes that do not reach each other are connected through a
+//! third one (`ways`).
 //!
 //! Absences: nothing here decides; what a packet means is the machines' to know.
 
@@ -11,6 +12,7 @@ mod carry;
 mod credentials;
 mod handshake;
 mod stream;
+mod ways;
 
 pub use bootstrap::{Cluster, find_cluster};
 pub use credentials::{Credentials, TlsPair, cluster_id, read_secret};
@@ -29,11 +31,11 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc};
 use vspace::{Inward, LinkState, Packet, Places};
 
-/// Between two attempts to reach a node. Our choice: a restarted node is found soon, a dead one costs little.
-const DIAL_EVERY: Duration = Duration::from_millis(200);
-
 /// Greetings under way at once. Our choice: two of every node of a large cluster; who does not belong to it takes no more.
 const HANDSHAKES_MAX: usize = 64;
+
+/// Connections of others that this node carries at once. Our choice: more than the pairs of nodes of a cluster that is worth keeping.
+const RELAYS_MAX: usize = 64;
 
 /// Packets that may wait for one node. Our choice: more than the windows of replication let through on a connection that works.
 const WAITING_MAX: usize = 100_000;
@@ -101,12 +103,13 @@ fn run(
 ) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let local = tokio::task::LocalSet::new();
-    let hub = Rc::new(Hub { setup, peers: RefCell::default() });
+    let relays = Semaphore::new(RELAYS_MAX);
+    let hub = Rc::new(Hub { setup, peers: RefCell::default(), relays });
     local.block_on(&runtime, async move {
         let listener = tokio::net::TcpListener::from_std(listener)?;
         for other in hub.setup.others.clone() {
             if other.node < hub.setup.credentials.node {
-                tokio::task::spawn_local(dial_always(Rc::clone(&hub), other));
+                tokio::task::spawn_local(ways::dial_always(Rc::clone(&hub), other));
             }
         }
         tokio::task::spawn_local(send_all(Rc::clone(&hub), outgoing));
@@ -131,6 +134,8 @@ fn run(
 struct Hub {
     setup: Setup,
     peers: RefCell<BTreeMap<NodeId, Link>>,
+    /// Room for connections of others that go through this node.
+    relays: Semaphore,
 }
 
 /// The connections with one node.
@@ -200,7 +205,7 @@ impl Hub {
         }
         let taken = match kind {
             Kind::Control => link.control.is_some(),
-            Kind::Data | Kind::Probe => link.data.is_some(),
+            Kind::Data | Kind::Probe | Kind::Relay => link.data.is_some(),
         };
         if taken || link.made != made {
             // It has begun anew, and this side has not noticed the end.
@@ -209,7 +214,7 @@ impl Hub {
         link.made = made;
         match kind {
             Kind::Control => link.control = Some(lane),
-            Kind::Data | Kind::Probe => link.data = Some(lane),
+            Kind::Data | Kind::Probe | Kind::Relay => link.data = Some(lane),
         }
         if link.is_up() {
             let with = vec![("node", hello.name.clone())];
@@ -217,6 +222,21 @@ impl Hub {
             self.tell_all(node, LinkState::Up);
         }
         Some(link.life)
+    }
+
+    /// Ends the link with a node, if it is up.
+    fn end_link(&self, node: NodeId) {
+        if let Some(link) = self.peers.borrow_mut().get_mut(&node) {
+            self.end(node, link);
+        }
+    }
+
+    /// Nodes that are reached, besides `node`.
+    fn reached_besides(&self, node: NodeId) -> Vec<Other> {
+        let peers = self.peers.borrow();
+        let is_up = |other: &&Other| peers.get(&other.node).is_some_and(Link::is_up);
+        let others = self.setup.others.iter().filter(|other| other.node != node);
+        others.filter(is_up).cloned().collect()
     }
 
     /// Both connections end.
@@ -257,41 +277,6 @@ async fn send_all(hub: Rc<Hub>, mut outgoing: mpsc::UnboundedReceiver<Batch>) {
     }
 }
 
-/// Keeps both connections with one node.
-async fn dial_always(hub: Rc<Hub>, other: Other) {
-    loop {
-        let pair = crate::serve::draw().unwrap_or_default();
-        let (control, data) = tokio::join!(
-            dial(&hub, &other, (Kind::Control, pair)),
-            dial(&hub, &other, (Kind::Data, pair))
-        );
-        match (control, data) {
-            (Ok(control), Ok(data)) => {
-                let carried = [(Kind::Control, control), (Kind::Data, data)];
-                let carried = carried.map(|(kind, (hello, stream))| {
-                    let hub = Rc::clone(&hub);
-                    tokio::task::spawn_local(async move { hub.carry(kind, hello, stream).await })
-                });
-                // When one ends the link does, and with it the other.
-                for task in carried {
-                    let _ended = task.await;
-                }
-            }
-            (Err(error), _) | (_, Err(error)) => error.note(&other.name),
-        }
-        tokio::time::sleep(DIAL_EVERY).await;
-    }
-}
-
-type Dialled = Result<(Hello, stream::Stream), handshake::Refused>;
-
-async fn dial(hub: &Hub, other: &Other, (kind, pair): (Kind, u64)) -> Dialled {
-    let credentials = &hub.setup.credentials;
-    let stream = stream::connect(other.address, credentials.tls.as_ref()).await?;
-    let (hello, _, stream) = handshake::call(stream, credentials, (other.node, kind, pair)).await?;
-    Ok((hello, stream))
-}
-
 /// Somebody calls.
 async fn welcome(
     hub: Rc<Hub>,
@@ -307,6 +292,11 @@ async fn welcome(
     drop(permit);
     match answered {
         Ok((_, Kind::Probe, _)) => {}
+        Ok((hello, Kind::Relay, stream)) => {
+            if let Err(error) = ways::relay(&hub, stream).await {
+                error.note(&hello.name);
+            }
+        }
         Ok((hello, kind, stream)) => hub.carry(kind, hello, stream).await,
         Err(error) => error.note(&from.ip().to_string()),
     }
