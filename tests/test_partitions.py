@@ -31,11 +31,12 @@ def hosts():
             cluster.until_whole()
             cluster.addresses_of_users = cluster["a"].accounts(*USERS)
             yield cluster
+            check_replicas(cluster, cluster.addresses_of_users)
 
 
 @pytest.fixture
 def load(hosts):
-    """Starts load on every node; when the test is over all is healed, and everything is scanned on every node."""
+    """Starts load on every node; when the test is over all is healed, and everything is scanned through every node."""
     loads = []
 
     def start():
@@ -52,7 +53,8 @@ def load(hosts):
     hosts.until_whole(seconds=60)
     for name in NAMES:
         check_mail(hosts[name], loads)
-    check_replicas(hosts, hosts.addresses_of_users)
+    if soak():
+        check_replicas(hosts, hosts.addresses_of_users)
     for name in NAMES:
         assert hosts[name].is_alive(), f"node {name} has ended"
 
@@ -88,10 +90,10 @@ def test_what_one_node_sends_is_lost(hosts, load):
 
 
 def test_two_nodes_reach_only_the_third(hosts, load):
-    """Every pair in turn: whoever leads, all three go on."""
+    """One pair after the other: whoever leads, all three go on."""
     loads = load()
     go_on(loads, 20)
-    for one, other in (("a", "b"), ("b", "c"), ("a", "c")):
+    for one, other in (("a", "b"), ("b", "c"), ("a", "c"))[:: 1 if soak() else 2]:
         # The later one of the file calls.
         said = hosts[other].log().count(DETOUR)
         hosts.network.cut_both(one, other)
@@ -104,10 +106,10 @@ def test_two_nodes_reach_only_the_third(hosts, load):
 
 def test_the_network_flaps(hosts, load):
     loads = load()
-    for round in range(60 if soak() else 6):
+    for round in range(60 if soak() else 4):
         name = NAMES[round % len(NAMES)]
         hosts.network.isolate(name)
-        time.sleep((0.3, 0.9, 1.6)[round // 3 % 3])
+        time.sleep((0.3, 1.6, 0.9, 2.5)[round % 4])
         hosts.network.heal()
         time.sleep(0.3)
     go_on(loads, 30)
@@ -148,6 +150,7 @@ def test_nodes_speak_tls_and_only_with_who_knows_the_secret(hosts, load):
     stranger.start()
 
 
+@pytest.mark.skipif(not soak(), reason="a slow line takes its time")
 def test_one_node_is_behind_a_slow_line():
     """Whether it keeps up or not: what is acknowledged is kept, and the others do not stand still."""
     with contextlib.ExitStack() as stack:
@@ -169,7 +172,7 @@ def test_one_node_is_behind_a_slow_line():
         users = cluster["a"].accounts(*USERS)
         loads = [kind(cluster[name], to) for name, to in zip(NAMES, users) for kind in (Sender, Appender)]
         go_on(loads, 60)
-        time.sleep(60 if soak() else 3)
+        time.sleep(60)
         go_on(loads, 60)
         for each in loads:
             each.end()

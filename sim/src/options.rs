@@ -305,10 +305,12 @@ pub enum Mutation {
     HideGap,
     /// EXPUNGE is said while a FETCH by number is under way.
     ForbiddenExpunge,
+    /// A master does not remember what another node appended: asked again, it comes again.
+    ForgetAppend,
 }
 
 impl Mutation {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::DropSync,
         Self::AcknowledgeEarly,
         Self::ForgetWindow,
@@ -318,6 +320,7 @@ impl Mutation {
         Self::KeepOwn,
         Self::HideGap,
         Self::ForbiddenExpunge,
+        Self::ForgetAppend,
     ];
 
     #[must_use]
@@ -332,6 +335,7 @@ impl Mutation {
             Self::KeepOwn => "keep-own",
             Self::HideGap => "hide-gap",
             Self::ForbiddenExpunge => "forbidden-expunge",
+            Self::ForgetAppend => "forget-append",
         }
     }
 

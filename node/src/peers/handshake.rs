@@ -90,7 +90,9 @@ pub enum Refused {
 impl Refused {
     /// For the operator, now and then; a node that can't be reached is nothing to write about.
     pub fn note(&self, whom: &str) {
-        if matches!(self, Self::Io(_) | Self::NoWay(_) | Self::NoCluster) || !is_news(format!("{whom}: {self}")) {
+        if matches!(self, Self::Io(_) | Self::NoWay(_) | Self::NoCluster)
+            || !is_news(format!("{whom}: {self}"))
+        {
             return;
         }
         let with = vec![("with", whom.to_owned()), ("reason", self.to_string())];
