@@ -11,6 +11,8 @@ import time
 from harness import DOMAIN, SERVICES, Server, eventually
 
 NAMES = ("a", "b", "c")
+# Of the control plane, by count of nodes.
+VOTERS = (0, 1, 1, 3, 3, 5)
 SETTINGS = {"name": '"test"', "replicas": "3", "min_in_sync": "2", "partitions": "32"}
 
 
@@ -34,6 +36,15 @@ class Node(Server):
         self.name = name
         self.config_path = cluster.config_path
         self.arguments = ["--config", cluster.config_path, "--node", name]
+        self.network = cluster.network
+        if self.network:
+            self.wrapper = self.cli_wrapper = self.network.wrapper(name)
+
+    def connect(self, service, timeout=30):
+        if not self.network:
+            return super().connect(service, timeout)
+        with self.network.inside(self.name):
+            return super().connect(service, timeout)
 
     def pause(self):
         self.process.send_signal(signal.SIGSTOP)
@@ -47,9 +58,10 @@ class Node(Server):
 
 
 class Cluster:
-    """Nodes by name. Those in `names` are started by the `with` block."""
+    """Nodes by name. Those in `names` are started by the `with` block. With a `network` each is on a host of its own."""
 
-    def __init__(self, names=NAMES, settings=None, extra=""):
+    def __init__(self, names=NAMES, settings=None, extra="", network=None):
+        self.network = network
         self.dir = tempfile.mkdtemp(prefix="hikyaku-cluster-")
         self.config_path = os.path.join(self.dir, "cluster.toml")
         self.settings = dict(SETTINGS, **(settings or {}))
@@ -62,7 +74,8 @@ class Cluster:
         """Writes the file with these nodes; more may come behind those that are there."""
         for name, port in zip(names, free_ports(len(names))):
             if name not in self.nodes:
-                self.addresses[name] = f"127.0.0.1:{port}"
+                host = self.network.address(name) if self.network else "127.0.0.1"
+                self.addresses[name] = f"{host}:{port}"
                 self.nodes[name] = Node(self, name)
         lines = ["[cluster]", *(f"{key} = {value}" for key, value in self.settings.items())]
         for name in names:
@@ -116,9 +129,16 @@ class Cluster:
             partitions = status["partitions"]
             settled = status["cluster_state"]["min_in_sync"] == status["cluster_state"]["min_in_sync_wanted"]
             troubles = partitions["under_replicated"] + partitions["unavailable"] + status["cluster_state"]["moves"]
-            return len(up) == wanted and settled and troubles == 0
+            # The votes of a new disk count only when all know.
+            votes = sum(node["voter"] for node in status["nodes"]) >= VOTERS[min(wanted, 5)]
+            return len(up) == wanted and settled and troubles == 0 and votes
 
         eventually(whole, seconds, "that every partition has its replicas")
+
+    def leader(self):
+        """The node that leads the control plane."""
+        leaders = [self.nodes[node["name"]] for node in self.status()["nodes"] if node["leader"]]
+        return leaders[0] if leaders else None
 
     def master(self, address):
         """The node that is the master of a mailbox."""

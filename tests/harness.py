@@ -57,6 +57,8 @@ class Server:
         self.log_path = os.path.join(self.dir, "server.log")
         self.env = dict(os.environ, **(env or {}))
         self.wrapper = list(wrapper)
+        # Before commands that speak to it.
+        self.cli_wrapper = []
         # Of the command line, before the command.
         self.arguments = ["--config", self.config_path]
         self.process = None
@@ -158,7 +160,7 @@ class Server:
 
     def cli(self, *args, input=None, code=0, timeout=120, env=None):
         """Runs a command of the binary against this node and asserts its exit code."""
-        command = [binary(), *self.arguments]
+        command = [*self.cli_wrapper, binary(), *self.arguments]
         if "admin" in self.ports:
             command += ["--admin", f"127.0.0.1:{self.ports['admin']}"]
         done = subprocess.run(
@@ -191,6 +193,21 @@ class Server:
         if user:
             client.must(f'LOGIN "{user}" "{password}"')
         return client
+
+    def pop3_sizes(self, user, password=PASSWORD, timeout=60):
+        """What POP3 says of the messages: their sizes."""
+        line = self.connect("pop3", timeout)
+        for command in (None, f"USER {user}", f"PASS {password}", "LIST"):
+            if command:
+                line.send(command.encode() + b"\r\n")
+            said = line.line()
+            assert said.startswith(b"+OK"), f"{command}: {said!r}"
+        sizes = []
+        while (row := line.line()) != b".":
+            sizes.append(int(row.split()[1]))
+        line.send(b"QUIT\r\n")
+        line.close()
+        return sizes
 
     def smtp(self, timeout=30):
         return Smtp(self.connect("smtp", timeout))

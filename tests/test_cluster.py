@@ -1,13 +1,13 @@
 """Three nodes are one service, and go on when one of them ends."""
 
 import socket
-import threading
 import time
 
 import pytest
 
 from cluster import Cluster, free_ports
-from harness import DOMAIN, PASSWORD, Closed, Line, Server, eventually, message, soak, without_trace
+from cluster_load import Sender, check_mail
+from harness import DOMAIN, PASSWORD, Closed, Line, Server, eventually, message, soak
 
 USERS = ("ann", "bob", "carol", "dave")
 
@@ -18,65 +18,6 @@ def three():
         cluster.until_whole()
         cluster.addresses_of_users = cluster["a"].accounts(*USERS)
         yield cluster
-
-
-class Sender(threading.Thread):
-    """Delivers to one mailbox through one node, one message after the other."""
-
-    def __init__(self, node, to, name=""):
-        super().__init__(daemon=True)
-        self.node, self.to, self.name_of_run = node, to, name
-        self.acknowledged, self.refused, self.longest = {}, [], 0
-        self.wanted = True
-        self.start()
-
-    def run(self):
-        count = 0
-        while self.wanted:
-            key = f"{self.to}-{self.node.name}-{self.name_of_run}{count}"
-            data = message(key, size=(600, 4_700, 60_000)[count % 3])
-            began = time.monotonic()
-            try:
-                smtp = self.node.smtp(timeout=60)
-                code, text = smtp.deliver(data, self.to)
-                smtp.close()
-                if code == 250:
-                    self.acknowledged[key] = data
-                else:
-                    self.refused.append((code, text))
-            except (OSError, Closed) as error:
-                self.refused.append((0, str(error)))
-            self.longest = max(self.longest, time.monotonic() - began)
-            count += 1
-            time.sleep(0.02)
-
-    def end(self):
-        self.stop()
-        for code, text in self.refused:
-            assert 400 <= code < 500, f"{code} {text}: only temporary refusals are right"
-
-    def stop(self):
-        """Whatever became of the last deliveries."""
-        self.wanted = False
-        self.join(90)
-        assert not self.is_alive(), "a delivery hangs"
-
-
-def check_mail(node, senders):
-    """Every message that was acknowledged is there once, byte for byte."""
-    for to in {sender.to for sender in senders}:
-        imap = node.imap(to)
-        bodies = {}
-        for body in imap.bodies().values():
-            stored = without_trace(body)
-            key = stored.split(b"X-Key: ", 1)[1].split(b"\r\n", 1)[0].decode()
-            assert key not in bodies, f"{key} is there twice"
-            bodies[key] = stored
-        imap.logout()
-        for sender in senders:
-            if sender.to == to:
-                for key, data in sender.acknowledged.items():
-                    assert bodies.get(key) == data, f"{key} was acknowledged, and is not there as it was sent"
 
 
 def test_mail_sent_to_one_node_is_read_on_every_other(three):

@@ -1,6 +1,5 @@
 """Operating a whole cluster: backup and restore, a lost majority, checks, sessions and status of all nodes, body search."""
 
-import itertools
 import re
 import time
 
@@ -9,7 +8,8 @@ import pytest
 from cluster import Cluster
 from harness import PASSWORD, Closed, eventually, message
 from survival.restored import Cache
-from test_cluster import Sender, USERS, check_mail, three  # noqa: F401
+from cluster_load import Sender, check_mail
+from test_cluster import USERS, three  # noqa: F401
 from test_command_line import spoil
 
 
@@ -22,13 +22,9 @@ def crash(cluster, names, wipe=True):
             cluster[name].wipe()
 
 
-runs = itertools.count()
-
-
 def senders_for(cluster, names):
-    """One for each mailbox, through these nodes; no two runs send the same message."""
-    run = f"run{next(runs)}-"
-    return [Sender(cluster[names[i % len(names)]], to, run) for i, to in enumerate(cluster.addresses_of_users)]
+    """One for each mailbox, through these nodes."""
+    return [Sender(cluster[names[i % len(names)]], to) for i, to in enumerate(cluster.addresses_of_users)]
 
 
 def end_after(senders, least):

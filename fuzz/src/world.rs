@@ -271,7 +271,7 @@ impl World {
 
     fn append_task(&mut self, task: UserTask) -> Answer {
         match task {
-            UserTask::Append { to, message: _ } => self.appended(&to, 1),
+            UserTask::Append { to, message: _, once: _ } => self.appended(&to, 1),
             UserTask::StageAppend { to, pending, message: _ } => {
                 self.named(&to)?;
                 let pending = pending.unwrap_or(PendingId(u64::from(self.next_id)));

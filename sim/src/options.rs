@@ -310,10 +310,12 @@ pub enum Mutation {
     HideGap,
     /// EXPUNGE is said while a FETCH by number is under way.
     ForbiddenExpunge,
+    /// A master does not remember what another node appended: asked again, it comes again.
+    ForgetAppend,
 }
 
 impl Mutation {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::DropSync,
         Self::AcknowledgeEarly,
         Self::ForgetWindow,
@@ -323,6 +325,7 @@ impl Mutation {
         Self::KeepOwn,
         Self::HideGap,
         Self::ForbiddenExpunge,
+        Self::ForgetAppend,
     ];
 
     #[must_use]
@@ -337,6 +340,7 @@ impl Mutation {
             Self::KeepOwn => "keep-own",
             Self::HideGap => "hide-gap",
             Self::ForbiddenExpunge => "forbidden-expunge",
+            Self::ForgetAppend => "forget-append",
         }
     }
 

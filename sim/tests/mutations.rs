@@ -94,6 +94,12 @@ fn blobs_that_are_left_to_the_sweep_are_noticed() {
 }
 
 #[test]
+fn an_append_that_is_done_twice_is_noticed() {
+    let failure = noticed_in("three-storm", Mutation::ForgetAppend);
+    assert_eq!(failure.invariant, "at_most_once", "{failure}");
+}
+
+#[test]
 fn a_gap_in_the_event_log_that_is_hidden_is_noticed() {
     let failure = noticed_in("storm", Mutation::HideGap);
     assert_eq!(failure.invariant, "events_seen", "{failure}");

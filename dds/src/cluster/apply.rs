@@ -243,6 +243,10 @@ impl ClusterMap {
             let forgotten = known.retired.len().saturating_sub(RETIRED_MAX);
             known.retired.drain(..forgotten);
             known.incarnation = asked.incarnation;
+            // The directory that voted is gone.
+            let before = self.voters.len();
+            self.voters.retain(|voter| *voter != node);
+            touched.voters |= self.voters.len() != before;
         }
         if known.start != asked.start {
             self.marks.remove(&node);

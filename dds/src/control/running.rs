@@ -11,7 +11,7 @@ use super::writer::{After, Writer, Written};
 use super::{Config, Effect, Event, RAFT_TICK, RETRY, Stop, TICK, records};
 use crate::StoreError;
 use crate::cluster::{
-    ClusterMap, Command, Delta, Incarnation, NodeId, Objection, Session, Start, Verdict,
+    ClusterMap, Command, Delta, Incarnation, Node, NodeId, Objection, Session, Start, Verdict,
     decode_map, decode_proposal, encode_map, encode_proposal,
 };
 use bytes::Bytes;
@@ -303,11 +303,24 @@ impl Running {
         Ok(())
     }
 
+    /// The nodes whose votes count by `members`: while the members change, those that vote before and after. A node that has lost
+    /// its disk does not, until its new directory votes.
+    fn voters(&self, members: &Members) -> Vec<NodeId> {
+        let counts = |member: &MemberId| {
+            let node = member.node();
+            let known = self.map.node(node);
+            let is_current = |known: &Node| MemberId::new(node, known.incarnation) == *member;
+            known.is_none_or(is_current) && (!members.joint || self.map.voters.contains(&node))
+        };
+        let voters = members.voters.iter().filter(|member| counts(member));
+        voters.map(|member| member.node()).collect()
+    }
+
     fn apply(&mut self, cx: &mut Cx<'_, Effect>, entry: Committed) {
         match entry {
             Committed::Nothing { index } => self.map.skip(index),
             Committed::Members { index, members } => {
-                let voters: Vec<_> = members.voters.iter().map(|member| member.node()).collect();
+                let voters = self.voters(&members);
                 self.members = members;
                 if self.told {
                     cx.emit(Effect::Log(Event::Voters(voters.clone())));

@@ -57,8 +57,9 @@ pub enum UserTask {
     Expunge { folder: FolderId, uids: Option<UidSet> },
     /// All or none. Done: `Copied`.
     Copy { folder: FolderId, uids: UidSet, to: FolderName, remove_source: bool },
-    /// One message, at once. Done: `Appended`.
-    Append { to: FolderName, message: NewMessage },
+    /// One message, at once. Done: `Appended`. Under `once` it may be asked for again, and comes once, as long as deliveries
+    /// are remembered.
+    Append { to: FolderName, message: NewMessage, once: Option<DeliveryId> },
     /// One of several messages: durable but invisible until `CommitAppend`. Without `pending` it opens a new set.
     /// Done: `Staged`.
     StageAppend { to: FolderName, pending: Option<PendingId>, message: NewMessage },

@@ -6,15 +6,16 @@
 use super::change::{ArrivalSource, Asker};
 use super::core::{Core, Exclusive};
 use super::deliver::{Apart, Arriving, now};
-use super::format::{KeywordTable, PendingBodies, PendingSet, Rows, keys};
+use super::format::{KeywordTable, PendingBodies, PendingSet, Remembered, Rows, keys};
 use super::gathered::{Gathered, GatheredMessage, StagedBatch};
 use super::machine::Effect;
+use super::memory::recipient_hash;
 use super::settle::Hold;
 use super::show::{Parked, ShowFrom, ShowPlan};
 use super::{BlobLife, Waiting, answer, fail};
 use crate::face::{
-    Body, FolderId, FolderName, Keyword, ModSeq, NewMessage, PendingId, SessionId, TaskRefusal,
-    UserDone, UserError, UserTask,
+    Body, DeliveryId, FolderId, FolderName, Keyword, ModSeq, NewMessage, PendingId, SessionId,
+    TaskRefusal, UserDone, UserError, UserTask,
 };
 use bytes::Bytes;
 use dds::Op;
@@ -77,9 +78,23 @@ impl Core {
         &mut self,
         cx: &mut Cx<'_, Effect>,
         asker: Asker,
-        (to, message): (FolderName, NewMessage),
+        (to, message, once): (FolderName, NewMessage, Option<DeliveryId>),
         blob: BlobLife,
     ) {
+        let remembered_as = |id| (id, recipient_hash(""));
+        let (to, message) = match once {
+            None => (to, message),
+            Some(id) => {
+                let repeated = |(to, message)| {
+                    let task = UserTask::Append { to, message, once };
+                    Waiting { asker, task, blob }
+                };
+                match self.first_time(cx, remembered_as(id), (to, message), repeated) {
+                    Some(parts) => parts,
+                    None => return,
+                }
+            }
+        };
         let Some(&id) = self.by_name.get(&to) else {
             return self.fail_message(cx, asker, (UserError::NoSuchFolder, &message.body));
         };
@@ -88,7 +103,7 @@ impl Core {
         }
         if let (Body::Blob { blob: blob_id, .. }, BlobLife::AsFound) = (&message.body, blob) {
             let blob_id = *blob_id;
-            let task = UserTask::Append { to, message };
+            let task = UserTask::Append { to, message, once };
             return self.renew_blob(cx, blob_id, Waiting { asker, task, blob });
         }
         let mark = self.mark_keywords(id);
@@ -100,7 +115,11 @@ impl Core {
         let arriving = arriving_of(cx, &message);
         match self.arrive(cx.wall(), id, (&arriving, keywords), &mut ops) {
             Ok(meta) => {
-                let source = ArrivalSource::Append { asker };
+                let remembered = Remembered { folder: id, uid: meta.uid };
+                let memory = once.map(|once| {
+                    self.remember(cx.wall(), remembered_as(once), &remembered, &mut ops)
+                });
+                let source = ArrivalSource::Append { memory, asker };
                 self.submit_arrival(cx, id, (meta, keywords, source), ops);
             }
             Err(error) => {

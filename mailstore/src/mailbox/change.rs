@@ -94,7 +94,7 @@ impl Change {
         match self {
             Self::Founded | Self::Staged(_) | Self::Flagged(_) => None,
             Self::Arrived(arrival) => match &arrival.source {
-                ArrivalSource::Delivery { asker, .. } | ArrivalSource::Append { asker } => {
+                ArrivalSource::Delivery { asker, .. } | ArrivalSource::Append { asker, .. } => {
                     Some(*asker)
                 }
             },
@@ -129,7 +129,7 @@ pub struct Arrival {
 #[derive(Debug)]
 pub enum ArrivalSource {
     Delivery { delivery: DeliveryId, recipient: Arc<str>, memory: MemoryKey, asker: Asker },
-    Append { asker: Asker },
+    Append { memory: Option<MemoryKey>, asker: Asker },
 }
 
 /// A place in the delivery memory.

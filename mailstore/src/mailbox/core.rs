@@ -382,7 +382,9 @@ impl Core {
                 let order = super::copy::CopyOrder { folder, uids, to, remove_source };
                 self.copy(cx, asker, order);
             }
-            UserTask::Append { to, message } => self.append(cx, asker, (to, message), blob),
+            UserTask::Append { to, message, once } => {
+                self.append(cx, asker, (to, message, once), blob);
+            }
             UserTask::StageAppend { to, pending, message } => {
                 self.stage_append(cx, asker, (to, pending, message), blob);
             }

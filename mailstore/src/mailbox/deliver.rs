@@ -51,22 +51,9 @@ impl Core {
         blob: BlobLife,
     ) {
         let recipient = recipient_hash(&deliver.recipient);
-        match self.memory.recall(deliver.delivery, recipient) {
-            Recall::New => {}
-            Recall::UnderWay => {
-                return self.memory.wait_for(deliver.delivery, recipient, asker);
-            }
-            Recall::Seen { hour } => {
-                let key = MemoryKey { delivery: deliver.delivery, recipient, hour };
-                let sort_key = keys::memory(hour, deliver.delivery, recipient);
-                let deliver = Box::new(deliver);
-                return self.get(cx, vec![sort_key], Reading::Remembered { key, deliver, asker });
-            }
-            Recall::NotLoaded => {
-                let task = UserTask::Deliver(deliver);
-                return self.load_memory(cx, Waiting { asker, task, blob });
-            }
-        }
+        let once = (deliver.delivery, recipient);
+        let repeated = |deliver| Waiting { asker, task: UserTask::Deliver(deliver), blob };
+        let Some(deliver) = self.first_time(cx, once, deliver, repeated) else { return };
         let bytes = (deliver.prefix.len() as u64).saturating_add(deliver.body.len());
         if deliver.promise == Promise::Open && !self.quota_admits(bytes, 1) {
             return self.fail_message(cx, asker, (UserError::OverQuota, &deliver.body));
@@ -79,6 +66,49 @@ impl Core {
         self.deliver_now(cx, asker, deliver, recipient);
     }
 
+    /// Gives `what` back when it has not come yet, as far as the memory knows. Else whoever asks is told what came of it, or the memory is
+    /// read first: then `waiting` says what is to be done.
+    pub fn first_time<T>(
+        &mut self,
+        cx: &mut Cx<'_, Effect>,
+        (delivery, recipient): (DeliveryId, u64),
+        what: T,
+        waiting: impl FnOnce(T) -> Waiting,
+    ) -> Option<T> {
+        match self.memory.recall(delivery, recipient) {
+            Recall::New => return Some(what),
+            Recall::UnderWay => {
+                self.memory.wait_for(delivery, recipient, waiting(what).asker);
+            }
+            Recall::Seen { hour } => {
+                let key = MemoryKey { delivery, recipient, hour };
+                let sort_key = keys::memory(hour, delivery, recipient);
+                let Waiting { asker, task, .. } = waiting(what);
+                let task = Box::new(task);
+                self.get(cx, vec![sort_key], Reading::Remembered { key, task, asker });
+            }
+            Recall::NotLoaded => self.load_memory(cx, waiting(what)),
+        }
+        None
+    }
+
+    /// Puts into `ops` that a delivery has come, and where.
+    pub fn remember(
+        &mut self,
+        wall: Wall,
+        (delivery, recipient): (DeliveryId, u64),
+        remembered: &Remembered,
+        ops: &mut Vec<Op>,
+    ) -> MemoryKey {
+        let hour = hour_of(wall);
+        let key = keys::memory(hour, delivery, recipient);
+        ops.push(Op::Put { key, value: remembered.encode() });
+        self.prune_memory(hour, ops);
+        let memory = MemoryKey { delivery, recipient, hour };
+        self.memory.sent(&memory);
+        memory
+    }
+
     fn deliver_now(
         &mut self,
         cx: &mut Cx<'_, Effect>,
@@ -86,7 +116,6 @@ impl Core {
         deliver: Deliver,
         recipient: u64,
     ) {
-        let hour = hour_of(cx.wall());
         let Some(&id) =
             self.by_name.get(&deliver.folder).or_else(|| self.by_name.get(&FolderName::inbox()))
         else {
@@ -100,14 +129,11 @@ impl Core {
             internal_date: now(cx.wall()),
         };
         let mut ops = Vec::with_capacity(6);
-        let memory = MemoryKey { delivery: deliver.delivery, recipient, hour };
         match self.arrive(cx.wall(), id, (&arriving, 0), &mut ops) {
             Ok(arrived) => {
                 let remembered = Remembered { folder: id, uid: arrived.uid };
-                let key = keys::memory(hour, deliver.delivery, recipient);
-                ops.push(Op::Put { key, value: remembered.encode() });
-                self.prune_memory(hour, &mut ops);
-                self.memory.sent(&memory);
+                let once = (deliver.delivery, recipient);
+                let memory = self.remember(cx.wall(), once, &remembered, &mut ops);
                 let source = ArrivalSource::Delivery {
                     delivery: deliver.delivery,
                     recipient: deliver.recipient,
@@ -233,9 +259,16 @@ impl Core {
                     delay_ms: u64::try_from(delay).unwrap_or(u64::MAX),
                 }));
             }
-            ArrivalSource::Append { asker } => {
+            ArrivalSource::Append { memory, asker } => {
                 let uids = crate::face::UidSet::from_range(meta.uid.0..=meta.uid.0);
-                answer(cx, asker, Ok(UserDone::Appended { folder: id, uid_validity, uids }));
+                let done = UserDone::Appended { folder: id, uid_validity, uids };
+                if let Some(memory) = memory {
+                    self.memory.remember(&memory, entries_max);
+                    for echo in self.memory.settled(&memory) {
+                        answer(cx, echo, Ok(done.clone()));
+                    }
+                }
+                answer(cx, asker, Ok(done));
             }
         }
         self.notify_changed(cx, id);

@@ -12,7 +12,7 @@ use super::records::RecordRead;
 use super::search::{Part, SearchId};
 use super::section::SectionJob;
 use super::{BlobLife, Waiting, answer};
-use crate::face::{Deliver, FolderId, FolderName, TaskRefusal, UserDone};
+use crate::face::{FolderId, FolderName, TaskRefusal, UidSet, UserDone, UserError, UserTask};
 use dds::{BlobId, Outcome, Response};
 use fsm::Cx;
 
@@ -23,10 +23,10 @@ pub enum Reading {
     Folder(FolderId),
     /// A page of the delivery memory.
     Memory,
-    /// Where a repeated delivery went.
+    /// Where a message went whose delivery or APPEND is repeated.
     Remembered {
         key: MemoryKey,
-        deliver: Box<Deliver>,
+        task: Box<UserTask>,
         asker: Asker,
     },
     /// A blob's life is extended before metadata refers to it.
@@ -129,7 +129,7 @@ impl Core {
     fn on_remembered(
         &mut self,
         cx: &mut Cx<'_, Effect>,
-        (key, deliver, asker): (MemoryKey, Box<Deliver>, Asker),
+        (key, task, asker): (MemoryKey, Box<UserTask>, Asker),
         response: Response,
     ) {
         let values = match got(response) {
@@ -138,19 +138,30 @@ impl Core {
         };
         match values.into_iter().next().flatten() {
             Some(value) => match Remembered::decode(&value) {
-                Ok(remembered) => {
-                    let folder = self.folders.get(&remembered.folder);
-                    let name = folder.map_or_else(FolderName::inbox, |folder| folder.name.clone());
-                    let done = UserDone::Delivered { folder: name, uid: remembered.uid };
-                    answer(cx, asker, Ok(done));
-                }
+                Ok(remembered) => answer(cx, asker, Ok(self.done_before(&task, remembered))),
                 Err(damaged) => answer(cx, asker, Err(damaged.into())),
             },
             // Another delivery has the same hash: this one is new after all.
             None => {
                 self.memory.forget(&key);
-                let task = crate::face::UserTask::Deliver(*deliver);
-                self.on_task(cx, Waiting { asker, task, blob: BlobLife::AsFound });
+                self.on_task(cx, Waiting { asker, task: *task, blob: BlobLife::AsFound });
+            }
+        }
+    }
+
+    /// What a task is told that was done before.
+    fn done_before(&self, task: &UserTask, Remembered { folder, uid }: Remembered) -> UserDone {
+        let known = self.folders.get(&folder);
+        match (task, known) {
+            (UserTask::Append { .. }, Some(known)) => {
+                let uids = UidSet::from_range(uid.0..=uid.0);
+                UserDone::Appended { folder, uid_validity: known.uid_validity, uids }
+            }
+            // It went with the folder.
+            (UserTask::Append { .. }, None) => UserDone::Failed(UserError::NoSuchFolder),
+            (_, known) => {
+                let folder = known.map_or_else(FolderName::inbox, |known| known.name.clone());
+                UserDone::Delivered { folder, uid }
             }
         }
     }

@@ -82,13 +82,14 @@ impl Core {
             // Tasks that wait for the folders are answered when the master gives up.
             Change::Founded => self.lost = Lost::Yes,
             Change::Arrived(arrival) => match arrival.source {
-                ArrivalSource::Delivery { memory, asker, .. } => {
+                ArrivalSource::Delivery { memory, asker, .. }
+                | ArrivalSource::Append { memory: Some(memory), asker } => {
                     for echo in self.memory.settled(&memory) {
                         answer(cx, echo, Err(why));
                     }
                     answer(cx, asker, Err(why));
                 }
-                ArrivalSource::Append { asker } => answer(cx, asker, Err(why)),
+                ArrivalSource::Append { memory: None, asker } => answer(cx, asker, Err(why)),
             },
             Change::Staged(staging) => self.staged_refused(cx, &staging, why),
             Change::Shelved(plan) => {

@@ -218,7 +218,7 @@ impl Import {
             body: arriving.kept.into_body(),
         };
         let append = async move {
-            match session.user(user, UserTask::Append { to: name, message }).await {
+            match session.user(user, UserTask::Append { to: name, message, once: None }).await {
                 Ok(UserDone::Appended { uids, .. }) => {
                     Ok(Outcome::StoredUid(uids.first().map_or(0, |uid| uid.0)))
                 }

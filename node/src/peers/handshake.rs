@@ -34,6 +34,8 @@ pub enum Kind {
     Probe,
     /// Calls of the admin API: HTTP/2. Releases before the second life of a cluster refuse it.
     Admin,
+    /// To be connected through with a third node.
+    Relay,
 }
 
 impl Kind {
@@ -51,7 +53,7 @@ impl Kind {
             Self::Control => Some(Wire::Control),
             Self::Data => Some(Wire::Data),
             Self::Bulk => Some(Wire::Bulk),
-            Self::Probe | Self::Admin => None,
+            Self::Probe | Self::Admin | Self::Relay => None,
         }
     }
 }
@@ -94,6 +96,8 @@ pub struct Welcome {
 pub enum Refused {
     #[error(transparent)]
     Io(std::io::Error),
+    #[error("its host can't be reached: {0}")]
+    NoWay(std::io::Error),
     #[error("what came is no greeting of a node")]
     Garbage,
     #[error("it speaks version {0} of the greeting, this node speaks {VERSION}")]
@@ -132,7 +136,9 @@ fn other_cluster(stranger: Stranger) -> &'static str {
 impl Refused {
     /// For the operator, now and then; a node that can't be reached is nothing to write about.
     pub fn note(&self, whom: &str) {
-        if matches!(self, Self::Io(_) | Self::NoCluster) || !is_news(format!("{whom}: {self}")) {
+        if matches!(self, Self::Io(_) | Self::NoWay(_) | Self::NoCluster)
+            || !is_news(format!("{whom}: {self}"))
+        {
             return;
         }
         let with = vec![("with", whom.to_owned()), ("reason", self.to_string())];
@@ -253,7 +259,7 @@ fn verify(proof: &[u8], expected: &[u8]) -> Result<(), Refused> {
 }
 
 /// Sends a record; its bytes.
-async fn send(stream: &mut Stream, record: &impl Serialize) -> Result<Vec<u8>, Refused> {
+pub async fn send(stream: &mut Stream, record: &impl Serialize) -> Result<Vec<u8>, Refused> {
     let body = rmp_serde::to_vec_named(record).map_err(|_| Refused::Garbage)?;
     let length = u16::try_from(body.len()).map_err(|_| Refused::Garbage)?;
     let bytes = [&length.to_be_bytes()[..], &body].concat();
@@ -265,7 +271,10 @@ async fn send(stream: &mut Stream, record: &impl Serialize) -> Result<Vec<u8>, R
     Ok(body)
 }
 
-async fn receive<T: for<'a> Deserialize<'a>>(stream: &mut Stream) -> Result<(T, Vec<u8>), Refused> {
+/// The next record, and its bytes.
+pub async fn receive<T: for<'a> Deserialize<'a>>(
+    stream: &mut Stream,
+) -> Result<(T, Vec<u8>), Refused> {
     let body = in_time(async {
         let length = usize::from(stream.bytes.read_u16().await?);
         if length > RECORD_BYTES_MAX {

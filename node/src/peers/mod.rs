@@ -3,6 +3,7 @@
 //! Each pair of nodes has three connections ([`Wire`]): for pings and the control plane, for logs, requests and tasks, and for what
 //! is large and may wait, so that a page of a partition delays neither a ping nor an entry. The node with the higher number makes
 //! them. A link is up while all stand; when one ends the others are ended too, so that both sides know that something may be lost.
+//! Two nodes that do not reach each other are connected through a third one (`ways`).
 //!
 //! Absences: nothing here decides; what a packet means is the machines' to know.
 
@@ -11,6 +12,7 @@ mod carry;
 mod credentials;
 mod handshake;
 mod stream;
+mod ways;
 
 pub use bootstrap::{Cluster, Told, ask_once, find_cluster};
 pub use credentials::{Credentials, TlsPair, read_secret};
@@ -31,14 +33,14 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc};
 use vspace::{Inward, LinkState, Packet, Places, Wire};
 
-/// Between two attempts to reach a node. Our choice: a restarted node is found soon, a dead one costs little.
-const DIAL_EVERY: Duration = Duration::from_millis(200);
-
 /// The connections of a link.
 const WIRES: [Wire; 3] = [Wire::Control, Wire::Data, Wire::Bulk];
 
 /// Greetings under way at once. Our choice: three of every node of a large cluster; who does not belong to it takes no more.
 const HANDSHAKES_MAX: usize = 64;
+
+/// Connections of others that this node carries at once. Our choice: more than the pairs of nodes of a cluster that is worth keeping.
+const RELAYS_MAX: usize = 64;
 
 /// Packets that may wait for one node. Our choice: more than the windows of replication let through on a connection that works.
 const WAITING_MAX: usize = 100_000;
@@ -110,12 +112,13 @@ fn run(
 ) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let local = tokio::task::LocalSet::new();
-    let hub = Rc::new(Hub { setup, peers: RefCell::default() });
+    let relays = Semaphore::new(RELAYS_MAX);
+    let hub = Rc::new(Hub { setup, peers: RefCell::default(), relays });
     local.block_on(&runtime, async move {
         let listener = tokio::net::TcpListener::from_std(listener)?;
         for other in hub.setup.others.clone() {
             if other.node < hub.setup.credentials.node {
-                tokio::task::spawn_local(dial_always(Rc::clone(&hub), other));
+                tokio::task::spawn_local(ways::dial_always(Rc::clone(&hub), other));
             }
         }
         tokio::task::spawn_local(send_all(Rc::clone(&hub), outgoing));
@@ -140,6 +143,8 @@ fn run(
 struct Hub {
     setup: Setup,
     peers: RefCell<BTreeMap<NodeId, Link>>,
+    /// Room for connections of others that go through this node.
+    relays: Semaphore,
 }
 
 /// The connections with one node.
@@ -228,6 +233,21 @@ impl Hub {
         }
     }
 
+    /// Ends the link with a node, if it is up.
+    fn end_link(&self, node: NodeId) {
+        if let Some(link) = self.peers.borrow_mut().get_mut(&node) {
+            self.end(node, link);
+        }
+    }
+
+    /// Nodes that are reached, besides `node`.
+    fn reached_besides(&self, node: NodeId) -> Vec<Other> {
+        let peers = self.peers.borrow();
+        let is_up = |other: &&Other| peers.get(&other.node).is_some_and(Link::is_up);
+        let others = self.setup.others.iter().filter(|other| other.node != node);
+        others.filter(is_up).cloned().collect()
+    }
+
     /// All connections end.
     fn end(&self, node: NodeId, link: &mut Link) {
         if link.is_up() {
@@ -263,36 +283,6 @@ async fn send_all(hub: Rc<Hub>, mut outgoing: mpsc::UnboundedReceiver<Batch>) {
     }
 }
 
-/// Keeps the connections with one node.
-async fn dial_always(hub: Rc<Hub>, other: Other) {
-    loop {
-        let pair = crate::serve::draw().unwrap_or_default();
-        let [control, data, bulk] = WIRES.map(|wire| dial(&hub, &other, (Kind::of(wire), pair)));
-        match tokio::try_join!(control, data, bulk) {
-            Ok((control, data, bulk)) => {
-                let mut carried = tokio::task::JoinSet::new();
-                for (wire, (hello, stream)) in WIRES.into_iter().zip([control, data, bulk]) {
-                    let hub = Rc::clone(&hub);
-                    carried.spawn_local(async move { hub.carry(wire, hello, stream).await });
-                }
-                // When one ends the link does, and with it the others.
-                while carried.join_next().await.is_some() {}
-            }
-            Err(error) => hub.refused(&error, &other.name),
-        }
-        tokio::time::sleep(DIAL_EVERY).await;
-    }
-}
-
-type Dialled = Result<(Hello, stream::Stream), handshake::Refused>;
-
-async fn dial(hub: &Hub, other: &Other, (kind, pair): (Kind, u64)) -> Dialled {
-    let credentials = &hub.setup.credentials;
-    let stream = stream::connect(other.address, credentials.tls.as_ref()).await?;
-    let (hello, _, stream) = handshake::call(stream, credentials, (other.node, kind, pair)).await?;
-    Ok((hello, stream))
-}
-
 /// A connection for calls of the admin API of another node.
 ///
 /// # Errors
@@ -324,6 +314,11 @@ async fn welcome(
         Ok((_, Kind::Admin, stream)) => {
             // Nobody takes it any more when the node stops.
             let _taken = hub.setup.admin.send(stream.bytes);
+        }
+        Ok((hello, Kind::Relay, stream)) => {
+            if let Err(error) = ways::relay(&hub, stream).await {
+                error.note(&hello.name);
+            }
         }
         Ok((hello, kind, stream)) => {
             if let Some(wire) = kind.wire() {

@@ -8,12 +8,15 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
 
-/// How long a connection may take to stand. Our choice: above a round trip around the world.
-pub const CONNECT_TIME: Duration = Duration::from_secs(3);
+/// How long each step of a greeting may take. Our choice: above a round trip around the world.
+const CONNECT_TIME: Duration = Duration::from_secs(3);
+
+/// How long the host of a node may take to answer a call. Our choice: a packet that was lost is sent again after a second.
+const REACH_TIME: Duration = Duration::from_millis(1500);
 
 /// How long bytes may stay without an acknowledgement: there are pings all the time. Our choice: above a pause of a busy host, whose
-/// kernel acknowledges anyway.
-const SILENCE_MAX: Duration = Duration::from_secs(5);
+/// kernel acknowledges anyway; with a detour found within the time that a task waits for its master.
+const SILENCE_MAX: Duration = Duration::from_secs(3);
 
 /// Bytes that both sides derive from their TLS session: what was proved on one connection proves nothing on another.
 const BINDING_BYTES: usize = 32;
@@ -27,26 +30,55 @@ pub struct Stream {
 
 /// Connects to a node.
 pub async fn connect(address: SocketAddr, tls: Option<&TlsPair>) -> Result<Stream, Refused> {
-    let work = async {
-        let socket = TcpStream::connect(address).await?;
-        prepare(&socket)?;
-        let Some(tls) = tls else { return Ok(plain(socket)) };
-        let name = rustls_pki_types::ServerName::IpAddress(address.ip().into());
-        let connector = tokio_rustls::TlsConnector::from(Arc::clone(&tls.client));
-        let stream = connector.connect(name, socket).await?;
-        let binding = vec![0; BINDING_BYTES];
-        let binding = stream.get_ref().1.export_keying_material(binding, BINDING_LABEL, None);
-        let binding = binding.map_err(std::io::Error::other)?;
-        Ok(Stream { bytes: Box::new(stream), binding })
+    let socket = reach(address).await?;
+    in_time(secure(socket, address, tls)).await
+}
+
+/// Connects to a node over bytes that reach it already.
+pub async fn connect_over(
+    bytes: Box<dyn Both>,
+    address: SocketAddr,
+    tls: Option<&TlsPair>,
+) -> Result<Stream, Refused> {
+    in_time(secure(bytes, address, tls)).await
+}
+
+/// A connection with the host of a node.
+pub async fn reach(address: SocketAddr) -> Result<TcpStream, Refused> {
+    let socket = match tokio::time::timeout(REACH_TIME, TcpStream::connect(address)).await {
+        Ok(Ok(socket)) => socket,
+        Ok(Err(error)) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
+            return Err(Refused::Io(error));
+        }
+        Ok(Err(error)) => return Err(Refused::NoWay(error)),
+        Err(_) => return Err(Refused::NoWay(std::io::ErrorKind::TimedOut.into())),
     };
-    in_time(work).await
+    prepare(&socket).map_err(Refused::Io)?;
+    Ok(socket)
+}
+
+async fn secure(
+    bytes: impl Both + 'static,
+    address: SocketAddr,
+    tls: Option<&TlsPair>,
+) -> std::io::Result<Stream> {
+    let Some(tls) = tls else { return Ok(Stream { bytes: Box::new(bytes), binding: Vec::new() }) };
+    let name = rustls_pki_types::ServerName::IpAddress(address.ip().into());
+    let connector = tokio_rustls::TlsConnector::from(Arc::clone(&tls.client));
+    let stream = connector.connect(name, bytes).await?;
+    let binding = vec![0; BINDING_BYTES];
+    let binding = stream.get_ref().1.export_keying_material(binding, BINDING_LABEL, None);
+    let binding = binding.map_err(std::io::Error::other)?;
+    Ok(Stream { bytes: Box::new(stream), binding })
 }
 
 /// The other side of [`connect`].
 pub async fn accept(socket: TcpStream, tls: Option<&TlsPair>) -> Result<Stream, Refused> {
     let work = async {
         prepare(&socket)?;
-        let Some(tls) = tls else { return Ok(plain(socket)) };
+        let Some(tls) = tls else {
+            return Ok(Stream { bytes: Box::new(socket), binding: Vec::new() });
+        };
         let acceptor = tokio_rustls::TlsAcceptor::from(Arc::clone(&tls.server));
         let stream = acceptor.accept(socket).await?;
         let binding = vec![0; BINDING_BYTES];
@@ -61,10 +93,6 @@ pub async fn accept(socket: TcpStream, tls: Option<&TlsPair>) -> Result<Stream, 
 fn prepare(socket: &TcpStream) -> std::io::Result<()> {
     socket.set_nodelay(true)?;
     socket2::SockRef::from(socket).set_tcp_user_timeout(Some(SILENCE_MAX))
-}
-
-fn plain(socket: TcpStream) -> Stream {
-    Stream { bytes: Box::new(socket), binding: Vec::new() }
 }
 
 /// Gives `work` its time.

@@ -5,7 +5,9 @@
 
 use super::{Event, Life, World};
 use crate::failure::Failure;
+use crate::options::Mutation;
 use dds::cluster::NodeId;
+use mailstore::face::{Task, UserTask};
 use std::collections::BTreeMap;
 use vspace::{GroupId, Inward, Letter, LinkState, Packet, Places, Wire};
 
@@ -76,7 +78,7 @@ impl World {
         // Letters are read from their bytes, as on a real node.
         let packet = match packet {
             Packet::Letter(letter) => match Letter::decode(&letter.encode()) {
-                Ok(letter) => Packet::Letter(letter),
+                Ok(letter) => Packet::Letter(self.forgetting(letter)),
                 Err(error) => panic!("{error}"),
             },
             other => other,
@@ -99,6 +101,17 @@ impl World {
         let to = self.life(to);
         let flight = Flight { from, to, epoch: wire.epoch, packet };
         self.schedule.at(at, Event::Flight(Box::new(flight)));
+    }
+
+    /// A letter as it arrives, with the mistake of this run.
+    fn forgetting(&self, mut letter: Letter) -> Letter {
+        if self.options.mutation == Some(Mutation::ForgetAppend)
+            && let Letter::Asked { task: Task::User { task, .. }, .. } = &mut letter
+            && let UserTask::Append { once, .. } = task
+        {
+            *once = None;
+        }
+        letter
     }
 
     pub(super) fn on_flight(&mut self, flight: Flight) -> Result<(), Failure> {

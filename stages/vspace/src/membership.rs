@@ -300,6 +300,8 @@ impl Shard {
             let input = control::Input::Heard { node, session: Session(0) };
             self.push(Rank::Completion, Work::Control(input));
         }
+        // It hears of nobody before it has read its records.
+        self.look_soon();
     }
 
     /// This node, as the cluster knows it.

@@ -68,7 +68,13 @@ pub(crate) struct HeldTask {
 
 impl Shard {
     /// Brings an admitted task to whoever does it. `from`, of this group, gets exactly one completion.
-    pub(crate) fn dispatch(&mut self, from: SessionId, token: Token, task: Task) {
+    pub(crate) fn dispatch(&mut self, from: SessionId, token: Token, mut task: Task) {
+        if self.map.nodes.len() == 1
+            && let Task::User { task: UserTask::Append { once, .. }, .. } = &mut task
+        {
+            // There is no other node that could be asked again.
+            *once = None;
+        }
         let patience = self.now.0.plus(PATIENCE);
         self.dispatch_until(patience, from, token, task);
     }
@@ -405,8 +411,9 @@ fn may_repeat(task: &Task) -> bool {
         Task::Directory(DirectoryTask::Admin(_)) => false,
         Task::Directory(_) | Task::Delivery(_) | Task::Blob(_) => true,
         Task::User { user: _, task } => match task {
-            // By its delivery id.
+            // By their delivery ids.
             UserTask::Deliver(_)
+            | UserTask::Append { once: Some(_), .. }
             | UserTask::ListFolders
             | UserTask::Status { .. }
             | UserTask::OpenFolder { .. }
@@ -425,7 +432,7 @@ fn may_repeat(task: &Task) -> bool {
             | UserTask::Store { .. }
             | UserTask::Expunge { .. }
             | UserTask::Copy { .. }
-            | UserTask::Append { .. }
+            | UserTask::Append { once: None, .. }
             | UserTask::StageAppend { .. }
             | UserTask::CommitAppend { .. }
             | UserTask::DropAppend { .. }

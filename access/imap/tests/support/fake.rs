@@ -236,7 +236,7 @@ impl Fake {
                 self.watchers.remove(&(session, folder));
                 (UserDone::Done, None)
             }
-            UserTask::Append { to, message } => self.show(&to, &[message]),
+            UserTask::Append { to, message, once: _ } => self.show(&to, &[message]),
             UserTask::StageAppend { to, pending, message } => {
                 if !self.folders.contains_key(&to) {
                     return failed(UserError::NoSuchFolder);

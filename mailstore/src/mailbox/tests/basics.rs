@@ -53,6 +53,37 @@ fn a_delivery_is_one_write_and_is_told_when_it_is_durable() {
 }
 
 #[test]
+fn an_append_asked_again_gets_the_first_outcome() {
+    let mut world = World::new();
+    let append = |number| {
+        let (to, message) = (FolderName::inbox(), new_message(number));
+        UserTask::Append { to, message, once: Some(DeliveryId(number)) }
+    };
+    let uid_of = |done| match done {
+        UserDone::Appended { uids, .. } => uids.to_string(),
+        other => panic!("{other:?}"),
+    };
+    let first = world.done(ANN, append(1));
+    assert_eq!(world.done(ANN, append(1)), first);
+    // While it is under way: one write, and both are told of it.
+    let (one, other) = (world.ask(ANN, append(2)), world.ask(BOB, append(2)));
+    assert_eq!(world.requests.len(), 1, "{:?}", world.requests);
+    world.settle();
+    assert_eq!(world.answers[&one], world.answers[&other]);
+    // The next master was told nothing; the store knows.
+    world.crash(0);
+    assert_eq!(world.done(ANN, append(1)), first);
+    world.ask(ANN, append(3));
+    world.crash(1);
+    assert_eq!(uid_of(world.done(ANN, append(3))), "3");
+    // One that was not written is.
+    world.ask(ANN, append(4));
+    world.crash(0);
+    assert_eq!(uid_of(world.done(ANN, append(4))), "4");
+    assert_eq!(world.inbox(ANN).uids.to_string(), "1:4");
+}
+
+#[test]
 fn a_delivery_asked_again_gets_the_first_outcome() {
     let mut world = World::new();
     assert_eq!(world.deliver(1), Uid(1));

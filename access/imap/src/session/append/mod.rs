@@ -20,7 +20,7 @@ use crate::codec::{
 use body::{BodyError, Incoming};
 use fsm::Token;
 use mailstore::face::{
-    BlobTask, Body, Completion, FolderName, NewMessage, PendingId, UserDone, UserTask,
+    BlobTask, Body, Completion, DeliveryId, FolderName, NewMessage, PendingId, UserDone, UserTask,
 };
 
 /// An APPEND under way.
@@ -235,7 +235,8 @@ impl AppendJob {
         if self.pending.is_some() {
             return self.stage_message(turn, message, Next::End);
         }
-        let token = turn.submit_user(UserTask::Append { to: self.to.clone(), message });
+        let once = Some(DeliveryId::new(turn.cx.wall(), turn.cx.rng().next_u64()));
+        let token = turn.submit_user(UserTask::Append { to: self.to.clone(), message, once });
         self.wait(Stage::Showing { token })
     }
 
