@@ -37,7 +37,8 @@ class Promised:
     """What was acknowledged up to now."""
 
     def __init__(self, sender):
-        self.to, self.acknowledged = sender.to, dict(sender.acknowledged)
+        self.to, self.folder, self.stored = sender.to, sender.folder, sender.stored
+        self.acknowledged = dict(sender.acknowledged)
 
 
 # --- backup and restore -------------------------------------------------------------------------------------------------
