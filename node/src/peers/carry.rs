@@ -110,6 +110,7 @@ impl Lanes<'_> {
             while let Some(packets) = next {
                 waiting.set(waiting.get().saturating_sub(packets.len()));
                 for packet in packets {
+                    self.setup.traffic.on_packet(&packet);
                     if let Err(oversize) = writers.push(&packet) {
                         let with = vec![("reason", oversize.to_string())];
                         let what = "a message for another node is too large, and is dropped";
@@ -121,10 +122,12 @@ impl Lanes<'_> {
             for (_, frames) in &mut writers.all {
                 let bytes = frames.take();
                 if !bytes.is_empty() {
+                    self.setup.traffic.on_frame(bytes.len());
                     writer.write_all(&bytes).await?;
                 }
             }
             writer.flush().await?;
+            self.setup.traffic.on_flush();
         }
         Ok(())
     }

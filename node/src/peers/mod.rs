@@ -11,10 +11,12 @@ mod carry;
 mod credentials;
 mod handshake;
 mod stream;
+mod traffic;
 
 pub use bootstrap::{Cluster, find_cluster};
 pub use credentials::{Credentials, TlsPair, cluster_id, read_secret};
 pub use stream::client_config;
+pub use traffic::{Sent, Traffic};
 
 use carry::Lanes;
 use dds::cluster::NodeId;
@@ -58,6 +60,7 @@ pub struct Setup {
     pub others: Vec<Other>,
     pub ports: Vec<PortSender<Inward>>,
     pub limits: Arc<dds::Limits>,
+    pub traffic: Arc<Traffic>,
 }
 
 /// Starts the thread. What is sent into the channel leaves; what arrives goes to the worker groups.

@@ -179,6 +179,7 @@ impl Place {
             others: self.others.clone(),
             ports: ports.to_vec(),
             limits: Arc::default(),
+            traffic: Arc::default(),
         }))
     }
 }

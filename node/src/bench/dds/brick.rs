@@ -150,6 +150,8 @@ impl Host for NoSockets {
     fn sessions(&mut self, _token: fsm::Token, _lines: Vec<SessionLine>) {}
     fn kicked(&mut self, _token: fsm::Token, _count: u64) {}
     fn loaded(&mut self, _token: fsm::Token, _loaded: bool) {}
+    fn clients_done(&mut self, _answers: Vec<(u64, vspace::DdsResponse)>) {}
+    fn passed(&mut self, _passed: vspace::Passed) {}
     fn packets(&mut self, _packets: Vec<(NodeId, Packet)>) {}
     fn standing(&mut self, _standing: Standing) {}
     fn decided(&mut self, _token: fsm::Token, _verdict: Verdict) {}
