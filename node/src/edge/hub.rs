@@ -15,8 +15,8 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 use vspace::{
-    Completion, ConnectionOrder, DdsResponse, Inward, NodeId, Packet, Passed, SessionLine, Standing,
-    Verdict,
+    Completion, ConnectionOrder, DdsResponse, Inward, NodeId, Packet, Passed, SessionLine,
+    Standing, Verdict,
 };
 
 /// Bytes of one read buffer.

@@ -4,7 +4,7 @@ use super::handshake::Hello;
 use super::stream::Stream;
 use super::{Setup, cluster_id};
 use crate::config::LogLevel;
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use dds::cluster::{Incarnation, NodeId, Session};
 use dds::wire::{
     Channel, Envelope, Frame, FrameWriter, Framer, Item, Malformed, decode_exchange, decode_frame,
@@ -47,6 +47,12 @@ impl Writers {
     fn on(&mut self, channel: Channel) -> &mut FrameWriter {
         let found = self.all.iter_mut().find(|(known, _)| *known == channel);
         &mut found.expect("every channel that is written has its writer").1
+    }
+
+    /// The frames of all channels.
+    fn take(&mut self) -> impl Buf {
+        let [a, b, c, d, e] = self.all.each_mut().map(|(_, frames)| frames.take());
+        a.chain(b).chain(c).chain(d).chain(e)
     }
 
     fn push(&mut self, packet: &Packet) -> Result<(), dds::wire::Oversize> {
@@ -119,15 +125,11 @@ impl Lanes<'_> {
                 }
                 next = outgoing.try_recv().ok();
             }
-            for (_, frames) in &mut writers.all {
-                let bytes = frames.take();
-                if !bytes.is_empty() {
-                    self.setup.traffic.on_frame(bytes.len());
-                    writer.write_all(&bytes).await?;
-                }
-            }
+            // One write for all channels: each is a segment, and wakes the other side.
+            let mut bytes = writers.take();
+            self.setup.traffic.on_flush(bytes.remaining());
+            writer.write_all_buf(&mut bytes).await?;
             writer.flush().await?;
-            self.setup.traffic.on_flush();
         }
         Ok(())
     }

@@ -12,7 +12,9 @@ pub struct Traffic {
     appends: AtomicU64,
     /// Acknowledgements of appends: the way back.
     acks: AtomicU64,
-    /// Everything else that replicas say, such as that something is decided when nothing else follows.
+    /// Appends without entries: what is decided, when nothing follows that would tell it. Each is acknowledged, too.
+    told: AtomicU64,
+    /// Everything else that replicas say: who joins, who is filled.
     other_replication: AtomicU64,
     /// Requests for the hash table of another node.
     asks: AtomicU64,
@@ -21,9 +23,7 @@ pub struct Traffic {
     letters: AtomicU64,
     /// Pings and the control plane.
     control: AtomicU64,
-    /// Frames, each with all that one channel had to say at once.
-    frames: AtomicU64,
-    /// Times that a connection was written to.
+    /// Writes to a connection, each with all that waited for it.
     flushes: AtomicU64,
     bytes: AtomicU64,
 }
@@ -33,12 +33,12 @@ pub struct Traffic {
 pub struct Sent {
     pub appends: u64,
     pub acks: u64,
+    pub told: u64,
     pub other_replication: u64,
     pub asks: u64,
     pub answers: u64,
     pub letters: u64,
     pub control: u64,
-    pub frames: u64,
     pub flushes: u64,
     pub bytes: u64,
 }
@@ -48,7 +48,8 @@ impl Traffic {
         let counter = match packet {
             Packet::Link(_) | Packet::Control(_) => &self.control,
             Packet::Replica { message: Message { body, .. }, .. } => match body {
-                Body::Append { entries, .. } if !entries.is_empty() => &self.appends,
+                Body::Append { entries, .. } if entries.is_empty() => &self.told,
+                Body::Append { .. } => &self.appends,
                 Body::Appended { .. } => &self.acks,
                 _ => &self.other_replication,
             },
@@ -59,13 +60,9 @@ impl Traffic {
         counter.fetch_add(1, Relaxed);
     }
 
-    pub fn on_frame(&self, bytes: usize) {
-        self.frames.fetch_add(1, Relaxed);
-        self.bytes.fetch_add(bytes as u64, Relaxed);
-    }
-
-    pub fn on_flush(&self) {
+    pub fn on_flush(&self, bytes: usize) {
         self.flushes.fetch_add(1, Relaxed);
+        self.bytes.fetch_add(bytes as u64, Relaxed);
     }
 
     #[must_use]
@@ -74,12 +71,12 @@ impl Traffic {
         Sent {
             appends: now(&self.appends),
             acks: now(&self.acks),
+            told: now(&self.told),
             other_replication: now(&self.other_replication),
             asks: now(&self.asks),
             answers: now(&self.answers),
             letters: now(&self.letters),
             control: now(&self.control),
-            frames: now(&self.frames),
             flushes: now(&self.flushes),
             bytes: now(&self.bytes),
         }
@@ -103,12 +100,12 @@ impl Sent {
         Self {
             appends: op(self.appends, other.appends),
             acks: op(self.acks, other.acks),
+            told: op(self.told, other.told),
             other_replication: op(self.other_replication, other.other_replication),
             asks: op(self.asks, other.asks),
             answers: op(self.answers, other.answers),
             letters: op(self.letters, other.letters),
             control: op(self.control, other.control),
-            frames: op(self.frames, other.frames),
             flushes: op(self.flushes, other.flushes),
             bytes: op(self.bytes, other.bytes),
         }

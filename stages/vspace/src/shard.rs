@@ -286,12 +286,7 @@ impl Shard {
         }
     }
 
-    fn on_stored(
-        &mut self,
-        ticket: Ticket,
-        result: Result<(), StoreError>,
-        times: WriteTimes,
-    ) {
+    fn on_stored(&mut self, ticket: Ticket, result: Result<(), StoreError>, times: WriteTimes) {
         self.admission.observe(self.now.0, times.delay());
         if let Some(trace) = self.followed.on_stored(ticket) {
             self.out.push(Outward::Passed(Passed::Stored { trace, times }));

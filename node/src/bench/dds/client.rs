@@ -1,12 +1,11 @@
-//! One client: the writer of its own route, with one request under way.
+//! A client and one route that it alone writes.
 
-use super::load::Load;
 use ::dds::{Batch, Epoch, Op, Outcome, Request, Response, RouteKey, Seq, SortKey, Writer};
 use anyhow::bail;
 use bytes::Bytes;
 
 /// Bytes of a batch before the run.
-const FILL_BATCH_BYTES: usize = 512 * 1024;
+const FILL_BATCH_BYTES: usize = 128 * 1024;
 /// Puts of a batch before the run.
 const FILL_BATCH_OPS: u64 = 256;
 /// Values over it belong into the column for bodies, as in a mailbox.
@@ -83,9 +82,7 @@ fn letters(size: usize) -> Bytes {
 
 impl Client {
     #[must_use]
-    pub fn new(number: u64, route: RouteKey, load: &Load) -> Self {
-        let clients = load.clients as u64;
-        let keys = if load.reads_percent == 0 { 0 } else { load.keys.div_ceil(clients) };
+    pub fn new(number: u64, route: RouteKey, keys: u64) -> Self {
         Self {
             route,
             stage: Stage::Claiming,
