@@ -50,7 +50,7 @@ impl Writers {
     }
 
     /// The frames of all channels.
-    fn take(&mut self) -> impl Buf {
+    fn take(&mut self) -> impl Buf + use<> {
         let [a, b, c, d, e] = self.all.each_mut().map(|(_, frames)| frames.take());
         a.chain(b).chain(c).chain(d).chain(e)
     }

@@ -6,7 +6,7 @@ use crate::bench::clock;
 use crate::bench::latencies::{Latencies, Summary};
 use crate::bench::shown::per_second;
 use ::dds::{Request, Response, RouteKey};
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use bytes::Bytes;
 use serde::Serialize;
 use stages::StageSnapshot;
@@ -14,6 +14,9 @@ use std::time::{Duration, Instant};
 
 /// Clients that write their values at once: they write large batches, and a run must not begin behind a full disk.
 const PREPARED_AT_ONCE: usize = 4;
+
+/// Our choice: what is over it was no moment.
+const ASKED_AGAIN_MAX: u64 = 1_000_000;
 
 /// What a run is asked for.
 #[derive(Clone, Debug)]
@@ -103,6 +106,9 @@ impl Seat {
         response: &Response,
         values: &Values,
     ) -> anyhow::Result<Option<Request>> {
+        if Client::is_open(response) {
+            return Ok(Some(self.client().again(values)));
+        }
         if let Some(request) = self.client().on_prepared(response, values)? {
             return Ok(Some(request));
         }
@@ -115,6 +121,8 @@ impl Seat {
 pub struct Counted {
     pub gets: Latencies,
     pub puts: Latencies,
+    /// Requests whose outcome nobody knew, or that found nobody to do them.
+    pub asked_again: u64,
 }
 
 /// Prepares the values, then loads the brick for `load.time`.
@@ -178,7 +186,7 @@ fn seats(load: &Load, brick: &Brick) -> Vec<Seat> {
 /// When the table can't do it.
 pub fn prepare(seats: &mut [Seat], table: &mut dyn Table, values: &Values) -> anyhow::Result<()> {
     let mut idle = 0..seats.len();
-    let (mut under_way, mut got) = (0, Vec::new());
+    let (mut under_way, mut got): (usize, Vec<(usize, Response)>) = (0, Vec::new());
     loop {
         let mut requests = Vec::new();
         for (at, response) in got.drain(..) {
@@ -226,6 +234,12 @@ pub fn drive(
         let mut requests = Vec::with_capacity(got.len());
         for (at, response) in got.drain(..) {
             let seat = seats.get_mut(at).context("an answer to nobody")?;
+            if Client::is_open(&response) {
+                counted.asked_again += 1;
+                ensure!(counted.asked_again < ASKED_AGAIN_MAX, "the table stays unavailable");
+                requests.push((at, seat.client().again(values)));
+                continue;
+            }
             if !Client::is_right(seat.kind, &response, values) {
                 bail!("the hash table answered {response:?} to a {:?}", seat.kind);
             }

@@ -8,7 +8,7 @@ use crate::bench::shown;
 use crate::peers::Sent;
 use serde::Serialize;
 
-pub const HEADER: [&str; 16] = [
+pub const HEADER: [&str; 17] = [
     "NODES",
     "PARTS",
     "BYTES",
@@ -25,6 +25,7 @@ pub const HEADER: [&str; 16] = [
     "FSYNCS/PUT",
     "APPENDS/PUT",
     "ACKS/PUT",
+    "AGAIN",
 ];
 
 pub const STAGE_HEADER: [&str; 13] = [
@@ -60,6 +61,8 @@ pub struct Line {
     puts_per_s: f64,
     get: Summary,
     put: Summary,
+    /// Requests whose outcome nobody knew, or that found nobody to do them: the cluster was disturbed.
+    asked_again: u64,
     cpu: Cpu,
     /// Syncs of the store, of one replica, of a put.
     fsyncs_per_put: f64,
@@ -155,6 +158,7 @@ impl Line {
             puts_per_s: rate(puts.count()),
             get: gets.summary(),
             put: puts.summary(),
+            asked_again: reports.iter().map(|report| report.asked_again).sum(),
             cpu,
             fsyncs_per_put: each(syncs, puts.count() * replicas as u64),
             groups_per_sync: each(groups, syncs),
@@ -192,6 +196,7 @@ impl Line {
             self.fsyncs_per_put,
             self.appends_per_put,
             self.acks_per_put,
+            self.asked_again as f64,
         ];
         row.extend(numbers.map(shown::number));
         row

@@ -183,6 +183,7 @@ fn report(table: &mut NodeTable, ran: Ran) -> anyhow::Result<Report> {
         seconds: ran.seconds,
         gets: ran.counted.gets,
         puts: ran.counted.puts,
+        asked_again: ran.counted.asked_again,
         cpu: cpu.into_iter().map(|(name, time)| (name, time.as_secs_f64())).collect(),
         syncs: now.syncs - before.syncs,
         groups: now.groups - before.groups,

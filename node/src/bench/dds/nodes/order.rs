@@ -46,6 +46,8 @@ pub struct Report {
     pub seconds: f64,
     pub gets: Latencies,
     pub puts: Latencies,
+    /// Requests whose outcome nobody knew, or that found nobody to do them.
+    pub asked_again: u64,
     /// Seconds of CPU by thread.
     pub cpu: Vec<(String, f64)>,
     pub syncs: u64,
