@@ -11,8 +11,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use vspace::store::{Read, Store, StoreError, Tier};
 use vspace::{
-    ConnectionOrder, GroupId, Inward, LogEvent, Neighbour, NodeId, Outward, Packet, SessionId,
-    SessionLine, Shard, Standing, Ticket, Verdict,
+    ConnectionOrder, DdsResponse, GroupId, Inward, LogEvent, Neighbour, NodeId, Outward, Packet,
+    Passed, SessionId, SessionLine, Shard, Standing, Ticket, Verdict, WriteTimes,
 };
 
 /// How a worker batches. The defaults are the design; the others exist for the ablation of `make bench`.
@@ -40,6 +40,10 @@ pub trait Host {
     fn sessions(&mut self, token: Token, lines: Vec<SessionLine>);
     fn kicked(&mut self, token: Token, count: u64);
     fn loaded(&mut self, token: Token, loaded: bool);
+    /// The answers to clients of the hash table, by what each knows its request as.
+    fn clients_done(&mut self, answers: Vec<(u64, DdsResponse)>);
+    /// A request that is followed has passed.
+    fn passed(&mut self, passed: Passed);
     /// For other nodes, in order.
     fn packets(&mut self, packets: Vec<(NodeId, Packet)>);
     /// What this node is to its cluster.
@@ -108,6 +112,7 @@ pub struct Worker {
     reads: Vec<ReadJob<Inward>>,
     letters: Vec<Vec<Inward>>,
     packets: Vec<(NodeId, Packet)>,
+    answers: Vec<(u64, DdsResponse)>,
     counted: (u64, u64),
     stopping: bool,
 }
@@ -138,6 +143,7 @@ impl Worker {
             reads: Vec::new(),
             letters,
             packets: Vec::new(),
+            answers: Vec::new(),
             counted: (0, 0),
             stopping: false,
         }
@@ -181,6 +187,9 @@ impl Worker {
         if !self.packets.is_empty() {
             host.packets(std::mem::take(&mut self.packets));
         }
+        if !self.answers.is_empty() {
+            host.clients_done(std::mem::take(&mut self.answers));
+        }
         self.send(began);
         self.count(began);
         if more || filled {
@@ -221,6 +230,8 @@ impl Worker {
             Outward::Sessions { token, lines } => host.sessions(token, lines),
             Outward::Kicked { token, count } => host.kicked(token, count),
             Outward::Loaded { token, loaded } => host.loaded(token, loaded),
+            Outward::ClientDone { origin, response } => self.answers.push((origin, *response)),
+            Outward::Passed(passed) => host.passed(passed),
             Outward::Neighbour { group, message } => self.tell(group, message),
             Outward::Peer { to, packet } => self.packets.push((to, packet)),
             Outward::Standing(standing) => host.standing(standing),
@@ -290,7 +301,7 @@ pub fn commits_to(port: PortSender<Inward>) -> Box<dyn Fn(Mono, Vec<CommitDone<T
         let inward = done.into_iter().map(|done| Inward::Stored {
             ticket: done.ticket,
             result: done.result,
-            delay: now.since(done.queued),
+            times: WriteTimes { queued: done.queued, began: done.began, ended: now },
         });
         port.complete(now, inward.collect());
     })

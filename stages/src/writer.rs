@@ -27,6 +27,8 @@ pub struct CommitJob<K> {
 pub struct CommitDone<K> {
     pub ticket: K,
     pub queued: Mono,
+    /// When the write began that holds it.
+    pub began: Mono,
     pub result: Result<(), StoreError>,
 }
 
@@ -181,7 +183,7 @@ impl<K> Run<K> {
         self.stats.served.fetch_add(jobs.len() as u64, Relaxed);
         let mut parcels: Vec<Vec<CommitDone<K>>> = self.done.iter().map(|_| Vec::new()).collect();
         for ((reply, ticket, queued), result) in jobs.into_iter().zip(results) {
-            parcels[reply].push(CommitDone { ticket, queued, result });
+            parcels[reply].push(CommitDone { ticket, queued, began, result });
         }
         for (send, parcel) in self.done.iter().zip(parcels) {
             send(now, parcel);

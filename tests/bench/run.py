@@ -19,6 +19,7 @@ import tempfile
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+import nodes
 import procfs
 import servers
 import three
@@ -389,6 +390,7 @@ def figures(status):
 
 
 TESTS["cluster"] = three.cluster_and_more
+TESTS["nodes"] = nodes.nodes
 
 
 @test
@@ -509,6 +511,7 @@ def arguments():
     parser.add_argument("--secs", type=float, default=10)
     parser.add_argument("--scratch", help="a directory on the disk to be measured")
     parser.add_argument("--save", help="append JSON lines to this file")
+    parser.add_argument("--svg", type=pathlib.Path, help="draw the charts of `nodes` into this directory")
     parser.add_argument("--markdown", help="write the table to this file too")
     return parser.parse_args()
 

@@ -1,13 +1,17 @@
 //! What may be said after `hikyaku bench`.
 
 use clap::{Args, Subcommand, ValueEnum};
+use std::net::IpAddr;
+use std::path::PathBuf;
 
 #[derive(Debug, Subcommand)]
 pub enum BenchCommand {
     /// Gets and puts of the hash table, against value size, concurrency and share of reads
     #[command(
         after_help = "Example: hikyaku bench dds --sizes 100,4700 --clients 1,128 --reads 0,100\n\
-        The store is made in a new directory below --data, or that for temporary files, and removed at the end."
+        Example: hikyaku bench dds --nodes 1,2,3 --sizes 100,4700 --clients 1,128 --reads 0,100 --svg nodes.svg\n\
+        The store is made in a new directory below --data, or that for temporary files, and removed at the end.\n\
+        With --nodes so many processes of one cluster are started, with a store each and connections between them."
     )]
     Dds(DdsArgs),
     /// Store/retrieve cycles against any server: SMTP or LMTP in, POP3 out and deleted
@@ -23,6 +27,22 @@ pub enum BenchCommand {
         --password secret --clients 64 --mix select=1,fetch=8,store=2,noop=4"
     )]
     Imap(ImapArgs),
+    /// Draw lines of JSON that `bench dds --nodes` or `bench cycle` has printed: medians where several say the same
+    #[command(after_help = "Example: hikyaku bench plot --svg nodes.svg first.jsonl second.jsonl")]
+    Plot(PlotArgs),
+    /// One node of `bench dds --nodes`
+    #[command(hide = true)]
+    DdsNode { file: PathBuf, name: String },
+}
+
+#[derive(Args, Debug)]
+pub struct PlotArgs {
+    /// Lines of JSON
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Where the chart goes
+    #[arg(long, value_name = "FILE")]
+    pub svg: PathBuf,
 }
 
 #[derive(Args, Debug)]
@@ -51,6 +71,21 @@ pub struct DdsArgs {
     /// Whether a put is synced before it is answered
     #[arg(long, value_enum, default_value_t = Sync::Always)]
     pub sync: Sync,
+    /// Whole clusters of so many nodes, on this machine, in place of one node's brick
+    #[arg(long, value_delimiter = ',')]
+    pub nodes: Vec<usize>,
+    /// Partitions of a cluster: powers of two up to 16384
+    #[arg(long, value_delimiter = ',', default_values_t = [1024], requires = "nodes")]
+    pub partitions: Vec<u16>,
+    /// One request in so many is followed on its way through a cluster, for the split by stage; 0: none
+    #[arg(long, default_value_t = 16, requires = "nodes")]
+    pub follow: u64,
+    /// Where the nodes of a cluster listen for each other, on ports that the kernel chooses
+    #[arg(long, default_value = "127.0.0.1", requires = "nodes")]
+    pub address: IpAddr,
+    /// Draw what a cluster has shown: throughput, CPU, latency by stage
+    #[arg(long, value_name = "FILE", requires = "nodes")]
+    pub svg: Option<PathBuf>,
 }
 
 /// When a put is answered.
@@ -64,20 +99,26 @@ pub enum Sync {
 
 #[derive(Args, Debug)]
 pub struct CycleArgs {
-    /// Where SMTP listens
+    /// Where SMTP listens; once for each node
     #[arg(long, value_name = "HOST:PORT", required_unless_present = "lmtp")]
-    pub smtp: Option<String>,
+    pub smtp: Vec<String>,
     /// Where LMTP listens, in place of SMTP
     #[arg(long, value_name = "HOST:PORT", conflicts_with = "smtp")]
-    pub lmtp: Option<String>,
-    /// Where POP3 listens
-    #[arg(long, value_name = "HOST:PORT")]
-    pub pop3: String,
+    pub lmtp: Vec<String>,
+    /// Where POP3 listens; once for each node
+    #[arg(long, value_name = "HOST:PORT", required = true)]
+    pub pop3: Vec<String>,
     #[command(flatten)]
     pub users: UserArgs,
-    /// Cycles under way at the same time; each client has users of its own
-    #[arg(long, default_value_t = 16)]
-    pub clients: usize,
+    /// Cycles under way at the same time; each client has users of its own, and one of the nodes
+    #[arg(long, value_delimiter = ',', default_values_t = [16])]
+    pub clients: Vec<usize>,
+    /// One connection for all messages of a client, in place of one for each
+    #[arg(long)]
+    pub reuse: bool,
+    /// Draw throughput and latency by stage
+    #[arg(long, value_name = "FILE")]
+    pub svg: Option<PathBuf>,
     /// Bytes of a message
     #[arg(long, default_value_t = 4700)]
     pub size: usize,

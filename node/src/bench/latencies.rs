@@ -1,6 +1,6 @@
 //! Times of operations: a histogram with 16 steps per power of two, so that a quantile is off by at most 7 %.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// Steps per power of two, as a power of two.
@@ -8,7 +8,7 @@ const STEP_BITS: u32 = 4;
 const BUCKETS: usize = (64 - STEP_BITS as usize + 1) << STEP_BITS;
 
 /// Nanoseconds, counted.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Latencies {
     buckets: Vec<u64>,
     count: u64,

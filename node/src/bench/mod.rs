@@ -13,6 +13,7 @@ mod dds;
 mod imap;
 mod latencies;
 mod letter;
+mod plot;
 mod shown;
 mod users;
 mod wire;
@@ -30,6 +31,8 @@ pub fn run(command: &BenchCommand, dir: Option<&Path>, json: bool) -> anyhow::Re
     match command {
         BenchCommand::Dds(args) => dds::run(args, dir, json)?,
         BenchCommand::Cycle(args) => runtime()?.block_on(cycle::run(args, json))?,
+        BenchCommand::Plot(args) => plot::files(&args.files, &args.svg)?,
+        BenchCommand::DdsNode { file, name } => dds::run_node(file, name)?,
         BenchCommand::Imap(args) => runtime()?.block_on(imap::run(args, json))?,
     }
     Ok(ExitCode::SUCCESS)

@@ -14,7 +14,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
-use vspace::{Completion, ConnectionOrder, Inward, NodeId, Packet, SessionLine, Standing, Verdict};
+use vspace::{
+    Completion, ConnectionOrder, DdsResponse, Inward, NodeId, Packet, Passed, SessionLine,
+    Standing, Verdict,
+};
 
 /// Bytes of one read buffer.
 const READ_BYTES: usize = 64 * 1024;
@@ -34,6 +37,8 @@ pub trait Service: Send + Sync {
     fn sessions(&self, token: fsm::Token, lines: Vec<SessionLine>);
     fn kicked(&self, token: fsm::Token, count: u64);
     fn loaded(&self, token: fsm::Token, loaded: bool);
+    fn clients_done(&self, answers: Vec<(u64, DdsResponse)>);
+    fn passed(&self, passed: Passed);
     /// To other nodes, in order.
     fn packets(&self, packets: Vec<(NodeId, Packet)>);
     fn standing(&self, standing: Standing);
@@ -203,6 +208,14 @@ impl Host for HubHost {
 
     fn loaded(&mut self, token: fsm::Token, loaded: bool) {
         self.0.service.loaded(token, loaded);
+    }
+
+    fn clients_done(&mut self, answers: Vec<(u64, DdsResponse)>) {
+        self.0.service.clients_done(answers);
+    }
+
+    fn passed(&mut self, passed: Passed) {
+        self.0.service.passed(passed);
     }
 
     fn packets(&mut self, packets: Vec<(NodeId, Packet)>) {

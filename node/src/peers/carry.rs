@@ -4,7 +4,7 @@ use super::Setup;
 use super::handshake::Hello;
 use super::stream::Stream;
 use crate::config::LogLevel;
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use dds::cluster::{Incarnation, NodeId, Session};
 use dds::wire::{
     Channel, ClusterId, Envelope, Frame, FrameWriter, Framer, Item, Malformed, decode_exchange,
@@ -55,6 +55,12 @@ impl Writers {
     fn on(&mut self, channel: Channel) -> &mut FrameWriter {
         let found = self.all.iter_mut().find(|(known, _)| *known == channel);
         &mut found.expect("every channel that is written has its writer").1
+    }
+
+    /// The frames of all channels.
+    fn take(&mut self) -> impl Buf + use<> {
+        let [a, b, c, d, e] = self.all.each_mut().map(|(_, frames)| frames.take());
+        a.chain(b).chain(c).chain(d).chain(e)
     }
 
     fn push(&mut self, packet: &Packet) -> Result<(), dds::wire::Oversize> {
@@ -122,6 +128,7 @@ impl Lanes<'_> {
             while let Some(packets) = next {
                 waiting.set(waiting.get().saturating_sub(packets.len()));
                 for packet in packets {
+                    self.setup.traffic.on_packet(&packet);
                     if let Err(oversize) = writers.push(&packet) {
                         let with = vec![("reason", oversize.to_string())];
                         let what = "a message for another node is too large, and is dropped";
@@ -130,12 +137,10 @@ impl Lanes<'_> {
                 }
                 next = if writers.bytes() < WRITE_BYTES { outgoing.try_recv().ok() } else { None };
             }
-            for (_, frames) in &mut writers.all {
-                let bytes = frames.take();
-                if !bytes.is_empty() {
-                    writer.write_all(&bytes).await?;
-                }
-            }
+            // One write for all channels: each is a segment, and wakes the other side.
+            let mut bytes = writers.take();
+            self.setup.traffic.on_flush(bytes.remaining());
+            writer.write_all_buf(&mut bytes).await?;
             writer.flush().await?;
         }
         Ok(())

@@ -12,11 +12,13 @@ mod carry;
 mod credentials;
 mod handshake;
 mod stream;
+mod traffic;
 mod ways;
 
 pub use bootstrap::{Cluster, Told, ask_once, find_cluster};
 pub use credentials::{Credentials, TlsPair, read_secret};
 pub use stream::client_config;
+pub use traffic::{Sent, Traffic};
 
 use crate::control::ByteStream;
 use crate::life::Stranger;
@@ -69,6 +71,7 @@ pub struct Setup {
     pub admin: mpsc::UnboundedSender<Box<dyn ByteStream>>,
     /// Told of nodes of other clusters that have proved that they know the secret.
     pub on_stranger: Arc<dyn Fn(Stranger) + Send + Sync>,
+    pub traffic: Arc<Traffic>,
 }
 
 /// Starts the thread. What is sent into the channel leaves; what arrives goes to the worker groups.

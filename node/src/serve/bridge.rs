@@ -16,7 +16,9 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
-use vspace::{Completion, Inward, NodeId, Packet, SessionLine, Standing, Verdict};
+use vspace::{
+    Completion, DdsResponse, Inward, NodeId, Packet, Passed, SessionLine, Standing, Verdict,
+};
 
 /// Damaged mailboxes that are remembered; with more of them the disk is gone.
 const DAMAGED_MAX: usize = 100;
@@ -37,7 +39,11 @@ pub struct Bridge {
     tokens: AtomicU64,
     /// The way to the other nodes; none on a node alone.
     peers: OnceLock<mpsc::UnboundedSender<crate::peers::Batch>>,
+    /// What has been sent to them.
+    pub traffic: Arc<crate::peers::Traffic>,
     commands: Mutex<HashMap<u64, oneshot::Sender<Verdict>>>,
+    /// Only a benchmark has some.
+    clients: OnceLock<Arc<dyn HashTableClients>>,
     cluster: Mutex<ClusterView>,
     /// Told once, when the node has no place in its cluster any more.
     endings: watch::Sender<Option<Ending>>,
@@ -52,6 +58,14 @@ pub struct ClusterView {
     pub leader: Option<NodeId>,
     /// What this node is registered as; none while it is not.
     pub session: Option<Session>,
+}
+
+/// Clients of the hash table in the process of the node. Called by workers, which must not wait.
+pub trait HashTableClients: Send + Sync {
+    /// Answers, by the number that each client gave its request.
+    fn done(&self, answers: Vec<(u64, DdsResponse)>);
+    /// A request that is followed has passed.
+    fn passed(&self, passed: Passed);
 }
 
 /// Why a node stops by itself.
@@ -90,7 +104,9 @@ impl Bridge {
             // Of every run others: another node may still answer an earlier one.
             tokens: AtomicU64::new(super::draw().unwrap_or_default() >> 2),
             peers: OnceLock::new(),
+            traffic: Arc::default(),
             commands: Mutex::default(),
+            clients: OnceLock::new(),
             cluster: Mutex::default(),
             endings: watch::channel(None).0,
             is_ready: AtomicBool::new(false),
@@ -108,6 +124,16 @@ impl Bridge {
     /// Joins the connections with other nodes.
     pub fn join_peers(&self, peers: mpsc::UnboundedSender<crate::peers::Batch>) {
         assert!(self.peers.set(peers).is_ok(), "a node starts once");
+    }
+
+    /// Joins clients of the hash table.
+    pub fn join_clients(&self, clients: Arc<dyn HashTableClients>) {
+        assert!(self.clients.set(clients).is_ok(), "a node starts once");
+    }
+
+    /// The way to the worker groups.
+    pub fn ports(&self) -> &[PortSender<Inward>] {
+        self.ports.get().map_or(&[], Vec::as_slice)
     }
 
     /// The cluster as this node knows it.
@@ -306,6 +332,18 @@ impl Service for Bridge {
     fn loaded(&self, token: Token, loaded: bool) {
         if let Some(tell) = lock(&self.looks).remove(&token.0) {
             let _told = tell.send(loaded);
+        }
+    }
+
+    fn clients_done(&self, answers: Vec<(u64, DdsResponse)>) {
+        if let Some(clients) = self.clients.get() {
+            clients.done(answers);
+        }
+    }
+
+    fn passed(&self, passed: Passed) {
+        if let Some(clients) = self.clients.get() {
+            clients.passed(passed);
         }
     }
 

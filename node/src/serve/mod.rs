@@ -7,6 +7,7 @@ pub mod backup;
 mod bridge;
 mod cluster;
 mod control;
+pub mod hash_table;
 pub mod identity;
 mod limits;
 mod matching;
@@ -15,6 +16,7 @@ mod reload;
 mod running;
 mod socketmap;
 
+pub use bridge::HashTableClients;
 pub use identity::draw;
 
 use crate::config::{Config, NodeEntry};

@@ -272,6 +272,7 @@ impl Place {
             limits: Arc::default(),
             admin,
             on_stranger: Arc::new(move |stranger| bridge.meet(me, stranger)),
+            traffic: Arc::default(),
         };
         Ok(Some((setup, calls)))
     }

@@ -41,7 +41,7 @@ const HAND_OVER_TIME_MAX: Duration = Duration::from_secs(3);
 const SPACE_LOOK_TIME: Duration = Duration::from_secs(1);
 
 /// The threads of a running node.
-struct Threads {
+pub(super) struct Threads {
     workers: Vec<JoinHandle<()>>,
     writer: Writer<Ticket>,
     readers: Readers<Inward>,
@@ -138,7 +138,7 @@ fn announce(bridge: &Bridge, admin: &Admin) {
 }
 
 /// The threads of the node, and its connections with others.
-fn start_node(
+pub(super) fn start_node(
     config: &Config,
     (bridge, store): (&Arc<Bridge>, &Arc<RocksStore>),
     (place, identity): (&Place, &Identity),
@@ -147,7 +147,8 @@ fn start_node(
     let member = (identity, place.membership(config, identity)?);
     let (threads, stages, senders) = start_threads(config, bridge, store, member, bound)?;
     let mut calls = None;
-    if let Some((setup, admin)) = place.peers(config, (identity, bridge), &senders)? {
+    if let Some((mut setup, admin)) = place.peers(config, (identity, bridge), &senders)? {
+        setup.traffic = Arc::clone(&bridge.traffic);
         bridge.join_peers(crate::peers::start(setup)?);
         calls = Some(admin);
     }
@@ -234,7 +235,7 @@ async fn start_admin(
     Ok(Admin { address: address.to_string(), task })
 }
 
-fn prepare_data(data: &Path) -> anyhow::Result<()> {
+pub(super) fn prepare_data(data: &Path) -> anyhow::Result<()> {
     use std::os::unix::fs::DirBuilderExt;
     std::fs::DirBuilder::new()
         .recursive(true)
@@ -244,7 +245,7 @@ fn prepare_data(data: &Path) -> anyhow::Result<()> {
 }
 
 /// As many descriptors as the system lets us have: every connection is one, and shells give 1,024 by default.
-fn raise_descriptor_limit() {
+pub(super) fn raise_descriptor_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
     // What can't be raised stays; listeners say so when they run out.
@@ -275,7 +276,7 @@ fn open_store(config: &Config, data: &Path) -> anyhow::Result<RocksStore> {
 }
 
 /// The certificates and the store, both at once: one takes CPU, the other waits for the disk.
-fn load_and_open(
+pub(super) fn load_and_open(
     config: &Config,
     data: &Path,
     hostname: &str,

@@ -8,10 +8,10 @@ use crate::network::Connection;
 use crate::node::DiskReader;
 use crate::options::Mutation;
 use dds::{ReadDone, StoreError, Tier};
-use fsm::Duration;
+use fsm::Mono;
 use mailstore::directory::HashVerdict;
 use mailstore::face::SessionInput;
-use vspace::{ConnectionOrder, GroupId, Inward, Outward, SessionId, Ticket};
+use vspace::{ConnectionOrder, GroupId, Inward, Outward, SessionId, Ticket, WriteTimes};
 
 /// The least weight of a task, in credits.
 const TASK_BYTES: u64 = 1024;
@@ -126,6 +126,10 @@ impl World {
                 self.trace.word(count);
             }
             Outward::Loaded { .. } => self.coverage.action("mailbox looked for"),
+            // Nothing asks the hash table but the machines of a node.
+            Outward::ClientDone { .. } | Outward::Passed(_) => {
+                unreachable!("no client of the hash table asks")
+            }
             Outward::Neighbour { group: to, message } => self.carry(life, to, message),
             Outward::Peer { to, packet } => self.depart(life, to, packet),
             Outward::Decided { .. } => self.coverage.action("command judged"),
@@ -178,8 +182,9 @@ impl World {
         let queued = self.schedule.now();
         if self.options.mutation == Some(Mutation::AcknowledgeEarly) && self.phase == Phase::Faults
         {
-            let delay = Duration::from_micros(1);
-            let stored = Inward::Stored { ticket, result: Ok(()), delay };
+            let now = Mono(queued);
+            let times = WriteTimes { queued: now, began: now, ended: Mono(queued + 1_000) };
+            let stored = Inward::Stored { ticket, result: Ok(()), times };
             self.arrive(life, from, HOP_NANOS, stored);
         }
         self.nodes[life.node].disk.submit(Job { from, ticket, queued, group, durability });
@@ -220,7 +225,8 @@ impl World {
             return self.crash(life.node);
         }
         for done in done {
-            let delay = Duration::from_nanos(now - done.queued);
+            let queued = Mono(done.queued);
+            let times = WriteTimes { queued, began: queued, ended: Mono(now) };
             let (ticket, result) = (done.ticket, done.result);
             let mut nanos = HOP_NANOS;
             if self.strikes(self.options.scenario.faults.late) {
@@ -231,14 +237,14 @@ impl World {
                 self.coverage.fault("completion of a write comes twice");
                 let result = result.clone();
                 let again = nanos + self.rng.below(20_000_000);
-                self.arrive(life, done.from, again, Inward::Stored { ticket, result, delay });
+                self.arrive(life, done.from, again, Inward::Stored { ticket, result, times });
             }
             if self.options.mutation == Some(Mutation::AcknowledgeEarly)
                 && self.phase == Phase::Faults
             {
                 continue;
             }
-            self.arrive(life, done.from, nanos, Inward::Stored { ticket, result, delay });
+            self.arrive(life, done.from, nanos, Inward::Stored { ticket, result, times });
         }
         self.begin_write(life);
         Ok(())

@@ -7,6 +7,7 @@
 
 mod admission;
 mod config;
+mod follow;
 mod following;
 mod inputs;
 mod letter;
@@ -30,7 +31,9 @@ mod work;
 
 pub use admission::{Admission, AdmissionLimits};
 pub use config::{LiveLimits, ShardConfig};
+pub use dds::Response as DdsResponse;
 pub use dds::cluster::{NodeId, Verdict};
+pub use follow::{Passed, TraceId};
 pub use following::News;
 pub use inputs::INPUT_KINDS;
 pub use letter::{Letter, Unreadable};
@@ -44,6 +47,7 @@ pub use shard::Shard;
 pub use stats::{Population, ShardStats};
 pub use work::{
     ConnectionOrder, Inward, LinkState, Neighbour, Outward, Packet, Space, Standing, Ticket, Wire,
+    WriteTimes,
 };
 
 /// What a brick stands on, for executors.

@@ -13,6 +13,8 @@ pub enum Origin {
     Machine { machine: MachineId, token: Token },
     /// A session wrote or dropped a chunk.
     Blob { session: SessionId, token: Token, done: BlobDone },
+    /// A client of the hash table on this node, which knows the request as `origin`.
+    Client { origin: u64, followed: bool },
     /// Another group, which knows the request as `origin`.
     Group { group: GroupId, origin: u64 },
     /// Another node, which knows the request by this id.

@@ -1,12 +1,13 @@
 //! Requests to the hash table: to a seat of this node, or to the node that the map names; and how their answers come back.
 
+use crate::follow::{Passed, followed_id};
 use crate::following::RESIDENTS;
 use crate::names::MachineId;
 use crate::origin::Origin;
 use crate::queue::Rank;
 use crate::seats::{PATIENCE, refused, unavailable};
 use crate::shard::{Shard, Work};
-use crate::work::{Neighbour, Packet};
+use crate::work::{Neighbour, Outward, Packet};
 use dds::cluster::NodeId;
 use dds::partition::within_limits;
 use dds::wire::{RequestId, answer_that_fits};
@@ -85,8 +86,14 @@ impl Shard {
         (number, request): (u64, Request),
         until: Mono,
     ) {
-        self.requests_sent += 1;
-        let id = u64::from(self.config.group.0) << 56 | self.requests_sent;
+        let serial = match self.origins.get(number) {
+            Some(Origin::Client { origin, followed: true }) => followed_id(origin),
+            _ => {
+                self.requests_sent += 1;
+                self.requests_sent
+            }
+        };
+        let id = u64::from(self.config.group.0) << 56 | serial;
         let otherwise = nobody_knows(&request);
         let again = may_repeat(&request).then(|| request.clone());
         let away = AwayRequest { target, partition, number, again, otherwise, until };
@@ -169,6 +176,9 @@ impl Shard {
 
     pub(crate) fn on_dds_done(&mut self, number: u64, response: Response) {
         let Some(origin) = self.origins.take(number) else { return };
+        if let Some(trace) = self.followed.on_answered(number) {
+            self.out.push(Outward::Passed(Passed::Answered { trace }));
+        }
         match origin {
             Origin::Machine { machine, token } => {
                 let work = match machine {
@@ -206,6 +216,10 @@ impl Shard {
             Origin::Node { node, id } => {
                 let response = answer_that_fits(response);
                 self.send(node, Packet::Answer { id, response });
+            }
+            Origin::Client { origin, followed: _ } => {
+                let response = Box::new(response);
+                self.out.push(Outward::ClientDone { origin, response });
             }
         }
     }

@@ -1,6 +1,7 @@
 //! The seats of this group: they wake when somebody asks, or when the map says that they belong to a group of several nodes. A
 //! single node's idle partition costs nothing.
 
+use crate::follow::Passed;
 use crate::following::RESIDENTS;
 use crate::names::{GroupId, MachineId};
 use crate::queue::Rank;
@@ -50,6 +51,7 @@ impl Shard {
     /// Asks the seat of this node, which the map names as the primary. `number` is that of an origin.
     pub(crate) fn ask_seat(&mut self, partition: PartitionId, number: u64, request: Request) {
         self.wake_seat(partition);
+        self.followed.on_asked(self.me(), (number, self.origins.get(number)), self.now.0);
         let until = self.now.0.plus(PATIENCE);
         let Some(seat) = self.seats.get_mut(&partition) else { return };
         if seat.led {
@@ -66,6 +68,10 @@ impl Shard {
 
     pub(crate) fn step_seat(&mut self, id: PartitionId, input: Input) {
         let Some(mut seat) = self.seats.remove(&id) else { return };
+        let followed = match &input {
+            Input::Asked { from, .. } => self.followed.taken(*from),
+            _ => None,
+        };
         let mut stepped = std::mem::take(&mut self.buffers.seat);
         let machine = (&mut seat.slot.machine, &mut seat.slot.host);
         self.step_machine(MachineId::Partition(id), machine, &mut stepped, input);
@@ -74,6 +80,14 @@ impl Shard {
         seat.led &= leads && !stepped.effects.contains(&Effect::Ceased);
         let begins = leads && !seat.led;
         self.seats.insert(id, seat);
+        if let Some((trace, at)) = followed {
+            self.out.push(Outward::Passed(Passed::Taken { trace, at }));
+            for effect in &stepped.effects {
+                if let Effect::Store { token, .. } = effect {
+                    self.followed.on_store(Ticket { partition: id, token: *token }, trace);
+                }
+            }
+        }
         for effect in stepped.effects.drain(..) {
             self.on_seat_effect(id, effect);
         }

@@ -10,16 +10,17 @@
 //! Must not know: sockets, threads, clocks, files. The simulator runs it as it is.
 
 use crate::admission::Admission;
+use crate::follow::{Followed, Passed};
 use crate::membership::Membership;
 use crate::names::{GroupId, MachineId};
-use crate::origin::Origins;
+use crate::origin::{Origin, Origins};
 use crate::queue::{Queue, Rank};
 use crate::requests::AwayRequest;
 use crate::seats::{Gated, SeatSlot};
 use crate::session::{Session, SessionSlot};
 use crate::tasks::{AwayTask, HeldTask};
 use crate::timers::Timers;
-use crate::work::{ConnectionOrder, Inward, Outward, Space, Ticket};
+use crate::work::{ConnectionOrder, Inward, Outward, Space, Ticket, WriteTimes};
 use crate::{Population, ShardConfig, ShardStats, names};
 use dds::cluster::{ClusterMap, NodeId};
 use dds::{Leases, PartitionId, ReadDone, StoreError, control, fills, links, seat};
@@ -137,6 +138,7 @@ pub struct Shard {
     pub(crate) delivery: Option<Box<Slot<Delivery>>>,
     pub(crate) sweep: Option<Box<Slot<Sweep>>>,
     pub(crate) origins: Origins,
+    pub(crate) followed: Followed,
     /// Whose masters keep something for a session of the node's own.
     pub(crate) operators: Map<SessionId, BTreeSet<UserId>>,
     pub(crate) admission: Admission,
@@ -192,6 +194,7 @@ impl Shard {
             delivery: None,
             sweep: None,
             origins: Origins::default(),
+            followed: Followed::default(),
             operators: Map::default(),
             admission,
             space: Space::default(),
@@ -245,10 +248,7 @@ impl Shard {
                     self.push(rank, Work::Session(session, input));
                 }
             }
-            Inward::Stored { ticket, result, delay } => {
-                self.admission.observe(self.now.0, delay);
-                self.on_stored(ticket, result);
-            }
+            Inward::Stored { ticket, result, times } => self.on_stored(ticket, result, times),
             Inward::ReadDone { ticket, result } => self.on_read_done(ticket, result),
             Inward::Matched { user, token, hits } => {
                 let input = mailbox::Input::Matched { token, hits };
@@ -266,6 +266,9 @@ impl Shard {
             Inward::OperatorGone { session } => self.on_operator_gone(session),
             Inward::ListSessions { token } => self.on_list_sessions(token),
             Inward::KickSessions { token, sessions } => self.on_kick_sessions(token, &sessions),
+            Inward::Client { origin, followed, request } => {
+                self.ask_dds(Origin::Client { origin, followed }, *request);
+            }
             Inward::IsLoaded { token, user } => {
                 let mailbox = self.mailboxes.get(&user);
                 let loaded = mailbox.is_some_and(|mailbox| mailbox.slot.machine.is_loaded());
@@ -285,7 +288,12 @@ impl Shard {
         }
     }
 
-    fn on_stored(&mut self, Ticket { partition, token }: Ticket, result: Result<(), StoreError>) {
+    fn on_stored(&mut self, ticket: Ticket, result: Result<(), StoreError>, times: WriteTimes) {
+        self.admission.observe(self.now.0, times.delay());
+        if let Some(trace) = self.followed.on_stored(ticket) {
+            self.out.push(Outward::Passed(Passed::Stored { trace, times }));
+        }
+        let Ticket { partition, token } = ticket;
         let work = match partition {
             control::CONTROL => Work::Control(control::Input::Stored { token, result }),
             partition => Work::Seat(partition, seat::Input::Stored { token, result }),

@@ -1,6 +1,7 @@
 //! What travels: between the world and a worker group, and between the machines of a group.
 
 use crate::LiveLimits;
+use crate::follow::Passed;
 use crate::following::News;
 use crate::letter::Letter;
 use crate::names::GroupId;
@@ -13,7 +14,7 @@ use dds::{
     Durability, Group, GroupVersion, PartitionId, Read, ReadDone, StoreError, control, fills,
     links, replica,
 };
-use fsm::{Duration, Token};
+use fsm::{Duration, Mono, Token};
 use mailstore::directory::HashVerdict;
 use mailstore::face::{
     Completion, LogEvent, Peer, SessionId, SessionInput, Task, TaskRefusal, UserId,
@@ -42,11 +43,11 @@ pub enum Inward {
         session: SessionId,
         input: SessionInput,
     },
-    /// A group is durable, or was refused, `delay` after it was handed over.
+    /// A group is durable, or was refused.
     Stored {
         ticket: Ticket,
         result: Result<(), StoreError>,
-        delay: Duration,
+        times: WriteTimes,
     },
     ReadDone {
         ticket: Ticket,
@@ -84,6 +85,13 @@ pub enum Inward {
         token: Token,
         sessions: Vec<SessionId>,
     },
+    /// A client of the hash table on this node asks; whoever leads the partition does it. Answered by
+    /// [`Outward::ClientDone`]; a request that is followed leaves [`Outward::Passed`] on its way.
+    Client {
+        origin: u64,
+        followed: bool,
+        request: Box<dds::Request>,
+    },
     /// Is the master of this user in memory? Answered by [`Outward::Loaded`].
     IsLoaded {
         token: Token,
@@ -114,6 +122,22 @@ pub enum Inward {
     ShutDown,
     /// The group's thread ends once nothing is queued. For the executor; machines don't see it.
     Stop,
+}
+
+/// When a group was handed over to the store, when the write that holds it began, and when that was durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WriteTimes {
+    pub queued: Mono,
+    pub began: Mono,
+    pub ended: Mono,
+}
+
+impl WriteTimes {
+    /// How long it took in all.
+    #[must_use]
+    pub fn delay(&self) -> Duration {
+        self.ended.since(self.queued)
+    }
 }
 
 /// Room in the store, as admission sees it.
@@ -314,6 +338,12 @@ pub enum Outward {
         token: Token,
         loaded: bool,
     },
+    /// The answer to [`Inward::Client`].
+    ClientDone {
+        origin: u64,
+        response: Box<dds::Response>,
+    },
+    Passed(Passed),
     Neighbour {
         group: GroupId,
         message: Neighbour,

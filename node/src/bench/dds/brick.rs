@@ -2,16 +2,17 @@
 //!
 //! Group 1 is the brick's; group 0 is where the clients stand, and owns no machine.
 
+use super::load::Table;
 use crate::bench::args::{DdsArgs, Sync};
 use ::dds::cluster::{ClusterMap, Command, Delta};
 use ::dds::control::Boot;
-use ::dds::{DpMap, Durability, Store};
-use anyhow::Context;
+use ::dds::{DpMap, Durability, Request, Response, Store};
+use anyhow::{Context, bail};
 use dds_rocksdb::{RocksStore, StoreConfig};
 use mailstore::face::TaskRefusal;
 use stages::{
-    Around, Clock, CommitDone, HashOrder, Host, PortReceiver, PortSender, Readers, StageStats,
-    Turn, Worker, WorkerConfig, Writer, WriterConfig, commits_to, port,
+    Around, Clock, CommitDone, Drained, HashOrder, Host, PortReceiver, PortSender, Readers,
+    StageStats, Turn, Worker, WorkerConfig, Writer, WriterConfig, commits_to, port,
 };
 use std::path::Path;
 use std::sync::Arc;
@@ -21,21 +22,23 @@ use vspace::{
     NodeId, Packet, SessionId, SessionLine, Shard, ShardConfig, Standing, Ticket, Verdict,
 };
 
-pub const CLIENTS: GroupId = GroupId(0);
+const CLIENTS: GroupId = GroupId(0);
 const BRICK: GroupId = GroupId(1);
 const GROUPS: u8 = 2;
 
 /// Batches that may wait in a queue of tasks; nothing is sent on that lane here.
 const PARCELS_MAX: usize = 1 << 16;
+/// Answers taken at once.
+const DRAIN_MAX: usize = 1024;
 
 /// A running brick.
 pub struct Brick {
     /// Where requests go.
-    pub requests: PortSender<Inward>,
+    requests: PortSender<Inward>,
     /// Where answers arrive.
-    pub answers: PortReceiver<Inward>,
+    answers: PortReceiver<Inward>,
     pub writer_stats: Arc<StageStats>,
-    pub map: DpMap,
+    map: DpMap,
     worker: JoinHandle<()>,
     writer: Writer<Ticket>,
     readers: Readers<Inward>,
@@ -89,6 +92,36 @@ impl Brick {
         let _ended = self.worker.join();
         self.readers.join();
         self.writer.join();
+    }
+}
+
+impl Table for Brick {
+    fn ask(&mut self, requests: Vec<(usize, Request)>) {
+        let asked = |(at, request): (usize, Request)| {
+            let (origin, request) = (at as u64, Box::new(request));
+            Inward::Neighbour(Neighbour::DdsAsked { from: CLIENTS, origin, request })
+        };
+        self.requests.complete(Clock.mono(), requests.into_iter().map(asked).collect());
+    }
+
+    fn answers(&mut self, into: &mut Vec<(usize, Response)>) -> anyhow::Result<()> {
+        let mut got = Vec::new();
+        loop {
+            match self.answers.drain(Clock.mono(), DRAIN_MAX, &mut got) {
+                Drained::Took(0) => self.answers.wait(),
+                Drained::Took(_) => break,
+                Drained::Disconnected => bail!("the worker has ended"),
+            }
+        }
+        for inward in got {
+            match inward {
+                Inward::Neighbour(Neighbour::DdsDone { origin, response }) => {
+                    into.push((usize::try_from(origin)?, *response));
+                }
+                other => bail!("the worker sent {other:?}"),
+            }
+        }
+        Ok(())
     }
 }
 
@@ -150,6 +183,8 @@ impl Host for NoSockets {
     fn sessions(&mut self, _token: fsm::Token, _lines: Vec<SessionLine>) {}
     fn kicked(&mut self, _token: fsm::Token, _count: u64) {}
     fn loaded(&mut self, _token: fsm::Token, _loaded: bool) {}
+    fn clients_done(&mut self, _answers: Vec<(u64, vspace::DdsResponse)>) {}
+    fn passed(&mut self, _passed: vspace::Passed) {}
     fn packets(&mut self, _packets: Vec<(NodeId, Packet)>) {}
     fn standing(&mut self, _standing: Standing) {}
     fn decided(&mut self, _token: fsm::Token, _verdict: Verdict) {}

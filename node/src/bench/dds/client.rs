@@ -1,12 +1,13 @@
-//! One client: the writer of its own route, with one request under way.
+//! A client and one route that it alone writes.
 
-use super::load::Load;
-use ::dds::{Batch, Epoch, Op, Outcome, Request, Response, RouteKey, Seq, SortKey, Writer};
+use ::dds::{
+    Batch, Epoch, Op, Outcome, Refusal, Request, Response, RouteKey, Seq, SortKey, Writer,
+};
 use anyhow::bail;
 use bytes::Bytes;
 
 /// Bytes of a batch before the run.
-const FILL_BATCH_BYTES: usize = 512 * 1024;
+const FILL_BATCH_BYTES: usize = 128 * 1024;
 /// Puts of a batch before the run.
 const FILL_BATCH_OPS: u64 = 256;
 /// Values over it belong into the column for bodies, as in a mailbox.
@@ -34,10 +35,19 @@ enum Stage {
     Ready,
 }
 
+/// What was asked last.
+#[derive(Clone, Copy, Debug)]
+enum Last {
+    Claim,
+    Get { number: u64 },
+    Put { first: u64, count: u64 },
+}
+
 #[derive(Debug)]
 pub struct Client {
     route: RouteKey,
     stage: Stage,
+    last: Last,
     epoch: Epoch,
     /// Of the next batch.
     seq: u64,
@@ -83,12 +93,11 @@ fn letters(size: usize) -> Bytes {
 
 impl Client {
     #[must_use]
-    pub fn new(number: u64, route: RouteKey, load: &Load) -> Self {
-        let clients = load.clients as u64;
-        let keys = if load.reads_percent == 0 { 0 } else { load.keys.div_ceil(clients) };
+    pub fn new(number: u64, route: RouteKey, keys: u64) -> Self {
         Self {
             route,
             stage: Stage::Claiming,
+            last: Last::Claim,
             epoch: Epoch(0),
             seq: 1,
             keys,
@@ -99,7 +108,8 @@ impl Client {
 
     /// The first request.
     #[must_use]
-    pub fn claim(&self) -> Request {
+    pub fn claim(&mut self) -> Request {
+        self.last = Last::Claim;
         Request::Claim { route: self.route.clone() }
     }
 
@@ -169,15 +179,43 @@ impl Client {
         }
     }
 
-    fn get(&self, values: &Values, number: u64) -> Request {
+    /// Whether nobody knows what became of a request, or it was not begun: it has to be asked again. Leads move now and then, and on
+    /// a busy machine nodes are taken for dead.
+    #[must_use]
+    pub fn is_open(response: &Response) -> bool {
+        let unavailable = Outcome::Refused(Refusal::Unavailable);
+        match response {
+            Response::Wrote(outcome) => *outcome == Outcome::Unknown || *outcome == unavailable,
+            Response::Refused(refusal) => *refusal == Refusal::Unavailable,
+            _ => false,
+        }
+    }
+
+    /// The last request once more; a put under the same number, so that it is done once.
+    pub fn again(&mut self, values: &Values) -> Request {
+        match self.last {
+            Last::Claim => self.claim(),
+            Last::Get { number } => self.get(values, number),
+            Last::Put { first, count } => self.write(values, self.seq - 1, (first, count)),
+        }
+    }
+
+    fn get(&mut self, values: &Values, number: u64) -> Request {
+        self.last = Last::Get { number };
         Request::Get { route: self.route.clone(), keys: vec![values.key(number)] }
     }
 
     fn put(&mut self, values: &Values, count: u64) -> Request {
-        let keys = self.next_key..self.next_key + count;
+        let first = self.next_key;
         self.next_key += count;
-        let writer = Some(Writer { epoch: self.epoch, seq: Seq(self.seq) });
         self.seq += 1;
+        self.last = Last::Put { first, count };
+        self.write(values, self.seq - 1, (first, count))
+    }
+
+    fn write(&self, values: &Values, seq: u64, (first, count): (u64, u64)) -> Request {
+        let keys = first..first + count;
+        let writer = Some(Writer { epoch: self.epoch, seq: Seq(seq) });
         let put = |number| Op::Put { key: values.key(number), value: values.value.clone() };
         let ops = keys.map(put).collect();
         let route = self.route.clone();

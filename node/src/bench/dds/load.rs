@@ -1,20 +1,22 @@
-//! The clients' thread: keeps one request of every client under way, and counts.
+//! The clients' thread: keeps one request of every client under way, and counts; and what a run of one brick found.
 
-use super::brick::{Brick, CLIENTS};
+use super::brick::Brick;
 use super::client::{Client, Kind, Values};
 use crate::bench::clock;
 use crate::bench::latencies::{Latencies, Summary};
 use crate::bench::shown::per_second;
 use ::dds::{Request, Response, RouteKey};
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use bytes::Bytes;
 use serde::Serialize;
-use stages::{Clock, Drained, StageSnapshot};
+use stages::StageSnapshot;
 use std::time::{Duration, Instant};
-use vspace::{Inward, Neighbour};
 
-/// Answers taken at once.
-const DRAIN_MAX: usize = 1024;
+/// Clients that write their values at once: they write large batches, and a run must not begin behind a full disk.
+const PREPARED_AT_ONCE: usize = 4;
+
+/// Our choice: what is over it was no moment.
+const ASKED_AGAIN_MAX: u64 = 1_000_000;
 
 /// What a run is asked for.
 #[derive(Clone, Debug)]
@@ -58,16 +60,69 @@ pub struct Cpu {
     pub background_us: f64,
 }
 
-/// A client and the request it has under way.
-struct Seat {
-    client: Client,
+/// Where requests go: the number that comes with each names the client.
+pub trait Table {
+    fn ask(&mut self, requests: Vec<(usize, Request)>);
+
+    /// Waits for answers and appends them.
+    ///
+    /// # Errors
+    /// When none will come.
+    fn answers(&mut self, into: &mut Vec<(usize, Response)>) -> anyhow::Result<()>;
+}
+
+/// A client, which writes its routes in turn, and the request it has under way.
+pub struct Seat {
+    routes: Vec<Client>,
+    turn: usize,
     kind: Kind,
     sent: Instant,
 }
 
-struct Counted {
-    gets: Latencies,
-    puts: Latencies,
+impl Seat {
+    /// # Panics
+    /// Without a route.
+    #[must_use]
+    pub fn new(routes: Vec<Client>) -> Self {
+        assert!(!routes.is_empty(), "a client has a route");
+        Self { routes, turn: 0, kind: Kind::Put, sent: Instant::now() }
+    }
+
+    fn client(&mut self) -> &mut Client {
+        let turn = self.turn % self.routes.len();
+        &mut self.routes[turn]
+    }
+
+    fn next(&mut self, load: &Load, values: &Values, now: Instant) -> Request {
+        self.turn += 1;
+        let (kind, request) = self.client().next(load.reads_percent, values);
+        (self.kind, self.sent) = (kind, now);
+        request
+    }
+
+    /// The next request before the run: of this route, or the first of the next.
+    fn next_prepared(
+        &mut self,
+        response: &Response,
+        values: &Values,
+    ) -> anyhow::Result<Option<Request>> {
+        if Client::is_open(response) {
+            return Ok(Some(self.client().again(values)));
+        }
+        if let Some(request) = self.client().on_prepared(response, values)? {
+            return Ok(Some(request));
+        }
+        self.turn += 1;
+        Ok((self.turn < self.routes.len()).then(|| self.client().claim()))
+    }
+}
+
+#[derive(Default)]
+pub struct Counted {
+    pub gets: Latencies,
+    pub puts: Latencies,
+    /// Requests whose outcome nobody knew, or that found nobody to do them.
+    pub asked_again: u64,
 }
 
 /// Prepares the values, then loads the brick for `load.time`.
@@ -120,82 +175,71 @@ fn cpu_of(used: &[(String, Duration)], operations: u64) -> Cpu {
 fn seats(load: &Load, brick: &Brick) -> Vec<Seat> {
     let routes = (0_u64..).map(|number| Bytes::from(format!("bench{number:06}")));
     let routes = routes.filter(|route| brick.holds(route)).map(RouteKey);
-    let seat = |(number, route)| Seat {
-        client: Client::new(number, route, load),
-        kind: Kind::Put,
-        sent: Instant::now(),
-    };
+    let keys = load.keys.div_ceil(load.clients as u64);
+    let seat = |(number, route)| Seat::new(vec![Client::new(number, route, keys)]);
     (0_u64..).zip(routes).take(load.clients).map(seat).collect()
 }
 
-fn asked(origin: usize, request: Request) -> Inward {
-    let (origin, request) = (origin as u64, Box::new(request));
-    Inward::Neighbour(Neighbour::DdsAsked { from: CLIENTS, origin, request })
-}
-
-/// Waits for answers and appends them.
-fn collect(brick: &Brick, got: &mut Vec<Inward>) -> anyhow::Result<()> {
+/// Claims the routes and writes the values for gets.
+///
+/// # Errors
+/// When the table can't do it.
+pub fn prepare(seats: &mut [Seat], table: &mut dyn Table, values: &Values) -> anyhow::Result<()> {
+    let mut idle = 0..seats.len();
+    let (mut under_way, mut got): (usize, Vec<(usize, Response)>) = (0, Vec::new());
     loop {
-        match brick.answers.drain(Clock.mono(), DRAIN_MAX, got) {
-            Drained::Took(0) => brick.answers.wait(),
-            Drained::Took(_) => return Ok(()),
-            Drained::Disconnected => bail!("the worker has ended"),
-        }
-    }
-}
-
-fn answer(inward: Inward) -> anyhow::Result<(usize, Response)> {
-    match inward {
-        Inward::Neighbour(Neighbour::DdsDone { origin, response }) => {
-            Ok((usize::try_from(origin)?, *response))
-        }
-        other => bail!("the worker sent {other:?}"),
-    }
-}
-
-fn prepare(seats: &mut [Seat], brick: &Brick, values: &Values) -> anyhow::Result<()> {
-    let claims = seats.iter().enumerate().map(|(origin, seat)| asked(origin, seat.client.claim()));
-    brick.requests.complete(Clock.mono(), claims.collect());
-    let (mut waiting, mut got) = (seats.len(), Vec::new());
-    while waiting > 0 {
-        collect(brick, &mut got)?;
         let mut requests = Vec::new();
-        for inward in got.drain(..) {
-            let (origin, response) = answer(inward)?;
-            let seat = seats.get_mut(origin).context("an answer to nobody")?;
-            match seat.client.on_prepared(&response, values)? {
-                Some(request) => requests.push(asked(origin, request)),
-                None => waiting -= 1,
+        for (at, response) in got.drain(..) {
+            let seat = seats.get_mut(at).context("an answer to nobody")?;
+            match seat.next_prepared(&response, values)? {
+                Some(request) => requests.push((at, request)),
+                None => under_way -= 1,
             }
         }
-        brick.requests.complete(Clock.mono(), requests);
+        while under_way < PREPARED_AT_ONCE
+            && let Some(at) = idle.next()
+            && let Some(seat) = seats.get_mut(at)
+        {
+            seat.turn = 0;
+            requests.push((at, seat.client().claim()));
+            under_way += 1;
+        }
+        if under_way == 0 {
+            return Ok(());
+        }
+        table.ask(requests);
+        table.answers(&mut got)?;
     }
-    Ok(())
 }
 
-fn drive(
+/// Keeps one request of every client under way until the time is over.
+///
+/// # Errors
+/// When an answer is wrong, or none comes.
+pub fn drive(
     load: &Load,
     seats: &mut [Seat],
-    brick: &Brick,
+    table: &mut dyn Table,
     values: &Values,
 ) -> anyhow::Result<Counted> {
-    let mut counted = Counted { gets: Latencies::default(), puts: Latencies::default() };
+    let mut counted = Counted::default();
     let began = Instant::now();
     let ends = began + load.time;
-    let first = seats.iter_mut().enumerate().map(|(origin, seat)| {
-        let (kind, request) = seat.client.next(load.reads_percent, values);
-        (seat.kind, seat.sent) = (kind, began);
-        asked(origin, request)
-    });
-    brick.requests.complete(Clock.mono(), first.collect());
+    let first = seats.iter_mut().enumerate().map(|(at, seat)| (at, seat.next(load, values, began)));
+    table.ask(first.collect());
     let (mut under_way, mut got) = (seats.len(), Vec::new());
     while under_way > 0 {
-        collect(brick, &mut got)?;
+        table.answers(&mut got)?;
         let now = Instant::now();
         let mut requests = Vec::with_capacity(got.len());
-        for inward in got.drain(..) {
-            let (origin, response) = answer(inward)?;
-            let seat = seats.get_mut(origin).context("an answer to nobody")?;
+        for (at, response) in got.drain(..) {
+            let seat = seats.get_mut(at).context("an answer to nobody")?;
+            if Client::is_open(&response) {
+                counted.asked_again += 1;
+                ensure!(counted.asked_again < ASKED_AGAIN_MAX, "the table stays unavailable");
+                requests.push((at, seat.client().again(values)));
+                continue;
+            }
             if !Client::is_right(seat.kind, &response, values) {
                 bail!("the hash table answered {response:?} to a {:?}", seat.kind);
             }
@@ -205,13 +249,11 @@ fn drive(
             }
             if now >= ends {
                 under_way -= 1;
-                continue;
+            } else {
+                requests.push((at, seat.next(load, values, now)));
             }
-            let (kind, request) = seat.client.next(load.reads_percent, values);
-            (seat.kind, seat.sent) = (kind, now);
-            requests.push(asked(origin, request));
         }
-        brick.requests.complete(Clock.mono(), requests);
+        table.ask(requests);
     }
     Ok(counted)
 }

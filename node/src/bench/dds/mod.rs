@@ -9,6 +9,9 @@
 mod brick;
 mod client;
 mod load;
+mod nodes;
+
+pub use nodes::run_node;
 
 use super::args::{DdsArgs, Sync};
 use super::shown;
@@ -32,6 +35,9 @@ struct Point {
 pub fn run(args: &DdsArgs, dir: Option<&Path>, json: bool) -> anyhow::Result<()> {
     check(args)?;
     let parent = dir.map_or_else(std::env::temp_dir, Path::to_path_buf);
+    if !args.nodes.is_empty() {
+        return nodes::run(args, &parent, json);
+    }
     let points = points(args);
     let bar = shown::bar(points.len() as u64);
     let mut rows = Vec::new();
@@ -80,6 +86,10 @@ fn check(args: &DdsArgs) -> anyhow::Result<()> {
     anyhow::ensure!(fits, "--sizes: a value has 1 to {value_max} bytes");
     let clients = args.clients.iter().all(|&clients| (1..=100_000).contains(&clients));
     anyhow::ensure!(clients, "--clients: 1 to 100000");
+    anyhow::ensure!(args.nodes.iter().all(|nodes| (1..=9).contains(nodes)), "--nodes: 1 to 9");
+    let counts = args.partitions.iter();
+    let counts = counts.filter(|count| !count.is_power_of_two() || **count > 16_384);
+    anyhow::ensure!(counts.count() == 0, "--partitions: powers of two, 1 to 16384");
     anyhow::ensure!(args.reads.iter().all(|&reads| reads <= 100), "--reads: 0 to 100 percent");
     anyhow::ensure!((0.1..=86_400.0).contains(&args.secs), "--secs: 0.1 to 86400");
     anyhow::ensure!(
@@ -123,12 +133,20 @@ fn measure(args: &DdsArgs, point: Point, parent: &Path) -> anyhow::Result<Outcom
         size: point.size,
         clients: point.clients,
         reads_percent: point.reads_percent,
-        keys: args.keys.min((args.cache << 19) as u64 / point.size as u64).max(1),
+        keys: keys_of(args, point),
         time: Duration::from_secs_f64(args.secs),
     };
     let outcome = load::run(&load, &mut brick);
     brick.stop();
     outcome
+}
+
+/// Values for the gets: as many as half of the cache holds.
+fn keys_of(args: &DdsArgs, point: Point) -> u64 {
+    match point.reads_percent {
+        0 => 0,
+        _ => args.keys.min((args.cache << 19) as u64 / point.size as u64).max(1),
+    }
 }
 
 /// One line of JSON.
