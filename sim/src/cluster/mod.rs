@@ -20,7 +20,7 @@ pub use options::{ClusterMutation, ClusterOptions, ClusterScenario};
 
 use crate::coverage::Coverage;
 use crate::failure::Failure;
-use crate::invariants::History;
+use crate::invariants::{History, Leaders};
 use crate::schedule::Schedule;
 use crate::world::Outcome;
 use bytes::Bytes;
@@ -125,7 +125,7 @@ pub struct Cluster {
     cuts: BTreeMap<(NodeId, NodeId), u64>,
     clients: Vec<Client>,
     /// Which node led each version.
-    led: BTreeMap<(PartitionId, GroupVersion), NodeId>,
+    leaders: Leaders,
     histories: BTreeMap<(u64, u64), History>,
     limits: (Arc<Limits>, Arc<replica::Limits>),
     origins: u64,
@@ -172,7 +172,7 @@ impl Cluster {
             nodes,
             cuts: BTreeMap::new(),
             clients: Vec::new(),
-            led: BTreeMap::new(),
+            leaders: Leaders::default(),
             histories: BTreeMap::new(),
             limits: (Arc::default(), Arc::new(replication)),
             origins: 0,
