@@ -38,6 +38,8 @@ pub struct ClientCx<'a> {
     pub vanish_chance: u64,
     /// Chance of a large message, in 10,000.
     pub large_chance: u64,
+    /// What was acknowledged must be seen: nothing was damaged.
+    pub fresh: bool,
 }
 
 impl ClientCx<'_> {

@@ -173,6 +173,12 @@ impl Disk {
         self.store.read(read, tier)
     }
 
+    /// Some of what it holds can't be read.
+    #[must_use]
+    pub fn is_rotten(&self) -> bool {
+        !self.rotten.is_empty()
+    }
+
     /// The disk is another one, with these entries.
     pub fn replace(&mut self, entries: &[(Column, bytes::Bytes, bytes::Bytes)]) {
         self.store = MemoryStore::new();

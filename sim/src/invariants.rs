@@ -8,6 +8,9 @@ mod bodies_resolve;
 mod check_is_clean;
 mod index_matches;
 mod linearizable;
+mod one_primary;
+pub mod reads_are_fresh;
+pub mod replicas_agree;
 mod space_comes_back;
 mod uids_rise;
 
@@ -135,3 +138,4 @@ fn founded(image: &Image) -> Vec<UserId> {
 pub use check_is_clean::check as check_is_clean;
 pub use index_matches::{Audit, audit};
 pub use linearizable::History;
+pub use one_primary::Leaders;

@@ -38,6 +38,8 @@ pub struct Ledger {
     /// Which message each place has ever held, as clients saw it.
     places: BTreeMap<Place, u64>,
     pub counts: Counts,
+    /// Messages of which a client was told that they stand in the INBOX of a user.
+    landed: BTreeMap<UserNumber, usize>,
     /// What was shown of folders at the end.
     pub audits: Vec<crate::invariants::Audit>,
 }
@@ -81,6 +83,17 @@ impl Ledger {
         }
     }
 
+    /// The answer said that the message stands in the INBOX: it did so when the answer left.
+    pub fn land(&mut self, user: UserNumber) {
+        *self.landed.entry(user).or_default() += 1;
+    }
+
+    /// Messages that who opens the INBOX of a user from now on must see, where nobody deletes any.
+    #[must_use]
+    pub fn landed(&self, user: UserNumber) -> usize {
+        self.landed.get(&user).copied().unwrap_or(0)
+    }
+
     /// A client is about to do what may delete the message.
     pub fn may_delete(&mut self, id: u64, user: UserNumber) {
         if let Some(fate) = self.fate(id, user) {
@@ -107,6 +120,7 @@ impl Ledger {
 
     /// The disk is lost: what was promised besides `kept` is owed no more.
     pub fn forget_but(&mut self, kept: &Promises) {
+        self.landed.clear();
         for (id, message) in (0_u64..).zip(&mut self.messages) {
             for (&user, fate) in &mut message.fates {
                 fate.promised &= kept.contains(&(id, user));

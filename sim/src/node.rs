@@ -3,7 +3,7 @@
 use crate::disk::Disk;
 use crate::options::Scenario;
 use bytes::Bytes;
-use dds::cluster::{Incarnation, Start};
+use dds::cluster::{Incarnation, Session, Start};
 use dds::control::Boot;
 use dds::{
     BlobId, CHUNK_BYTES, Column, DpMap, Read, ReadDone, RouteKey, SortKey, StoreError, Tier, layout,
@@ -31,10 +31,31 @@ pub struct Node {
     pub stalled_until: u64,
     /// It stands still until then.
     pub paused_until: u64,
+    /// Of the data directory: another one with every disk.
+    pub directory: u64,
+    /// It has belonged to the cluster: it does not found one again.
+    pub has_run: bool,
+    /// It was removed, and has not been let in again.
+    pub joins: bool,
+    /// What the program that runs there knows.
+    pub release: u32,
+    /// What is on its disk is older than what was there.
+    pub is_stale: bool,
+    /// A copy of the disk as it was.
+    pub image: Option<Image>,
+    /// Parts in a million that its clock is fast.
+    drift_ppm: i64,
+    /// What its clock showed at the beginning.
+    offset: u64,
 }
 
-/// The DP map of all runs: small, so that partitions are shared.
-pub const MAP: DpMap = DpMap { partitions: 16, hash_key: (7, 11) };
+/// A copy of a disk, and what the map knew of it.
+#[derive(Clone, Debug)]
+pub struct Image {
+    pub directory: u64,
+    pub session: Session,
+    pub entries: Vec<(Column, Bytes, Bytes)>,
+}
 
 impl Node {
     #[must_use]
@@ -48,7 +69,49 @@ impl Node {
             doomed: false,
             stalled_until: 0,
             paused_until: 0,
+            directory: u64::from(index) + 1,
+            has_run: false,
+            joins: false,
+            release: 1,
+            is_stale: false,
+            image: None,
+            drift_ppm: 0,
+            offset: 0,
         }
+    }
+
+    /// Gives the node a clock of its own.
+    pub fn set_clock(&mut self, drift_ppm: i64, offset: u64) {
+        (self.drift_ppm, self.offset) = (drift_ppm, offset);
+    }
+
+    /// The node's own clock at a moment of the virtual one.
+    #[must_use]
+    pub fn mono(&self, now: u64) -> Mono {
+        if self.drift_ppm == 0 {
+            return Mono(self.offset + now);
+        }
+        let drifted = i128::from(now) * (1_000_000 + i128::from(self.drift_ppm)) / 1_000_000;
+        Mono(self.offset + u64::try_from(drifted).unwrap_or(0))
+    }
+
+    /// The moment of the virtual clock at which the node's own shows `mono`.
+    #[must_use]
+    pub fn moment(&self, mono: Mono) -> u64 {
+        let passed = mono.0.saturating_sub(self.offset);
+        if self.drift_ppm == 0 {
+            return passed;
+        }
+        let moment = i128::from(passed) * 1_000_000 / (1_000_000 + i128::from(self.drift_ppm));
+        // Rounding must not make a timer fire early.
+        u64::try_from(moment).unwrap_or(u64::MAX).saturating_add(2)
+    }
+
+    /// The data directory takes another name, under which the cluster does not know it yet.
+    pub fn rename(&mut self) {
+        self.directory += 1 << 32;
+        self.is_stale = false;
+        self.image = None;
     }
 
     #[must_use]
@@ -69,14 +132,16 @@ impl Node {
             let number = u64::from(self.index) + 1;
             config.node = self.index + 1;
             config.membership.start = Start(number << 32 | u64::from(self.incarnation));
-            config.membership.incarnation = Incarnation(number);
-            if self.index > 0 {
+            config.membership.features = self.release;
+            config.membership.incarnation = Incarnation(self.directory);
+            if self.index > 0 || self.has_run {
                 config.membership.boot = Boot::Join;
             }
             config
         };
         self.shards =
             (0..scenario.groups).map(|group| Shard::new(config(GroupId(group)), now)).collect();
+        self.has_run = true;
         self.wakes = self.shards.iter().map(|_| None).collect();
         self.doomed = false;
         self.stalled_until = 0;
@@ -91,7 +156,7 @@ pub fn secret_in(phc: &str) -> Option<&str> {
 }
 
 fn config(scenario: &Scenario, group: GroupId, seed: u64) -> ShardConfig {
-    let mut config = ShardConfig::new(MAP, group, scenario.groups);
+    let mut config = ShardConfig::new(scenario.map(), group, scenario.groups);
     config.seed = seed;
     config.partition_group_offset = scenario.partition_group_offset;
     // Long searches give way: with several groups, after a fraction of what a real node grants.
@@ -139,7 +204,7 @@ fn config(scenario: &Scenario, group: GroupId, seed: u64) -> ShardConfig {
 
 /// How a body search reads, as the reader pool of a real node does.
 #[derive(Debug)]
-pub struct DiskReader<'a>(pub &'a Disk);
+pub struct DiskReader<'a>(pub &'a Disk, pub DpMap);
 
 impl DiskReader<'_> {
     fn get(&self, column: Column, key: Bytes) -> Result<Option<Bytes>, TaskRefusal> {
@@ -156,7 +221,7 @@ impl DiskReader<'_> {
 
 impl BodyReader for DiskReader<'_> {
     fn value(&mut self, route: &RouteKey, key: &SortKey) -> Result<Option<Bytes>, TaskRefusal> {
-        let physical = layout::entry_key(MAP.partition_of(&route.0), route, &key.0);
+        let physical = layout::entry_key(self.1.partition_of(&route.0), route, &key.0);
         match self.get(layout::column_of(key), physical)? {
             Some(stored) => {
                 let (value, _) = layout::split_entry(stored).map_err(|_| TaskRefusal::Damaged)?;
@@ -169,7 +234,7 @@ impl BodyReader for DiskReader<'_> {
     fn blob(&mut self, blob: BlobId, offset: u64, len: u64) -> Result<Option<Bytes>, TaskRefusal> {
         let chunk = CHUNK_BYTES as u64;
         let index = u32::try_from(offset / chunk).map_err(|_| TaskRefusal::Damaged)?;
-        let key = layout::chunk_key(MAP.partition_of(&blob.to_bytes()), blob, index);
+        let key = layout::chunk_key(self.1.partition_of(&blob.to_bytes()), blob, index);
         let Some(stored) = self.get(Column::Bodies, key)? else { return Ok(None) };
         let from = usize::try_from(offset % chunk).unwrap_or(0).min(stored.len());
         let to = from.saturating_add(usize::try_from(len).unwrap_or(0)).min(stored.len());

@@ -1,5 +1,7 @@
 //! What a run is made of: seed, scenario, mutation.
 
+use dds::DpMap;
+
 /// Everything that decides a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
@@ -60,6 +62,30 @@ pub struct FaultRates {
     pub pause_ms: u64,
     /// What is large is long on its way between two nodes.
     pub bulk_late: u64,
+    /// The primary of some partition stands still for longer than its lease.
+    pub stop_ms: u64,
+    /// The node that leads the control group ends.
+    pub leader_ms: u64,
+    /// No word of the control plane arrives for a while, anywhere.
+    pub control_ms: u64,
+    /// Some nodes don't hear some others for a while, one way or both.
+    pub split_ms: u64,
+    /// All nodes lose power at about the same time.
+    pub blackout_ms: u64,
+    /// A node's disk is replaced by an empty one.
+    pub wipe_ms: u64,
+    /// A value on the disk of one node can't be read any more, while others hold it.
+    pub decay_ms: u64,
+    /// A node that has no vote starts from an older image of its disk.
+    pub image_ms: u64,
+    /// An operator moves a primary.
+    pub move_ms: u64,
+    /// An operator drains a node, and takes it back or removes it; a removed one joins anew.
+    pub leave_ms: u64,
+    /// A node starts with another release: mostly the next one.
+    pub upgrade_ms: u64,
+    /// The clocks of nodes go so many parts in a million fast or slow at most.
+    pub drift_ppm: u64,
 }
 
 /// Who does what how often.
@@ -88,6 +114,8 @@ pub struct Scenario {
     pub nodes: u16,
     /// Worker groups of a node.
     pub groups: u8,
+    /// Few, so that they are shared.
+    pub partitions: u16,
     /// How many groups further than its mailboxes a partition lives.
     pub partition_group_offset: u8,
     pub load: Load,
@@ -130,6 +158,18 @@ const FAULTS: FaultRates = FaultRates {
     still_ms: 0,
     pause_ms: 0,
     bulk_late: 0,
+    stop_ms: 0,
+    leader_ms: 0,
+    control_ms: 0,
+    split_ms: 0,
+    blackout_ms: 0,
+    wipe_ms: 0,
+    decay_ms: 0,
+    image_ms: 0,
+    move_ms: 0,
+    leave_ms: 0,
+    upgrade_ms: 0,
+    drift_ppm: 0,
 };
 
 const NO_FAULTS: FaultRates = FaultRates {
@@ -156,28 +196,60 @@ const NO_FAULTS: FaultRates = FaultRates {
     still_ms: 0,
     pause_ms: 0,
     bulk_late: 0,
+    stop_ms: 0,
+    leader_ms: 0,
+    control_ms: 0,
+    split_ms: 0,
+    blackout_ms: 0,
+    wipe_ms: 0,
+    decay_ms: 0,
+    image_ms: 0,
+    move_ms: 0,
+    leave_ms: 0,
+    upgrade_ms: 0,
+    drift_ppm: 0,
+};
+
+/// What goes wrong between nodes, and with them.
+const FAULTS_OF_SEVERAL: FaultRates =
+    FaultRates { full_ms: 0, rival_ms: 0, drift_ppm: 50_000, ..FAULTS };
+
+/// Twenty deliveries a second and ten sessions: what every speed is measured with.
+const STEADY: Load = Load {
+    users: 10,
+    deliveries: 20,
+    smtp_clients: 3,
+    lmtp_clients: 1,
+    imap_clients: 5,
+    pop3_clients: 1,
+    think_ms: 200,
+    large: 20,
+    short_lives: false,
+};
+
+/// Five nodes, and nothing goes wrong: others differ from it.
+const FIVE: Scenario = Scenario {
+    name: "five-calm",
+    about: "five nodes are one service, and nothing goes wrong",
+    nodes: 5,
+    groups: 2,
+    partitions: 16,
+    partition_group_offset: 0,
+    load: STEADY,
+    faults: NO_FAULTS,
 };
 
 impl Scenario {
     /// All named scenarios that run whole nodes.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 22] = [
         Self {
             name: "steady",
             about: "20 deliveries a second, 10 sessions, faults on",
             nodes: 1,
             groups: 1,
+            partitions: 16,
             partition_group_offset: 0,
-            load: Load {
-                users: 10,
-                deliveries: 20,
-                smtp_clients: 3,
-                lmtp_clients: 1,
-                imap_clients: 5,
-                pop3_clients: 1,
-                think_ms: 200,
-                large: 20,
-                short_lives: false,
-            },
+            load: STEADY,
             faults: FaultRates { crash_ms: 20_000, ..FAULTS },
         },
         Self {
@@ -185,6 +257,7 @@ impl Scenario {
             about: "no faults at all: what every other scenario is compared with",
             nodes: 1,
             groups: 1,
+            partitions: 16,
             partition_group_offset: 0,
             load: LOAD,
             faults: NO_FAULTS,
@@ -194,6 +267,7 @@ impl Scenario {
             about: "crashes every second, two worker groups",
             nodes: 1,
             groups: 2,
+            partitions: 16,
             partition_group_offset: 0,
             load: LOAD,
             faults: FaultRates { crash_ms: 1_000, ..FAULTS },
@@ -203,6 +277,7 @@ impl Scenario {
             about: "large messages, short lives, sweeps, deletions",
             nodes: 1,
             groups: 2,
+            partitions: 16,
             partition_group_offset: 0,
             load: Load { large: 4_000, deliveries: 15, short_lives: true, ..LOAD },
             faults: FaultRates { crash_ms: 15_000, ..FAULTS },
@@ -212,6 +287,7 @@ impl Scenario {
             about: "large messages come and go, no faults: their space comes back without a sweep",
             nodes: 1,
             groups: 2,
+            partitions: 16,
             partition_group_offset: 0,
             load: Load { large: 5_000, deliveries: 30, ..LOAD },
             faults: NO_FAULTS,
@@ -221,6 +297,7 @@ impl Scenario {
             about: "a disk that is full half of the time",
             nodes: 1,
             groups: 1,
+            partitions: 16,
             partition_group_offset: 0,
             load: LOAD,
             faults: FaultRates { full_ms: 2_000, write_error: 200, ..FAULTS },
@@ -230,6 +307,7 @@ impl Scenario {
             about: "stored values rot or are cut short: reported, never served wrong",
             nodes: 1,
             groups: 1,
+            partitions: 16,
             partition_group_offset: 0,
             load: LOAD,
             faults: FaultRates { rot_ms: 3_000, cut_ms: 3_000, ..FAULTS },
@@ -239,6 +317,7 @@ impl Scenario {
             about: "masters away from their partitions: outcomes unknown to every kind of writer",
             nodes: 1,
             groups: 3,
+            partitions: 16,
             // With these groups the routes of the directory and of the queue are not in group 0,
             // where their masters live.
             partition_group_offset: 2,
@@ -250,6 +329,7 @@ impl Scenario {
             about: "backups, and restorations of the last one, some of them more than once",
             nodes: 1,
             groups: 2,
+            partitions: 16,
             partition_group_offset: 0,
             load: LOAD,
             faults: FaultRates { backup_ms: 8_000, restore_ms: 10_000, ..FAULTS },
@@ -259,6 +339,7 @@ impl Scenario {
             about: "three nodes are one service, and nothing goes wrong",
             nodes: 3,
             groups: 2,
+            partitions: 16,
             partition_group_offset: 0,
             load: Load { large: 300, ..LOAD },
             faults: NO_FAULTS,
@@ -268,6 +349,7 @@ impl Scenario {
             about: "three nodes: crashes, pauses, connections that are reset or stand still",
             nodes: 3,
             groups: 2,
+            partitions: 16,
             partition_group_offset: 0,
             load: Load { large: 300, ..LOAD },
             faults: FaultRates {
@@ -281,11 +363,136 @@ impl Scenario {
                 ..FAULTS
             },
         },
+        FIVE,
+        Self {
+            name: "five",
+            about: "\"steady\" on five nodes: 20 deliveries a second, 10 sessions, faults on",
+            faults: FaultRates {
+                crash_ms: 20_000,
+                reset_ms: 20_000,
+                still_ms: 20_000,
+                split_ms: 60_000,
+                pause_ms: 60_000,
+                move_ms: 20_000,
+                ..FAULTS_OF_SEVERAL
+            },
+            ..FIVE
+        },
+        Self {
+            name: "five-storm",
+            about: "five nodes, and everything that can go wrong at once",
+            load: Load { large: 300, ..LOAD },
+            faults: FaultRates {
+                crash_ms: 6_000,
+                reset_ms: 4_000,
+                still_ms: 6_000,
+                split_ms: 12_000,
+                pause_ms: 20_000,
+                stop_ms: 20_000,
+                leader_ms: 25_000,
+                control_ms: 30_000,
+                blackout_ms: 60_000,
+                wipe_ms: 20_000,
+                decay_ms: 30_000,
+                move_ms: 3_000,
+                leave_ms: 30_000,
+                ..FAULTS_OF_SEVERAL
+            },
+            ..FIVE
+        },
+        Self {
+            name: "seven",
+            about: "seven nodes, 256 partitions; nodes end, come back from older images, leave and join",
+            nodes: 7,
+            partitions: 256,
+            faults: FaultRates {
+                crash_ms: 10_000,
+                split_ms: 30_000,
+                wipe_ms: 20_000,
+                image_ms: 2_500,
+                move_ms: 2_000,
+                leave_ms: 20_000,
+                ..FAULTS_OF_SEVERAL
+            },
+            ..FIVE
+        },
+        Self {
+            name: "roomy",
+            about: "five nodes whose members come and go: joins, drains, removals, moves",
+            load: Load { large: 1_500, ..LOAD },
+            faults: FaultRates {
+                crash_ms: 30_000,
+                move_ms: 500,
+                leave_ms: 4_000,
+                ..FAULTS_OF_SEVERAL
+            },
+            ..FIVE
+        },
+        Self {
+            name: "five-cut",
+            about: "five nodes that don't hear each other, one way or both, and drifting clocks",
+            load: LOAD,
+            faults: FaultRates {
+                crash_ms: 0,
+                reset_ms: 5_000,
+                still_ms: 3_000,
+                split_ms: 2_500,
+                ..FAULTS_OF_SEVERAL
+            },
+            ..FIVE
+        },
+        Self {
+            name: "upgrade",
+            about: "the release is changed node by node: two kinds of frames, and a level that rises when all know it",
+            load: Load { large: 300, ..LOAD },
+            faults: FaultRates {
+                crash_ms: 20_000,
+                reset_ms: 10_000,
+                upgrade_ms: 1_500,
+                ..FAULTS_OF_SEVERAL
+            },
+            ..FIVE
+        },
+        Self {
+            name: "no-control",
+            about: "the control majority is gone again and again, while the sets are complete",
+            load: LOAD,
+            faults: FaultRates { control_ms: 6_000, drift_ppm: 50_000, ..NO_FAULTS },
+            ..FIVE
+        },
+        Self {
+            name: "leader-dies",
+            about: "who ends leads the control group too",
+            load: LOAD,
+            faults: FaultRates { leader_ms: 5_000, drift_ppm: 50_000, ..NO_FAULTS },
+            ..FIVE
+        },
+        Self {
+            name: "stopped",
+            about: "a primary stands still for longer than its lease",
+            load: LOAD,
+            faults: FaultRates { stop_ms: 4_000, drift_ppm: 50_000, ..NO_FAULTS },
+            ..FIVE
+        },
+        Self {
+            name: "blackout",
+            about: "the whole cluster loses power",
+            nodes: 3,
+            load: LOAD,
+            faults: FaultRates { blackout_ms: 6_000, drift_ppm: 50_000, ..NO_FAULTS },
+            ..FIVE
+        },
     ];
 
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|scenario| scenario.name == name)
+    }
+
+    /// The DP map of a run.
+    #[must_use]
+    pub const fn map(&self) -> DpMap {
+        DpMap { partitions: self.partitions, hash_key: (7, 11) }
     }
 }
 
@@ -312,10 +519,20 @@ pub enum Mutation {
     ForbiddenExpunge,
     /// A master does not remember what another node appended: asked again, it comes again.
     ForgetAppend,
+    /// A task that was brought to a node which is lost is brought to others too, though twice is not the same as once.
+    RepeatTask,
+    /// A lease is taken for granted when it is asked for: a master answers from memory though another one writes by now.
+    TakeLease,
+    /// A node says that it has written a chunk for another one, and has not.
+    PretendWritten,
+    /// A task that a master did not do before it ended is neither brought to the next one nor answered.
+    ForgetHeld,
+    /// A worker group does not hear that the map has changed.
+    ForgetNews,
 }
 
 impl Mutation {
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 15] = [
         Self::DropSync,
         Self::AcknowledgeEarly,
         Self::ForgetWindow,
@@ -326,6 +543,11 @@ impl Mutation {
         Self::HideGap,
         Self::ForbiddenExpunge,
         Self::ForgetAppend,
+        Self::RepeatTask,
+        Self::TakeLease,
+        Self::PretendWritten,
+        Self::ForgetHeld,
+        Self::ForgetNews,
     ];
 
     #[must_use]
@@ -341,6 +563,11 @@ impl Mutation {
             Self::HideGap => "hide-gap",
             Self::ForbiddenExpunge => "forbidden-expunge",
             Self::ForgetAppend => "forget-append",
+            Self::RepeatTask => "repeat-task",
+            Self::TakeLease => "take-lease",
+            Self::PretendWritten => "pretend-written",
+            Self::ForgetHeld => "forget-held",
+            Self::ForgetNews => "forget-news",
         }
     }
 

@@ -5,11 +5,16 @@
 //! memory addresses or hash maps.
 
 mod clients;
+mod cluster;
 mod faults;
+mod frames;
 mod link;
 mod machines;
+mod members;
+mod mistakes;
 mod phases;
 mod readers;
+mod rest;
 mod restore;
 mod wires;
 
@@ -47,10 +52,16 @@ enum Event {
         group: GroupId,
         inward: Box<Inward>,
     },
-    /// A worker group has a deadline, or work left.
+    /// A worker group has work left.
     Run {
         life: Life,
         group: GroupId,
+    },
+    /// A worker group has a deadline, unless it has planned an earlier one since.
+    Due {
+        life: Life,
+        group: GroupId,
+        at: u64,
     },
     /// The write under way ends.
     Written {
@@ -80,6 +91,13 @@ enum Event {
     Meet {
         pair: (usize, usize),
     },
+    /// The connection of two nodes is lost, unless it was lost before.
+    Lose {
+        pair: (usize, usize),
+        epoch: u64,
+    },
+    /// An operator looks after the node that is to leave.
+    Leave,
     /// The disk has space again.
     Emptied {
         life: Life,
@@ -133,8 +151,17 @@ pub struct World {
     trace: Digest,
     phase: Phase,
     wall_skew_ms: i64,
-    /// Steps of shards that are gone.
-    steps_before: u64,
+    /// Steps of machines so far.
+    steps: u64,
+    /// Who comes and goes.
+    members: members::Members,
+    /// From when and until when no word of the control plane arrives.
+    control_gone_from: u64,
+    control_gone_until: u64,
+    /// Which node was seen to lead a version of a partition.
+    leaders: crate::invariants::Leaders,
+    /// What was noticed where nothing can be returned.
+    broken: Option<Failure>,
     /// What operators were answered.
     answers: BTreeMap<Token, Completion>,
     /// Writes of unknown outcome.
@@ -148,17 +175,32 @@ pub struct World {
     /// What an extension knows, by user.
     readers: Vec<readers::Reader>,
     tokens_of_readers: u64,
+    /// Of what arrives from other nodes.
+    limits: dds::Limits,
+    /// With a mutation, tasks that were brought to another node.
+    brought: mistakes::Brought,
+    /// A buffer, reused.
+    outward: Vec<vspace::Outward>,
 }
 
 impl World {
     /// A node with accounts and clients, before anything goes wrong.
     #[must_use]
     pub fn new(options: Options) -> Self {
-        let rng = Rng::new(options.seed, 0x51B);
+        let mut rng = Rng::new(options.seed, 0x51B);
+        let mut nodes: Vec<Node> = (0..options.scenario.nodes).map(Node::new).collect();
+        let drift_ppm = options.scenario.faults.drift_ppm;
+        if drift_ppm > 0 {
+            for node in &mut nodes {
+                let ppm = i64::try_from(rng.below(2 * drift_ppm + 1)).unwrap_or(0);
+                let most = i64::try_from(drift_ppm).unwrap_or(0);
+                node.set_clock(ppm - most, rng.below(1 << 40));
+            }
+        }
         Self {
             rng,
             schedule: Schedule::default(),
-            nodes: (0..options.scenario.nodes).map(Node::new).collect(),
+            nodes,
             wires: wires::Wires::default(),
             connections: BTreeMap::new(),
             clients: Vec::new(),
@@ -168,7 +210,12 @@ impl World {
             trace: Digest::default(),
             phase: Phase::SettingUp,
             wall_skew_ms: 0,
-            steps_before: 0,
+            steps: 0,
+            members: members::Members::default(),
+            control_gone_from: 0,
+            control_gone_until: 0,
+            leaders: crate::invariants::Leaders::default(),
+            broken: None,
             answers: BTreeMap::new(),
             unsettled: Unsettled::default(),
             backup: None,
@@ -176,6 +223,9 @@ impl World {
             harmed: crate::invariants::Harm::default(),
             readers: Vec::new(),
             tokens_of_readers: 0,
+            limits: dds::Limits::default(),
+            brought: mistakes::Brought::default(),
+            outward: Vec::new(),
             options,
         }
     }
@@ -198,7 +248,7 @@ impl World {
         Outcome {
             failure,
             trace: self.trace.value(),
-            steps: self.steps(),
+            steps: self.steps,
             virtual_ms: self.schedule.now() / 1_000_000,
             promised: self.ledger.counts.promised,
             bodies_checked: self.ledger.counts.bodies_checked,
@@ -206,10 +256,14 @@ impl World {
         }
     }
 
-    fn now(&self) -> (Mono, Wall) {
-        let mono = self.schedule.now();
-        let millis = i64::try_from(mono / 1_000_000).unwrap_or(i64::MAX);
-        (Mono(mono), Wall(WALL_START_MS + self.wall_skew_ms + millis))
+    /// What the clocks of a node show.
+    fn now(&self, node: usize) -> (Mono, Wall) {
+        (self.nodes[node].mono(self.schedule.now()), self.wall())
+    }
+
+    fn wall(&self) -> Wall {
+        let millis = i64::try_from(self.schedule.now() / 1_000_000).unwrap_or(i64::MAX);
+        Wall(WALL_START_MS + self.wall_skew_ms + millis)
     }
 
     fn life(&self, node: usize) -> Life {
@@ -221,17 +275,12 @@ impl World {
         node.incarnation != life.incarnation || !node.is_up()
     }
 
-    /// Steps of machines so far.
-    fn steps(&self) -> u64 {
-        let shards = self.nodes.iter().flat_map(|node| &node.shards);
-        self.steps_before + shards.map(|shard| shard.stats().steps).sum::<u64>()
-    }
-
     /// Until when the node that an event is for stands still.
     fn pause_of(&self, event: &Event) -> Option<u64> {
         let node = match event {
             Event::Arrive { life, .. }
             | Event::Run { life, .. }
+            | Event::Due { life, .. }
             | Event::Written { life }
             | Event::Feed { life, .. } => life.node,
             Event::Flight(flight) => flight.to_node(),
@@ -240,6 +289,8 @@ impl World {
             | Event::Fault(_)
             | Event::Restart { .. }
             | Event::Meet { .. }
+            | Event::Lose { .. }
+            | Event::Leave
             | Event::Emptied { .. } => return None,
         };
         let until = self.nodes[node].paused_until;
@@ -266,10 +317,18 @@ impl World {
             }
             Event::Run { life, group } => {
                 if !self.is_over(life) {
-                    self.nodes[life.node].wakes[usize::from(group.0)] = None;
                     self.run_group(life.node, group)?;
                 }
             }
+            Event::Due { life, group, at } => {
+                let place = usize::from(group.0);
+                if !self.is_over(life) && self.nodes[life.node].wakes[place] == Some(at) {
+                    self.nodes[life.node].wakes[place] = None;
+                    self.run_group(life.node, group)?;
+                }
+            }
+            Event::Lose { pair, epoch } => self.on_lose(pair, epoch),
+            Event::Leave => self.on_leave()?,
             Event::Written { life } => {
                 if !self.is_over(life) {
                     self.on_written(life)?;
@@ -302,6 +361,6 @@ impl World {
                 }
             }
         }
-        Ok(true)
+        self.broken.take().map_or(Ok(true), Err)
     }
 }

@@ -224,6 +224,10 @@ impl ClusterMap {
         if known.retired.contains(&asked.incarnation) {
             return Verdict::OldImage;
         }
+        if asked.features < self.settings.feature_level {
+            // It would be sent what it does not know. No release has met this at level 1, so all judge it alike.
+            return Verdict::Refused(Objection::FeatureUnknown);
+        }
         let lost_disk = known.incarnation != asked.incarnation;
         if lost_disk && known.state == NodeState::Up {
             // Two hosts with one number, or a new disk before the old one was missed.

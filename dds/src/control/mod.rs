@@ -144,6 +144,10 @@ pub enum Stop {
     OtherNode(NodeId),
     #[error("the settings of the new cluster are out of range")]
     Settings,
+    #[error(
+        "the cluster uses features of level {level}, this program knows those up to {known}: start a newer release"
+    )]
+    OldRelease { level: u32, known: u32 },
     #[error(transparent)]
     Store(StoreError),
 }

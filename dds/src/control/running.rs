@@ -289,7 +289,13 @@ impl Running {
         for entry in work.committed {
             self.apply(cx, entry);
         }
-        Ok(())
+        self.check_level()
+    }
+
+    /// A program that knows less than the cluster may use would misread what it is told.
+    fn check_level(&self) -> Health {
+        let (level, known) = (self.map.settings.feature_level, self.config.features);
+        if level > known { Err(Stop::OldRelease { level, known }) } else { Ok(()) }
     }
 
     fn install(&mut self, cx: &mut Cx<'_, Effect>, map: &Bytes) -> Health {

@@ -346,6 +346,23 @@ fn the_feature_level_rises_when_every_node_knows_it() {
 }
 
 #[test]
+fn a_release_that_knows_less_than_the_level_is_not_let_in() {
+    let mut map = cluster(2);
+    let register = |session, features| Command::Register {
+        node: NodeId(2),
+        incarnation: Incarnation(2),
+        session: Session(session),
+        start: Start(session),
+        features,
+    };
+    let both = |map: &mut ClusterMap| map.nodes.values_mut().for_each(|node| node.features = 2);
+    both(&mut map);
+    done(&mut map, &[Command::RaiseFeatureLevel { level: 2 }]);
+    assert_eq!(apply(&mut map, &register(50, 1)), refused(Objection::FeatureUnknown));
+    done(&mut map, &[register(50, 2)]);
+}
+
+#[test]
 fn a_mark_applies_once_and_only_to_the_run_that_is_registered() {
     let mut map = cluster(2);
     let (by, start) = (NodeId(2), Start(12));

@@ -7,6 +7,7 @@
 use super::text::message;
 use super::{Client, ClientCx};
 use crate::failure::Failure;
+use crate::invariants::reads_are_fresh;
 use crate::ledger::{Place, UserNumber};
 use imap::client_model::{Change, ClientModel, Heard, Running, Silent};
 use mailstore::face::Protocol;
@@ -55,6 +56,8 @@ pub struct ImapClient {
     model: ClientModel,
     tags: u64,
     qresync: bool,
+    /// Messages that must be seen in the folder that is being opened.
+    owed: usize,
     /// Message numbers by place.
     known: BTreeMap<Place, u64>,
     /// The highest MODSEQ told of each, whatever happened to the node since.
@@ -74,6 +77,7 @@ impl ImapClient {
             model: ClientModel::default(),
             tags: 0,
             qresync: false,
+            owed: 0,
             known: BTreeMap::new(),
             mod_seqs: BTreeMap::new(),
             heard_any: false,
@@ -146,6 +150,8 @@ impl ImapClient {
                     2 => "x2",
                     _ => FOLDERS[folder],
                 };
+                let judged = self.reader && name == "INBOX" && cx.fresh;
+                self.owed = if judged { cx.ledger.landed(self.user) } else { 0 };
                 let command = format!("{verb} {name}");
                 self.model.messages.clear();
                 self.say(cx, Doing::Select, Running::Select, &command);
@@ -369,6 +375,10 @@ impl ImapClient {
             }
             Doing::Select if good => {
                 let read_only = text.contains("[READ-ONLY]");
+                let (owed, shown) = (std::mem::take(&mut self.owed), self.model.messages.len());
+                if cx.fresh {
+                    reads_are_fresh::check(self.user, owed, shown)?;
+                }
                 self.phase = Phase::Selected { read_only };
             }
             Doing::Select | Doing::Close => {

@@ -252,6 +252,10 @@ impl Deliverer {
             });
             for user in users {
                 cx.ledger.promise(transaction.id, user);
+                // Several recipients of SMTP are served behind the answer.
+                if self.kind == DelivererKind::Lmtp || !several {
+                    cx.ledger.land(user);
+                }
             }
         } else {
             cx.coverage.action("delivery refused");

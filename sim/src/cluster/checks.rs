@@ -3,11 +3,9 @@
 use super::Cluster;
 use super::clients::{Doing, KEYS, number, route_key, sort_key};
 use crate::failure::Failure;
+use crate::invariants::replicas_agree::{self, Held};
 use dds::cluster::NodeId;
-use dds::{Column, PartitionId, layout};
-use std::collections::BTreeMap;
-
-type Held = BTreeMap<(Column, bytes::Bytes), bytes::Bytes>;
+use dds::{PartitionId, layout};
 
 impl Cluster {
     /// Every group is complete and quiet, every client has its answer.
@@ -64,19 +62,8 @@ impl Cluster {
 
     pub(super) fn judge(&mut self) -> Result<(), Failure> {
         for (partition, group) in self.map.partitions() {
-            let mut first: Option<(NodeId, Held)> = None;
-            for node in &group.in_sync {
-                let held = self.held(*node, partition);
-                let Some((other, expected)) = &first else {
-                    first = Some((*node, held));
-                    continue;
-                };
-                if *expected != held {
-                    let differs = differing(expected, &held);
-                    let what = format!("{partition:?} at {other:?} and {node:?}: {differs}");
-                    return Err(Failure::new("replicas_agree", what));
-                }
-            }
+            let held = group.in_sync.iter().map(|node| (*node, self.held(*node, partition)));
+            replicas_agree::check(partition, held)?;
         }
         self.read_all()?;
         for ((route, key), history) in &self.histories {
@@ -91,14 +78,7 @@ impl Cluster {
 
     /// What a node's disk holds of a partition, records of the replica itself left out.
     fn held(&self, node: NodeId, partition: PartitionId) -> Held {
-        let entries = self.nodes[&node].disk.store.visible();
-        let (from, to) = layout::partition_range(partition);
-        let own = |column: &Column| matches!(column, Column::Meta | Column::Bodies);
-        entries
-            .into_iter()
-            .filter(|(column, key, _)| own(column) && *key >= from && *key < to)
-            .map(|(column, key, value)| ((column, key), value))
-            .collect()
+        replicas_agree::held(&self.nodes[&node].disk.store, partition)
     }
 
     /// Reads every key from the disk of its primary, as a client would at the very end.
@@ -123,15 +103,4 @@ impl Cluster {
         }
         Ok(())
     }
-}
-
-fn differing(one: &Held, other: &Held) -> String {
-    let missing = one.iter().find(|(key, value)| other.get(*key) != Some(value));
-    let more = other.iter().find(|(key, value)| one.get(*key) != Some(value));
-    let show = |found: Option<(&(Column, bytes::Bytes), &bytes::Bytes)>| {
-        found.map(|((column, key), value)| {
-            format!("{column:?} {key:?} {:?}", value.slice(..value.len().min(16)))
-        })
-    };
-    format!("{:?} against {:?}", show(missing), show(more))
 }

@@ -22,7 +22,7 @@ pub use options::{ClusterMutation, ClusterOptions, ClusterScenario};
 
 use crate::coverage::Coverage;
 use crate::failure::Failure;
-use crate::invariants::History;
+use crate::invariants::{History, Leaders};
 use crate::schedule::Schedule;
 use crate::world::Outcome;
 use bytes::Bytes;
@@ -133,7 +133,7 @@ pub struct Cluster {
     /// Pages that may still come to each node.
     allowances: BTreeMap<NodeId, fills::Allowance>,
     /// Which node led each version.
-    led: BTreeMap<(PartitionId, GroupVersion), NodeId>,
+    leaders: Leaders,
     histories: BTreeMap<(u64, u64), History>,
     limits: (Arc<Limits>, Arc<replica::Limits>),
     origins: u64,
@@ -185,7 +185,7 @@ impl Cluster {
             cuts: BTreeMap::new(),
             clients: Vec::new(),
             allowances: BTreeMap::new(),
-            led: BTreeMap::new(),
+            leaders: Leaders::default(),
             histories: BTreeMap::new(),
             limits: (Arc::default(), Arc::new(replication)),
             origins: 0,

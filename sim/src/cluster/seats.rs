@@ -56,10 +56,8 @@ impl Cluster {
 
     /// One primary per version.
     fn note_leader(&mut self, id: NodeId, partition: PartitionId, version: GroupVersion) {
-        let first = *self.led.entry((partition, version)).or_insert(id);
-        if first != id {
-            let what = format!("{partition:?} {version:?} was led by {first:?} and by {id:?}");
-            self.fail("one_primary", what);
+        if let Err(failure) = self.leaders.note(id, partition, version) {
+            self.failure.get_or_insert(failure);
         }
     }
 

@@ -2,13 +2,12 @@
 //! cries no wolf, whatever was under way when the node ended.
 
 use crate::failure::Failure;
-use crate::node::MAP;
-use dds::{MemoryStore, Store, Tier};
+use dds::{DpMap, MemoryStore, Store, Tier};
 use mailstore::check::{Told, check as verify};
 
-pub fn check(store: &MemoryStore) -> Result<(), Failure> {
+pub fn check(store: &MemoryStore, map: DpMap) -> Result<(), Failure> {
     let mut damage = None;
-    verify(&|read| store.read(read, Tier::Disk), (MAP, &|_| true), &mut |told| match told {
+    verify(&|read| store.read(read, Tier::Disk), (map, &|_| true), &mut |told| match told {
         Told::Damage(found) => {
             damage.get_or_insert(found);
         }

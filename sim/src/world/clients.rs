@@ -10,6 +10,9 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use vspace::{Inward, SessionId};
 
+/// What is promised so long after the control majority is gone was not begun before.
+const SECOND: u64 = 1_000_000_000;
+
 /// What a client asked for while it acted.
 struct Wishes {
     say: Vec<u8>,
@@ -49,8 +52,14 @@ impl World {
             think_ms,
             vanish_chance: if faults { self.options.scenario.faults.vanish } else { 0 },
             large_chance: load.large,
+            fresh: self.harmed.is_none() && self.restored.steps == 0,
         };
+        let promised = cx.ledger.counts.promised;
         act(&mut *slot.client, &mut cx)?;
+        let gone = self.control_gone_from + SECOND..self.control_gone_until;
+        if gone.contains(&self.schedule.now()) && cx.ledger.counts.promised > promised {
+            cx.coverage.action("promised while control majority is gone");
+        }
         let ClientCx { say, wake_ms, vanish, connect, .. } = cx;
         self.grant(index, Wishes { say, wake_ms, vanish, connect })
     }
@@ -129,8 +138,7 @@ impl World {
             client.opened(cx);
             Ok(())
         })?;
-        self.accept(node, group, Inward::Opened { session, peer: Arc::new(peer) });
-        self.run_group(node, group)
+        self.hand(node, group, Inward::Opened { session, peer: Arc::new(peer) })
     }
 
     /// A client hears what has come; a connection that ends is told to it.
@@ -157,8 +165,7 @@ impl World {
         }
         if drained && self.connections.contains_key(&session) {
             let input = SessionInput::Drained;
-            self.accept(life.node, group, Inward::Session { session, input });
-            self.run_group(life.node, group)?;
+            self.hand(life.node, group, Inward::Session { session, input })?;
         }
         self.tend(life, session);
         Ok(())
@@ -181,13 +188,17 @@ impl World {
         let node = self.life_of(session).node;
         if let Some(connection) = self.connections.remove(&session) {
             let group = connection.group;
-            for piece in connection.inbound {
-                let input = SessionInput::Received(piece);
-                self.accept(node, group, Inward::Session { session, input });
-            }
-            let input = SessionInput::PeerClosed;
-            self.accept(node, group, Inward::Session { session, input });
+            let pieces = connection.inbound.into_iter().map(SessionInput::Received);
             let life = self.life(node);
+            let stands_still = self.nodes[node].paused_until > self.schedule.now();
+            for input in pieces.chain([SessionInput::PeerClosed]) {
+                let inward = Inward::Session { session, input };
+                if stands_still {
+                    self.arrive(life, group, 1_000, inward);
+                } else {
+                    self.accept(node, group, inward);
+                }
+            }
             self.schedule.after(1_000, Event::Run { life, group });
         }
         self.hang_up(index, session)

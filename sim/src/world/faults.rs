@@ -38,10 +38,25 @@ pub enum Fault {
     Reset,
     Still,
     Pause,
+    /// The primary of a partition stands still.
+    Stop,
+    /// The leader of the control group ends.
+    Leader,
+    Control,
+    Split,
+    Blackout,
+    Wipe,
+    Decay,
+    Image,
+    /// No fault: an operator moves a primary.
+    Move,
+    Leave,
+    /// A node starts with another release.
+    Upgrade,
 }
 
 impl Fault {
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 26] = [
         Self::Crash,
         Self::SyncError,
         Self::WriteError,
@@ -57,6 +72,17 @@ impl Fault {
         Self::Reset,
         Self::Still,
         Self::Pause,
+        Self::Stop,
+        Self::Leader,
+        Self::Control,
+        Self::Split,
+        Self::Blackout,
+        Self::Wipe,
+        Self::Decay,
+        Self::Image,
+        Self::Move,
+        Self::Leave,
+        Self::Upgrade,
     ];
 }
 
@@ -80,6 +106,17 @@ impl World {
             Fault::Reset => rates.reset_ms,
             Fault::Still => rates.still_ms,
             Fault::Pause => rates.pause_ms,
+            Fault::Stop => rates.stop_ms,
+            Fault::Leader => rates.leader_ms,
+            Fault::Control => rates.control_ms,
+            Fault::Split => rates.split_ms,
+            Fault::Blackout => rates.blackout_ms,
+            Fault::Wipe => rates.wipe_ms,
+            Fault::Decay => rates.decay_ms,
+            Fault::Image => rates.image_ms,
+            Fault::Move => rates.move_ms,
+            Fault::Leave => rates.leave_ms,
+            Fault::Upgrade => rates.upgrade_ms,
         }
     }
 
@@ -145,6 +182,17 @@ impl World {
                 let node = &mut self.nodes[node];
                 node.paused_until = node.paused_until.max(until);
             }
+            Fault::Stop => self.stop_primary(),
+            Fault::Leader => self.end_leader(),
+            Fault::Control => self.silence_control(),
+            Fault::Split => self.split(),
+            Fault::Blackout => self.black_out()?,
+            Fault::Wipe => self.wipe(node)?,
+            Fault::Decay => self.decay(node),
+            Fault::Image => self.image()?,
+            Fault::Move => self.move_some(node),
+            Fault::Leave => self.let_leave(node),
+            Fault::Upgrade => self.upgrade(node)?,
         }
         Ok(())
     }
@@ -179,17 +227,16 @@ impl World {
         match self.rng.below(3) {
             0 => {
                 self.coverage.fault("node says that it stops");
-                self.accept(node, group, Inward::ShutDown);
+                self.hand(node, group, Inward::ShutDown)
             }
-            1 => self.accept(node, group, Inward::ListSessions { token }),
+            1 => self.hand(node, group, Inward::ListSessions { token }),
             _ => {
                 let here = self.connections.values().filter(|one| one.group == group);
                 let sessions = here.map(|connection| connection.session).collect();
                 self.coverage.fault("operator ends sessions");
-                self.accept(node, group, Inward::KickSessions { token, sessions });
+                self.hand(node, group, Inward::KickSessions { token, sessions })
             }
         }
-        self.run_group(node, group)
     }
 
     /// Another master claims a mailbox: the one of this node is fenced at its next write.
@@ -218,20 +265,27 @@ impl World {
         let (session, token) =
             (vspace::operator_id(super::wires::id_of(node).0, 2), Token(self.rng.next_u64()));
         let task = Task::Directory(DirectoryTask::Admin(task));
-        self.accept(node, GroupId(0), Inward::Operator { session, token, task });
-        self.accept(node, GroupId(0), Inward::OperatorGone { session });
-        self.run_group(node, GroupId(0))
+        self.hand(node, GroupId(0), Inward::Operator { session, token, task })?;
+        if !self.nodes[node].is_up() {
+            return Ok(());
+        }
+        self.hand(node, GroupId(0), Inward::OperatorGone { session })
     }
 
     /// A node ends: connections break, the disk keeps what it must, and what it keeps is judged.
     pub(super) fn crash(&mut self, node: usize) -> Result<(), Failure> {
         let end = if self.rng.chance(1, 2) { End::PowerLoss } else { End::Killed };
+        self.end_node(node, end)?;
+        self.restart_later(node);
+        Ok(())
+    }
+
+    pub(super) fn end_node(&mut self, node: usize, end: End) -> Result<(), Failure> {
         self.coverage.fault(match end {
             End::PowerLoss => "crash: power loss",
             End::Killed => "crash: killed",
         });
         for shard in std::mem::take(&mut self.nodes[node].shards) {
-            self.steps_before += shard.stats().steps;
             count_inputs(&mut self.coverage, &shard);
             self.trace.word(shard.trace());
         }
@@ -253,6 +307,11 @@ impl World {
         if self.nodes.len() == 1 && self.rng.below(self.ledger.next_id() + 1) < LOOKS_MESSAGES {
             self.judge(invariants::Moment::Crashed)?;
         }
+        Ok(())
+    }
+
+    /// A node that has ended starts again, sooner or later.
+    pub(super) fn restart_later(&mut self, node: usize) {
         let mut away_ms = self.rng.below(2_000);
         if self.rng.chance(1, 4) {
             self.coverage.fault("node is down for long");
@@ -261,7 +320,6 @@ impl World {
         self.wall_skew_ms += i64::try_from(away_ms).unwrap_or(0);
         let nanos = 2_000_000 + self.rng.below(300_000_000);
         self.schedule.after(nanos, Event::Restart { node });
-        Ok(())
     }
 
     /// What was sent before the end may still be heard.

@@ -5,7 +5,6 @@
 //! was the asker learns only by asking again under the same number.
 
 use super::{Life, World};
-use crate::node::MAP;
 use crate::options::Mutation;
 use dds::{Batch, Epoch, Outcome, Refusal, Request, Response, RouteKey, Seq};
 use std::collections::BTreeMap;
@@ -50,6 +49,9 @@ impl World {
     /// A message leaves for another worker group.
     pub(super) fn carry(&mut self, life: Life, to: GroupId, message: Neighbour) {
         self.coverage.action("message between groups");
+        if self.mistake_between_groups(&message) {
+            return;
+        }
         let message = match message {
             Neighbour::DdsAsked { from, origin, request } => {
                 if self.strikes(self.options.scenario.faults.unavailable) {
@@ -108,7 +110,8 @@ impl World {
     /// A claim that no master of this node has asked for.
     pub(super) fn claim_for_nobody(&mut self, life: Life, route: RouteKey) {
         let scenario = &self.options.scenario;
-        let place = MAP.partition_of(&route.0).0 + u16::from(scenario.partition_group_offset);
+        let place =
+            scenario.map().partition_of(&route.0).0 + u16::from(scenario.partition_group_offset);
         let group = u8::try_from(place % u16::from(scenario.groups)).unwrap_or(0);
         let request = Box::new(Request::Claim { route });
         let message = Neighbour::DdsAsked { from: GroupId(0), origin: NOBODY, request };

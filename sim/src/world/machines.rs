@@ -23,7 +23,7 @@ const OWN_OF_NODE: usize = 64 + 32 + 32;
 
 impl World {
     pub(super) fn accept(&mut self, node: usize, group: GroupId, inward: Inward) {
-        let now = self.now();
+        let now = self.now(node);
         let shard = &mut self.nodes[node].shards[usize::from(group.0)];
         shard.set_now(now);
         shard.accept(inward);
@@ -34,24 +34,49 @@ impl World {
         self.schedule.after(nanos, Event::Arrive { life, group, inward });
     }
 
+    /// Brings something to a worker group at once, or when the node that stands still goes on.
+    pub(super) fn hand(
+        &mut self,
+        node: usize,
+        group: GroupId,
+        inward: Inward,
+    ) -> Result<(), Failure> {
+        if self.nodes[node].paused_until > self.schedule.now() {
+            let life = self.life(node);
+            self.arrive(life, group, 1_000, inward);
+            return Ok(());
+        }
+        self.accept(node, group, inward);
+        self.run_group(node, group)
+    }
+
     /// Runs one worker group until it rests, or for a while.
     pub(super) fn run_group(&mut self, node: usize, group: GroupId) -> Result<(), Failure> {
         let life = self.life(node);
         loop {
             let steps_max = if self.rng.chance(1, 16) { 1 + self.rng.below(12) } else { 512 };
             let steps_max = usize::try_from(steps_max).unwrap_or(1);
-            let now = self.now();
-            let mut out = Vec::new();
+            let now = self.now(node);
+            let mut out = std::mem::take(&mut self.outward);
             let shard = &mut self.nodes[node].shards[usize::from(group.0)];
+            let before = shard.stats().steps;
             let mut more = shard.run(now, steps_max, &mut out);
+            self.steps += shard.stats().steps - before;
             let end_at = self.end_within(node, out.len());
-            for (at, outward) in out.into_iter().enumerate() {
+            for (at, outward) in out.drain(..).enumerate() {
                 if end_at == Some(at) {
                     self.coverage.fault("crash between two effects");
                     return self.crash(node);
                 }
+                if let Outward::Standing(standing) = outward {
+                    if self.on_standing(life, &standing)? {
+                        return Ok(());
+                    }
+                    continue;
+                }
                 more |= self.on_outward(life, group, outward);
             }
+            self.outward = out;
             if !more {
                 break;
             }
@@ -73,10 +98,11 @@ impl World {
     fn plan_wake(&mut self, life: Life, group: GroupId) {
         let at = usize::from(group.0);
         let Some(deadline) = self.nodes[life.node].shards[at].next_deadline() else { return };
-        let planned = self.nodes[life.node].wakes[at];
-        if planned.is_none_or(|planned| planned > deadline.0) {
-            self.nodes[life.node].wakes[at] = Some(deadline.0);
-            self.schedule.at(deadline.0, Event::Run { life, group });
+        let node = &mut self.nodes[life.node];
+        let deadline = node.moment(deadline).max(self.schedule.now());
+        if node.wakes[at].is_none_or(|planned| planned > deadline) {
+            node.wakes[at] = Some(deadline);
+            self.schedule.at(deadline, Event::Due { life, group, at: deadline });
         }
     }
 
@@ -89,7 +115,8 @@ impl World {
             }
             Outward::Read { ticket, read } => return self.read(life, group, ticket, read),
             Outward::Match { user, token, job } => {
-                let hits = job.run(&mut DiskReader(&self.nodes[life.node].disk));
+                let hits = job
+                    .run(&mut DiskReader(&self.nodes[life.node].disk, self.options.scenario.map()));
                 let nanos = 20_000 + self.rng.below(3_000_000);
                 self.coverage.action("body search");
                 self.arrive(life, group, nanos, Inward::Matched { user, token, hits });
@@ -132,8 +159,8 @@ impl World {
             }
             Outward::Neighbour { group: to, message } => self.carry(life, to, message),
             Outward::Peer { to, packet } => self.depart(life, to, packet),
-            Outward::Decided { .. } => self.coverage.action("command judged"),
-            Outward::Standing(standing) => self.on_standing(&standing),
+            Outward::Decided { token: _, verdict } => self.on_verdict(verdict),
+            Outward::Standing(_) => {}
             Outward::Ready => self.coverage.action("directory ready"),
         }
         false
@@ -154,21 +181,6 @@ impl World {
         }
         if matches!(event, vspace::LogEvent::DeliveryDelayed { .. }) {
             self.coverage.action("delivery delayed");
-        }
-    }
-
-    fn on_standing(&mut self, standing: &vspace::Standing) {
-        use vspace::Standing;
-        match standing {
-            Standing::Registered(_) => self.coverage.action("node registered"),
-            Standing::Stopped(why) => panic!("the control plane of a node stopped: {why}"),
-            Standing::Removed | Standing::OldImage => {
-                panic!("the node lost its place: {standing:?}")
-            }
-            Standing::Map(_)
-            | Standing::Unregistered
-            | Standing::Leader(_)
-            | Standing::Event(_) => {}
         }
     }
 
@@ -339,7 +351,7 @@ impl World {
         if self.nodes[node].is_up() {
             return Ok(());
         }
-        let now = self.now();
+        let now = self.now(node);
         let scenario = (&self.options.scenario, self.restored);
         self.nodes[node].start(scenario, self.options.seed, now);
         self.plan_meetings(node);

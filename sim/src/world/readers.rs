@@ -154,8 +154,7 @@ impl World {
         self.tokens_of_readers += 1;
         let token = Token(1 << 40 | self.tokens_of_readers);
         let task = Task::User { user: self.users[number], task };
-        self.accept(0, GroupId(0), Inward::Operator { session, token, task });
-        self.run_group(0, GroupId(0))?;
+        self.hand(0, GroupId(0), Inward::Operator { session, token, task })?;
         let end = self.schedule.now() + ANSWER_NANOS;
         while !self.answers.contains_key(&token) {
             if self.is_over(life) || self.schedule.now() > end || !self.happen()? {

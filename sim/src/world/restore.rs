@@ -39,7 +39,7 @@ impl World {
         backup.restores += 1;
         self.nodes[node].disk.replace(&backup.entries);
         self.ledger.forget_but(&backup.promises);
-        let millis = u64::try_from(self.now().1.0).unwrap_or(0);
+        let millis = u64::try_from(self.wall().0).unwrap_or(0);
         self.restored = Restored {
             steps: backup.restored.steps + backup.restores,
             unix_micros: millis * 1_000,

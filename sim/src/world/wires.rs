@@ -30,10 +30,15 @@ struct Link {
     up: bool,
     /// Rises with every loss.
     epoch: u64,
-    /// Nothing passes until then; it is late, not lost.
-    still_until: u64,
-    /// By then both sides know that it was lost.
+    /// Nothing passes until then, from the lower node to the higher and back; it is late, not lost.
+    still_until: [u64; 2],
+    /// Before that the two don't find each other again.
     known_lost: u64,
+}
+
+/// Which way of a wire a packet takes.
+fn way(from: usize, to: usize) -> usize {
+    usize::from(from > to)
 }
 
 /// A packet on its way.
@@ -60,13 +65,14 @@ pub(super) fn id_of(node: usize) -> NodeId {
     NodeId(u16::try_from(node + 1).unwrap_or(u16::MAX))
 }
 
-fn node_of(id: NodeId) -> usize {
+pub(super) fn node_of(id: NodeId) -> usize {
     usize::from(id.0).saturating_sub(1)
 }
 
 impl World {
     /// A packet leaves a node.
     pub(super) fn depart(&mut self, from: Life, to: NodeId, packet: Packet) {
+        self.mistake_departing(from, to, &packet);
         let to = node_of(to);
         if to >= self.nodes.len() || to == from.node {
             return;
@@ -75,13 +81,20 @@ impl World {
         if !wire.up || !self.nodes[to].is_up() {
             return;
         }
-        // Letters are read from their bytes, as on a real node.
-        let packet = match packet {
-            Packet::Letter(letter) => match Letter::decode(&letter.encode()) {
-                Ok(letter) => Packet::Letter(self.forgetting(letter)),
-                Err(error) => panic!("{error}"),
-            },
-            other => other,
+        if matches!(packet, Packet::Control(_)) && self.schedule.now() < self.control_gone_until {
+            return;
+        }
+        if let Packet::Replica { partition, message } = &packet
+            && matches!(message.body, dds::replica::Body::Append { .. })
+        {
+            let noted = self.leaders.note(id_of(from.node), *partition, message.version);
+            self.broken = self.broken.take().or(noted.err());
+        }
+        let (release, ids) = (self.nodes[from.node].release, (id_of(from.node), id_of(to)));
+        let packet = match self.through_bytes(ids, &packet, release) {
+            Some(Packet::Letter(letter)) => Packet::Letter(self.forgetting(letter)),
+            Some(other) => other,
+            None => return,
         };
         let on = packet.wire();
         let mut nanos = 20_000 + self.rng.below(200_000);
@@ -96,7 +109,7 @@ impl World {
         }
         let now = self.schedule.now();
         let last = self.wires.last.entry((from.node, to, on)).or_default();
-        let at = (now.max(wire.still_until) + nanos).max(*last + 1);
+        let at = (now.max(wire.still_until[way(from.node, to)]) + nanos).max(*last + 1);
         *last = at;
         let to = self.life(to);
         let flight = Flight { from, to, epoch: wire.epoch, packet };
@@ -120,8 +133,12 @@ impl World {
         if !wire.up || wire.epoch != epoch || self.is_over(to) {
             return Ok(());
         }
-        let places = Places { map: crate::node::MAP, groups: self.options.scenario.groups };
+        let scenario = &self.options.scenario;
+        let places = Places { map: scenario.map(), groups: scenario.groups };
         let group = places.group_of_packet(&packet);
+        if self.mistake_arriving(from, to, &packet) {
+            return Ok(());
+        }
         let from = id_of(from.node);
         self.accept(to.node, group, Inward::Peer { from, packet });
         self.run_group(to.node, group)
@@ -142,8 +159,8 @@ impl World {
         if wire.up || !both_up {
             return;
         }
-        if self.schedule.now() < wire.known_lost {
-            let at = wire.known_lost;
+        let at = wire.known_lost.max(wire.still_until[0]).max(wire.still_until[1]);
+        if self.schedule.now() < at {
             return self.schedule.at(at, Event::Meet { pair });
         }
         wire.up = true;
@@ -159,7 +176,11 @@ impl World {
             return;
         }
         wire.epoch += 1;
-        wire.known_lost = self.schedule.now() + LOST_NANOS_MAX + 10_000;
+        self.mistake_at_loss(pair);
+        let wire = self.wires.pairs.entry(pair).or_default();
+        // Who does not hear the other does not find it either.
+        let known = self.schedule.now() + LOST_NANOS_MAX + 10_000;
+        wire.known_lost = known.max(wire.still_until[0]).max(wire.still_until[1]);
         self.tell_link(pair.0, pair.1, LinkState::Lost);
         self.tell_link(pair.1, pair.0, LinkState::Lost);
         let nanos = self.rng.below(200_000_000);
@@ -213,15 +234,42 @@ impl World {
             self.coverage.fault("connection of two nodes stands still");
             let nanos = self.rng.below(4_000_000_000);
             let until = self.schedule.now() + nanos;
-            let wire = self.wires.pairs.entry(pair).or_default();
-            wire.still_until = wire.still_until.max(until);
+            self.deafen(pair.0, pair.1, until);
+            self.deafen(pair.1, pair.0, until);
+        }
+    }
+
+    /// What one says, the other hears only then.
+    pub(super) fn deafen(&mut self, from: usize, to: usize, until: u64) {
+        let wire = self.wires.pairs.entry(pair(from, to)).or_default();
+        let still = &mut wire.still_until[way(from, to)];
+        *still = until.max(*still);
+    }
+
+    /// Perhaps the connection does not outlast it.
+    pub(super) fn lose_within(&mut self, one: usize, other: usize, until: u64) {
+        if self.rng.chance(1, 2) {
+            let pair = pair(one, other);
+            let epoch = self.wires.pairs.get(&pair).map_or(0, |wire| wire.epoch);
+            let now = self.schedule.now();
+            let nanos = self.rng.below(until.saturating_sub(now) + 1);
+            self.schedule.after(nanos, Event::Lose { pair, epoch });
+        }
+    }
+
+    pub(super) fn on_lose(&mut self, pair: Pair, epoch: u64) {
+        if self.wires.pairs.get(&pair).is_some_and(|wire| wire.epoch == epoch) {
+            self.part(pair);
         }
     }
 
     /// Nothing goes wrong any more.
     pub(super) fn heal_wires(&mut self) {
+        let now = self.schedule.now();
+        self.control_gone_until = 0;
         for wire in self.wires.pairs.values_mut() {
-            wire.still_until = 0;
+            wire.still_until = [0; 2];
+            wire.known_lost = wire.known_lost.min(now + LOST_NANOS_MAX + 10_000);
         }
     }
 }

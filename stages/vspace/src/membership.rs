@@ -25,11 +25,20 @@ pub struct MembershipSetup {
     /// Drawn when the process starts.
     pub start: Start,
     pub site: Site,
+    /// The highest feature level that this release knows.
+    pub features: u32,
     pub boot: Boot,
     pub control: control::Limits,
     pub links: links::Limits,
     pub replica: Arc<replica::Limits>,
     pub fills: fills::Limits,
+}
+
+impl Membership {
+    /// Whether this node leads the control group.
+    pub fn leads(&self) -> bool {
+        self.control.machine.term_led().is_some()
+    }
 }
 
 /// The highest feature level that this release knows.
@@ -51,6 +60,7 @@ impl MembershipSetup {
             incarnation: Incarnation(1),
             start: Start(1),
             site: Site { weight: 100, ..Site::default() },
+            features: FEATURES,
             boot: Boot::Found(settings),
             control: control::Limits::default(),
             links: links::Limits::default(),
@@ -89,7 +99,7 @@ impl Shard {
             start: setup.start,
             seed: self.config.seed,
             site: setup.site.clone(),
-            features: FEATURES,
+            features: setup.features,
             boot: setup.boot.clone(),
             limits: setup.control.clone(),
         });

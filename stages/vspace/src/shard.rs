@@ -454,6 +454,38 @@ impl Shard {
         &self.map
     }
 
+    /// Whether this node leads the control group; known in group 0.
+    #[must_use]
+    pub fn leads_control(&self) -> bool {
+        self.membership.as_ref().is_some_and(|membership| membership.leads())
+    }
+
+    /// Whether this group has nothing to do: its copy of the map is as new as `map`, every seat is what that says and has
+    /// nothing under way, nobody waits.
+    #[must_use]
+    pub fn is_at_rest(&self, map: &ClusterMap) -> bool {
+        let me = self.me();
+        let rests = |(partition, group): (PartitionId, &dds::cluster::ReplicaGroup)| {
+            self.group_of_partition(partition) != self.config.group
+                || !group.is_in_sync(me)
+                || self.seats.get(&partition).is_some_and(|seat| {
+                    let machine = &seat.slot.machine;
+                    machine.replica().version() == group.version
+                        && machine.replica().is_quiet()
+                        && machine.leads() == (group.primary == Some(me))
+                })
+        };
+        let waits = self.away_tasks.len()
+            + self.away_requests.len()
+            + self.held_tasks.len()
+            + self.held_requests.len()
+            + self.gated.len()
+            + self.waiting_seats.len()
+            + self.waiting.len()
+            + self.queue.len();
+        waits == 0 && self.map.index == map.index && map.partitions().all(rests)
+    }
+
     /// What waits, and for what; for those who watch.
     #[must_use]
     pub fn waits(&self) -> String {
