@@ -267,7 +267,7 @@ fn limits_and_reserved_keys_are_refused() {
     let got = bench.call(Request::Get { route: user.clone(), keys });
     assert_eq!(got, Response::Refused(Refusal::TooLarge { what: "keys of a get" }));
     // With the longest route each key counts as it is stored.
-    let long = route(&"r".repeat(255));
+    let long = RouteKey("r".repeat(255).into());
     let mut write = |ops| bench.call(Request::Write(batch(&long, None, ops)));
     let range = |_| Op::DeleteRange { from: sort_key(b"\x01"), to: sort_key(b"\xFF") };
     assert_eq!(write((0..7_700).map(range).collect()), committed(3));
@@ -280,7 +280,7 @@ fn limits_and_reserved_keys_are_refused() {
 #[test]
 fn what_is_taken_fits_into_a_frame() {
     let mut bench = new_bench();
-    let long = route(&"r".repeat(255));
+    let long = RouteKey("r".repeat(255).into());
     let range = |_| Op::DeleteRange { from: sort_key(b"\x01"), to: sort_key(b"\xFF") };
     let mut ops: Vec<Op> = (0..6_500).map(range).collect();
     ops.extend((1..=15).map(|key| put(&[key], &[0; 64 * 1024])));

@@ -202,7 +202,8 @@ fn an_answer_that_is_too_large_says_so() {
     let mut writer = FrameWriter::new(&envelope(Channel::Request));
     let answer = |response| Item::Answer { id: dds::wire::RequestId(1), response };
     assert_eq!(writer.push(answer(&small)), Ok(()));
-    assert!(writer.push(answer(&got(300))).is_err());
+    let large = got(300);
+    assert!(writer.push(answer(&large)).is_err());
     let refused = answer_that_fits(got(300));
     assert!(matches!(refused, dds::Response::Refused(dds::Refusal::TooLarge { .. })));
     // Many that are not there take room, too.
