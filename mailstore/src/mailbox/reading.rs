@@ -72,8 +72,8 @@ impl Core {
         match reading {
             Reading::Folder(id) => self.on_folder_page(cx, id, response),
             Reading::Memory => self.on_memory_page(cx, response),
-            Reading::Remembered { key, deliver, asker } => {
-                self.on_remembered(cx, (key, deliver, asker), response);
+            Reading::Remembered { key, task, asker } => {
+                self.on_remembered(cx, (key, task, asker), response);
             }
             Reading::Blob(waiting) => self.on_renewed(cx, *waiting, &response),
             Reading::Columns(job) => self.on_columns(cx, job, response),
