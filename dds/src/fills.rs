@@ -107,10 +107,8 @@ impl Fills {
             Word::Wants => {
                 // What was granted before will not come: it begins anew.
                 self.take_back(now, partition);
-                let queue = match self.filled.contains_key(&partition) {
-                    true => &mut self.wanting,
-                    false => &mut self.waiting,
-                };
+                let has_place = self.filled.contains_key(&partition);
+                let queue = if has_place { &mut self.wanting } else { &mut self.waiting };
                 if !queue.contains(&partition) {
                     queue.push_back(partition);
                 }

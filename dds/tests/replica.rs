@@ -293,9 +293,8 @@ fn entries_that_come_before_their_turn_are_logged_in_order() {
         let (number, hash) = (u64::from(number), 10 + number);
         Arc::new(Entry { version, number, before, hash, frees_space, ops })
     };
-    let mut append = |entries: Vec<Arc<Entry>>| {
-        bodies(&bench.hears(Body::Append { entries, decided: 0 }))
-    };
+    let mut append =
+        |entries: Vec<Arc<Entry>>| bodies(&bench.hears(Body::Append { entries, decided: 0 }));
     let appended = |through| [Body::Appended { through, decided: 0 }];
     assert_eq!(append(vec![entry(2, 11), entry(3, 12)]), appended(0));
     // Of another log: it has no place.

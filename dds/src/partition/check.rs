@@ -110,9 +110,7 @@ fn wire_bytes(op: &Op, prefix: usize) -> usize {
     match op {
         Op::Put { key, value } => OP_BYTES + prefix + key.0.len() + VERSION_BYTES + value.len(),
         Op::Delete { key } => OP_BYTES + prefix + key.0.len(),
-        Op::DeleteRange { from, to } => {
-            2 * (OP_BYTES + 2 * prefix + from.0.len() + to.0.len())
-        }
+        Op::DeleteRange { from, to } => 2 * (OP_BYTES + 2 * prefix + from.0.len() + to.0.len()),
     }
 }
 

@@ -23,9 +23,9 @@ use crate::{
     Column, Group, GroupVersion, Limits, Outcome, PartitionId, Read, ReadDone, Refusal, Request,
     Response, StoreError,
 };
+pub use check::within as within_limits;
 use fsm::{Cx, Digest, Machine, Token, Wall};
 use log::{Health, Log};
-pub use check::within as within_limits;
 use reads::{BlobRange, Cut, Get, Next, Scan, ScanAsked};
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -10,7 +10,7 @@ use fsm::{Budget, Duration, Machine, Stepped, Wall};
 /// Small, so that a copy takes several pages.
 pub(super) const PAGE_BYTES: usize = 2 * 1024;
 /// A value may be as large, and a page has at least one entry.
-const PAGE_BYTES_MAX: i64 = 2 * PAGE_BYTES as i64;
+const PAGE_BYTES_MAX: i64 = 4 * 1024;
 /// A disk of some hundred kilobytes takes a second or two.
 const BYTES_PER_SECOND: u64 = 128 * 1024;
 const PARTITIONS_MAX: usize = 3;

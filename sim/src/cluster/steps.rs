@@ -50,7 +50,10 @@ impl Cluster {
             start,
             control: Slot { machine: control, host: Host::new(seed, 1 << 41) },
             links: Slot { machine: links, host: Host::new(seed, 1 << 40) },
-            fills: Slot { machine: Fills::new(super::fills::limits()), host: Host::new(seed, 1 << 42) },
+            fills: Slot {
+                machine: Fills::new(super::fills::limits()),
+                host: Host::new(seed, 1 << 42),
+            },
             seats: seats.collect(),
             leases: Leases::default(),
             map: ClusterMap::default(),

@@ -96,19 +96,7 @@ pub(crate) fn kind_of(work: &Work) -> usize {
             mailbox::Input::Expected => 43,
             mailbox::Input::Ceased => 44,
         },
-        Work::Seat(_, input) => match input {
-            seat::Input::Asked { .. } => 21,
-            seat::Input::Stored { .. } => 22,
-            seat::Input::ReadDone { .. } => 23,
-            seat::Input::GroupIs(_) => 45,
-            seat::Input::Received { .. } => 46,
-            seat::Input::Suggested(_) => 47,
-            seat::Input::ChangeRefused { .. } => 48,
-            seat::Input::Silent { .. } => 49,
-            seat::Input::Restarted { .. } => 50,
-            seat::Input::TimerFired(_) => 51,
-            seat::Input::PageGranted => 54,
-        },
+        Work::Seat(_, input) => kind_of_seat(input),
         Work::Control(_) => 52,
         Work::Links(_) => 53,
         Work::Fills(_) => 55,
@@ -137,5 +125,21 @@ pub(crate) fn kind_of(work: &Work) -> usize {
             sweep::Input::TimerFired(_) => 41,
             sweep::Input::Resumed => 42,
         },
+    }
+}
+
+fn kind_of_seat(input: &seat::Input) -> usize {
+    match input {
+        seat::Input::Asked { .. } => 21,
+        seat::Input::Stored { .. } => 22,
+        seat::Input::ReadDone { .. } => 23,
+        seat::Input::GroupIs(_) => 45,
+        seat::Input::Received { .. } => 46,
+        seat::Input::Suggested(_) => 47,
+        seat::Input::ChangeRefused { .. } => 48,
+        seat::Input::Silent { .. } => 49,
+        seat::Input::Restarted { .. } => 50,
+        seat::Input::TimerFired(_) => 51,
+        seat::Input::PageGranted => 54,
     }
 }

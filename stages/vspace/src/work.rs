@@ -233,7 +233,7 @@ impl Packet {
             | Self::Answer { response: dds::Response::BlobRead(_), .. } => Wire::Bulk,
             Self::Replica { .. } | Self::Ask { .. } | Self::Answer { .. } | Self::Letter(_) => {
                 Wire::Data
-            },
+            }
         }
     }
 }
