@@ -5,7 +5,6 @@
 
 use crate::control::{HolderReport, HoldersReport};
 use anyhow::{Context, bail};
-use dds::PartitionId;
 use dds::cluster::{ClusterMap, Incarnation, NodeId};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -65,11 +64,6 @@ impl Manifest {
             group.candidates.clone_from(&group.in_sync);
         }
         map
-    }
-
-    #[must_use]
-    pub fn holds(&self, node: u16, partition: PartitionId) -> bool {
-        self.held.get(usize::from(partition.0)).is_some_and(|held| held.contains(&node))
     }
 
     /// The data directory that was copied.
@@ -144,7 +138,6 @@ mod tests {
         assert_eq!(manifest.held, [vec![1, 2], vec![], vec![], vec![]]);
         assert_eq!(manifest.missing(), [1, 2, 3]);
         assert_eq!(manifest.founder(), Some(1));
-        assert!(manifest.holds(2, PartitionId(0)) && !manifest.holds(2, PartitionId(1)));
         assert_eq!(Manifest::decode(manifest.encode().as_bytes()).expect("whole"), manifest);
         assert!(Manifest::decode(b"{}").is_err());
     }

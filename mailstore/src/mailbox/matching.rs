@@ -51,8 +51,8 @@ pub enum Want {
 pub struct Fetched {
     /// `None`: nowhere.
     pub values: BTreeMap<SortKey, Option<Bytes>>,
-    /// By blob and offset.
-    pub parts: BTreeMap<(BlobId, u64), Bytes>,
+    /// By blob, offset and length.
+    pub parts: BTreeMap<(BlobId, u64, u64), Bytes>,
 }
 
 /// One message of a job.
@@ -133,7 +133,7 @@ impl Lookup<'_> {
     /// The next bytes of what has to be read of a blob, to `end`.
     fn blob(&mut self, blob: BlobId, (offset, end): (u64, u64)) -> Result<Bytes, Stop> {
         let next = |at: u64| end.saturating_sub(at).min(BLOB_READ_BYTES);
-        if let Some(part) = self.fetched.parts.get(&(blob, offset)) {
+        if let Some(part) = self.fetched.parts.get(&(blob, offset, next(offset))) {
             let whole = part.len() as u64 == next(offset);
             return if whole { Ok(part.clone()) } else { Err(TaskRefusal::Damaged.into()) };
         }

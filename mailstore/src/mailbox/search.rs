@@ -423,8 +423,8 @@ impl Core {
             return self.searches.wait(id, job, stage);
         }
         match (want, response) {
-            (Want::Blob { blob, offset, .. }, Response::BlobRead(bytes)) => {
-                job.fetched.fetched.parts.insert((blob, offset), bytes);
+            (Want::Blob { blob, offset, len }, Response::BlobRead(bytes)) => {
+                job.fetched.fetched.parts.insert((blob, offset, len), bytes);
             }
             (Want::Blob { .. }, Response::Absent) => return self.on_body_gone(cx, id, job),
             (Want::Value(key), response) => match got(response) {

@@ -52,6 +52,12 @@ fn large_bodies_on_other_nodes_are_found() {
         assert_eq!(found(search(&mut world, inbox, "heron")), set("1,4"));
         assert_eq!(found(search(&mut world, inbox, "egret")), set("3"));
         assert_eq!(found(search(&mut world, inbox, "body 2")), set("2"));
+        // The header and the whole text begin at the same byte.
+        let name = Bytes::from_static(b"Message-ID");
+        let header = Criteria::Header { name, text: Bytes::from_static(b"m9@") };
+        let both = Criteria::And(vec![header, Criteria::Text(Bytes::from_static(b"heron"))]);
+        let task = UserTask::Search { folder: inbox, criteria: Arc::new(both) };
+        assert_eq!(found(world.call(ANN, task)), set("1,4"));
     }
 }
 
