@@ -13,9 +13,9 @@ use super::memory::{MemoryState, Recall, recipient_hash};
 use super::reading::Reading;
 use super::{BlobLife, Waiting, answer};
 use crate::face::{
-    Body, Columns, Deliver, DeliveryId, EmailId, FolderId, FolderName, INLINE_BYTES_MAX, InternalDate,
-    LONE_BYTES_MAX, LogEvent, ModSeq, Promise, SystemFlags, TaskRefusal, ThreadId, Uid, UserDone,
-    UserError, UserTask,
+    Body, Columns, Deliver, DeliveryId, EmailId, FolderId, FolderName, INLINE_BYTES_MAX,
+    InternalDate, LONE_BYTES_MAX, LogEvent, ModSeq, Promise, SystemFlags, TaskRefusal, ThreadId,
+    Uid, UserDone, UserError, UserTask,
 };
 use bytes::Bytes;
 use dds::{Op, Request};

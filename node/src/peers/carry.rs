@@ -59,8 +59,8 @@ impl Writers {
 
     /// The frames of all channels.
     fn take(&mut self) -> impl Buf + use<> {
-        let [a, b, c, d, e] = self.all.each_mut().map(|(_, frames)| frames.take());
-        a.chain(b).chain(c).chain(d).chain(e)
+        let [a, b, c, d, e, f] = self.all.each_mut().map(|(_, frames)| frames.take());
+        a.chain(b).chain(c).chain(d).chain(e).chain(f)
     }
 
     fn push(&mut self, packet: &Packet) -> Result<(), dds::wire::Oversize> {

@@ -36,7 +36,7 @@ pub async fn connect(address: SocketAddr, tls: Option<&TlsPair>) -> Result<Strea
 
 /// Connects to a node over bytes that reach it already.
 pub async fn connect_over(
-    bytes: Box<dyn Both>,
+    bytes: Box<dyn ByteStream>,
     address: SocketAddr,
     tls: Option<&TlsPair>,
 ) -> Result<Stream, Refused> {
@@ -58,7 +58,7 @@ pub async fn reach(address: SocketAddr) -> Result<TcpStream, Refused> {
 }
 
 async fn secure(
-    bytes: impl Both + 'static,
+    bytes: impl ByteStream + 'static,
     address: SocketAddr,
     tls: Option<&TlsPair>,
 ) -> std::io::Result<Stream> {

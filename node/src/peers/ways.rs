@@ -103,8 +103,8 @@ async fn dial(hub: &Hub, other: &Other) -> Result<(Greeted, Option<String>), Ref
 async fn all(
     make: impl AsyncFn(Wire) -> Result<(Wire, Hello, Stream), Refused>,
 ) -> Result<Greeted, Refused> {
-    let [control, data, bulk] = WIRES.map(&make);
-    let (control, data, bulk) = tokio::try_join!(control, data, bulk)?;
+    let [control, data, bulk] = WIRES;
+    let (control, data, bulk) = tokio::try_join!(make(control), make(data), make(bulk))?;
     Ok(vec![control, data, bulk])
 }
 

@@ -51,8 +51,8 @@ impl HashTableNode {
         let door = Arc::new(Doorkeeper::new(hostname, config));
         let bridge = Arc::new(Bridge::new(tls, Vec::new(), door));
         bridge.join_clients(clients);
-        let (threads, _) =
-            running::start_node(config, (&bridge, &store), (&place, identity), Vec::new())?;
+        let (threads, _, _) =
+            running::start_node(config, (&bridge, &store), (&place, &identity), Vec::new())?;
         let groups = u8::try_from(bridge.groups())?;
         let places = Places { map: identity.map, groups };
         Ok(Self { bridge, store, _threads: threads, me: place.me, places })

@@ -293,6 +293,7 @@ fn a_keyword_that_nobody_bears_leaves_no_trace() {
     let more = UserTask::Append {
         to: FolderName::inbox(),
         message: NewMessage { keywords: vec![keyword("more")], ..new_message(4) },
+        once: None,
     };
     assert!(matches!(world.error(ANN, more), UserError::Limit(_)));
     world.done(ANN, store("2", vec![keyword("K7")]));

@@ -379,7 +379,7 @@ impl Run {
             keywords: keywords_of(keyword),
             ..new_message(number)
         };
-        let task = UserTask::Append { to: folder(name), message };
+        let task = UserTask::Append { to: folder(name), message, once: None };
         let mut then = self.model.clone();
         let keywords = names_of(keyword);
         match then.put(name, Message { number, delivered: false, flags, keywords }) {

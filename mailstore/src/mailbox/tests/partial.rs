@@ -67,7 +67,7 @@ fn no_message_slips_in_before_the_quota_is_known() {
     world.deliver(1);
     untold(&mut world);
     let to = FolderName::inbox();
-    let append = UserTask::Append { to: to.clone(), message: new_message(2) };
+    let append = UserTask::Append { to: to.clone(), message: new_message(2), once: None };
     let stage = UserTask::StageAppend { to, pending: None, message: new_message(3) };
     let tasks = [UserTask::Deliver(delivery(4)), append, stage, UserTask::ListFolders];
     let tokens = tasks.map(|task| world.ask(ANN, task));

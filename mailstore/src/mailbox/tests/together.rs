@@ -57,7 +57,9 @@ fn check(acts: Vec<Act>, crash: Option<u8>) {
         };
         let task = match act {
             Act::Deliver(number) => UserTask::Deliver(delivery(u128::from(number))),
-            Act::Append => UserTask::Append { to: FolderName::inbox(), message: new_message(777) },
+            Act::Append => {
+                UserTask::Append { to: FolderName::inbox(), message: new_message(777), once: None }
+            }
             Act::See(uid) => flag(uid, SystemFlag::Seen),
             Act::Doom(uid) => flag(uid, SystemFlag::Deleted),
             Act::Expunge => UserTask::Expunge { folder: inbox, uids: None },
