@@ -8,6 +8,7 @@
 use crate::cluster::{GroupChange, NodeId};
 use crate::partition::{self, Partition};
 use crate::replica::{self, Message, Replica, View};
+use crate::scrub::Step;
 use crate::{
     Column, Durability, Group, GroupVersion, Limits, PartitionId, Read, ReadDone, Refusal, Request,
     Response, StoreError,
@@ -56,6 +57,10 @@ pub enum Input {
     Restarted {
         node: NodeId,
     },
+    /// A slice of the partition may be scrubbed, the first one if it `begins`; answered by [`Effect::Scrubbed`].
+    Scrub {
+        begins: bool,
+    },
     TimerFired(TimerKey),
 }
 
@@ -86,6 +91,8 @@ pub enum Effect {
         expect: GroupVersion,
         change: GroupChange,
     },
+    /// What became of [`Input::Scrub`].
+    Scrubbed(Step),
     /// It leads no more: what was held back is answered as [`given_up`] says.
     Ceased,
 }
@@ -257,6 +264,7 @@ impl Seat {
                 cx.emit(Effect::Ceased);
             }
             Of::Ask { expect, change } => cx.emit(Effect::Ask { expect, change }),
+            Of::Scrubbed(step) => cx.emit(Effect::Scrubbed(step)),
         }
     }
 
@@ -321,6 +329,7 @@ impl Machine for Seat {
             }
             Input::Silent { node } => replica::Input::Silent { node },
             Input::Restarted { node } => replica::Input::Restarted { node },
+            Input::Scrub { begins } => replica::Input::Scrub { begins },
             Input::TimerFired(key) => replica::Input::TimerFired(key),
         };
         self.buffers.todo.push_back(inner);

@@ -5,6 +5,7 @@
 //!
 //! Absences: nothing here knows gRPC, HTTP, sockets or how the node is wired inside.
 
+use dds::scrub::Round;
 use mailstore::face::{Completion, Protocol, SessionId, Task, UserId};
 use serde::Serialize;
 use std::future::Future;
@@ -59,6 +60,9 @@ pub trait Control: Send + Sync + 'static {
     /// Verifies everything in the store as it is when the check begins: checksums, references, indexes against logs. Off
     /// the workers, past the cache.
     fn check(&self, progress: Progress) -> Reply<'_, CheckReport>;
+
+    /// Starts a round of the scrub on every node, and waits for its end.
+    fn scrub(&self) -> Reply<'_, ScrubReport>;
 
     /// The largest message that is taken.
     fn message_bytes_max(&self) -> u64;
@@ -196,6 +200,28 @@ pub struct StatusReport {
     /// By number.
     pub nodes: Vec<NodeReport>,
     pub cluster_state: ClusterReport,
+    pub scrub: ScrubState,
+}
+
+/// What the scrub of this node has done and found since the start, in partitions that it leads.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct ScrubState {
+    /// Completed rounds of all its worker groups.
+    pub rounds: u64,
+    /// The last one of each group together; none before every group has completed one.
+    pub last: Option<Round>,
+    /// All rounds, the present one included.
+    pub all: Round,
+    /// The last findings, in words.
+    pub findings: Vec<String>,
+}
+
+/// A round of the scrub over the whole cluster.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct ScrubReport {
+    pub round: Round,
+    /// Numbers of nodes that were down, or were lost meanwhile.
+    pub missed_nodes: Vec<u16>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]

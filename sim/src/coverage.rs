@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use vspace::INPUT_KINDS;
 
 /// Every kind of fault that a run may meet.
-pub const FAULT_KINDS: [&str; 63] = [
+pub const FAULT_KINDS: [&str; 66] = [
     "IMAP client vanishes",
     "POP3 client vanishes",
     "another master claims a mailbox",
@@ -63,8 +63,11 @@ pub const FAULT_KINDS: [&str; 63] = [
     "read fails",
     "read goes to the disk",
     "read is not answered",
+    "stored value appears in silence",
+    "stored value changes in silence",
     "stored value is cut short",
     "stored value rots",
+    "stored value vanishes in silence",
     "sync fails",
     "unknown outcome asked again",
     "write fails",

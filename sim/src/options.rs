@@ -76,6 +76,8 @@ pub struct Load {
     pub large: u64,
     /// Blobs live for seconds, and sweeps come as often.
     pub short_lives: bool,
+    /// Every worker group scrubs what it leads so often, in milliseconds; 0: never.
+    pub scrub_ms: u64,
 }
 
 /// A named setting.
@@ -102,6 +104,7 @@ const LOAD: Load = Load {
     think_ms: 100,
     large: 100,
     short_lives: false,
+    scrub_ms: 0,
 };
 
 const FAULTS: FaultRates = FaultRates {
@@ -156,7 +159,7 @@ const NO_FAULTS: FaultRates = FaultRates {
 
 impl Scenario {
     /// All named scenarios that run whole nodes.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self {
             name: "steady",
             about: "20 deliveries a second, 10 sessions, faults on",
@@ -273,6 +276,23 @@ impl Scenario {
                 reset_ms: 4_000,
                 still_ms: 5_000,
                 pause_ms: 15_000,
+                ..FAULTS
+            },
+        },
+        Self {
+            name: "three-scrub",
+            about: "three nodes that scrub all the time, by themselves and asked to; nothing is damaged",
+            nodes: 3,
+            groups: 2,
+            partition_group_offset: 0,
+            load: Load { large: 300, scrub_ms: 2_000, ..LOAD },
+            faults: FaultRates {
+                crash_ms: 8_000,
+                full_ms: 0,
+                rival_ms: 0,
+                kick_ms: 4_000,
+                reset_ms: 6_000,
+                still_ms: 8_000,
                 ..FAULTS
             },
         },

@@ -11,8 +11,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use vspace::store::{Read, Store, StoreError, Tier};
 use vspace::{
-    ConnectionOrder, GroupId, Inward, LogEvent, Neighbour, NodeId, Outward, Packet, SessionId,
-    SessionLine, Shard, Standing, Ticket, Verdict,
+    ConnectionOrder, GroupId, Inward, LogEvent, Neighbour, NodeId, Outward, Packet, ScrubRound,
+    SessionId, SessionLine, Shard, Standing, Ticket, Verdict,
 };
 
 /// How a worker batches. The defaults are the design; the others exist for the ablation of `make bench`.
@@ -40,6 +40,8 @@ pub trait Host {
     fn sessions(&mut self, token: Token, lines: Vec<SessionLine>);
     fn kicked(&mut self, token: Token, count: u64);
     fn loaded(&mut self, token: Token, loaded: bool);
+    /// A scrub that was asked for has ended; these nodes did not do their part.
+    fn scrubbed(&mut self, token: Token, round: ScrubRound, missed: Vec<NodeId>);
     /// For other nodes, in order.
     fn packets(&mut self, packets: Vec<(NodeId, Packet)>);
     /// What this node is to its cluster.
@@ -221,6 +223,7 @@ impl Worker {
             Outward::Sessions { token, lines } => host.sessions(token, lines),
             Outward::Kicked { token, count } => host.kicked(token, count),
             Outward::Loaded { token, loaded } => host.loaded(token, loaded),
+            Outward::Scrubbed { token, round, missed } => host.scrubbed(token, round, missed),
             Outward::Neighbour { group, message } => self.tell(group, message),
             Outward::Peer { to, packet } => self.packets.push((to, packet)),
             Outward::Standing(standing) => host.standing(standing),

@@ -23,6 +23,8 @@ pub struct Limits {
     pub page_bytes_max: usize,
     /// Bytes of entries that are kept for members that are missing. Our choice.
     pub keep_bytes_max: usize,
+    /// Bytes of a slice of a partition that is scrubbed: read at once, by one reader. Our choice: a millisecond of its time.
+    pub look_bytes_max: u32,
 }
 
 impl Default for Limits {
@@ -37,6 +39,7 @@ impl Default for Limits {
             window_bytes_max: 4 * 1024 * 1024,
             page_bytes_max: 256 * 1024,
             keep_bytes_max: 512 * 1024,
+            look_bytes_max: 256 * 1024,
         }
     }
 }

@@ -16,6 +16,7 @@ mod entry;
 mod fill;
 mod limits;
 mod log;
+mod look;
 mod member;
 mod message;
 mod primary;
@@ -24,10 +25,12 @@ mod wake;
 
 pub use entry::{Entry, Mark, Placing};
 pub use limits::Limits;
+pub use look::{LOOK_BYTES_MAX, Seen, Slice};
 pub use message::{Body, Message, Page, Round, Stand};
 pub use view::View;
 
 use crate::cluster::{GroupChange, NodeId};
+use crate::scrub::Step;
 use crate::{Durability, Group, GroupVersion, PartitionId, Read, ReadDone, StoreError};
 use core::{Context, Core, ReadFor, TICK, Written};
 use fsm::{Cx, Digest, Machine, TimerKey, Token};
@@ -82,6 +85,10 @@ pub enum Input {
     Restarted {
         node: NodeId,
     },
+    /// A slice of the partition may be scrubbed, the first one if it `begins`; answered by [`Effect::Scrubbed`].
+    Scrub {
+        begins: bool,
+    },
     TimerFired(TimerKey),
 }
 
@@ -120,6 +127,8 @@ pub enum Effect {
         expect: GroupVersion,
         change: GroupChange,
     },
+    /// What became of [`Input::Scrub`].
+    Scrubbed(Step),
 }
 
 /// The machine of one replica.
@@ -293,6 +302,7 @@ impl Replica {
                 *role = Role::Primary(primary);
             }
             (before, leads, belongs) => {
+                core.look = None;
                 let member = match before {
                     Role::Primary(primary) => {
                         primary.end(core, cx);
@@ -320,6 +330,14 @@ impl Replica {
                 cx.emit(Effect::Decided { token, result });
             }
         }
+    }
+
+    fn on_permit(&mut self, cx: Context<'_, '_>, begins: bool) {
+        if let State::Awake(core, Role::Primary(primary)) = &mut self.state {
+            return primary.on_permit(core, cx, begins);
+        }
+        let leads = self.view.as_ref().is_some_and(|view| view.group.primary == Some(self.me));
+        cx.emit(Effect::Scrubbed(if leads { Step::Waits } else { Step::NotLed }));
     }
 
     fn on_received(&mut self, cx: Context<'_, '_>, from: NodeId, message: Message) {
@@ -357,7 +375,7 @@ impl Replica {
             Written::Logged(through) => core.log.durable = core.log.durable.max(through),
             Written::Passed(mark) => core.log.passed(mark),
             Written::Applied(through) => core.log.applied = core.log.applied.max(through),
-            Written::Joined(_) | Written::Dropped(_) | Written::Filled(..) => {}
+            Written::Joined(_) | Written::Dropped(_) | Written::Filled(..) | Written::Doubted => {}
         }
         match role {
             Role::Primary(primary) => primary.on_written(core, cx, written),
@@ -415,6 +433,16 @@ impl Replica {
                     (ReadFor::Bodies { to, round, keys }, Role::Primary(_)) => {
                         if let Some(body) = fill::bodies(keys, result) {
                             core.send(cx, to, round, body);
+                        }
+                    }
+                    (ReadFor::Look { id }, role) => {
+                        let Some(seen) = core.on_looked(id, result) else { return };
+                        match role {
+                            Role::Primary(primary) => {
+                                primary.on_seen(core, cx, self.me, (id, seen));
+                            }
+                            Role::Member(member) => member.on_seen(core, cx, (id, seen)),
+                            Role::Outside => {}
                         }
                     }
                     (ReadFor::Page { .. } | ReadFor::Bodies { .. }, _) => {}
@@ -528,10 +556,12 @@ impl Machine for Replica {
                     primary.on_apart(core, cx, node);
                 }
             }
+            Input::Scrub { begins } => self.on_permit(cx, begins),
             Input::TimerFired(_) => self.on_timer(cx),
         }
         if let State::Awake(core, _) = &mut self.state {
             core.open_gate(cx);
+            core.look_on(cx);
         }
     }
 

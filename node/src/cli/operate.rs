@@ -73,7 +73,7 @@ async fn kick(cli: &Cli, args: &KickArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn duration(seconds: u64) -> String {
+pub fn duration(seconds: u64) -> String {
     match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
         (0, 0, seconds) => format!("{seconds}s"),
         (0, minutes, seconds) => format!("{minutes}m{seconds:02}s"),
@@ -97,7 +97,10 @@ pub async fn status(cli: &Cli) -> anyhow::Result<ExitCode> {
 fn is_well(status: &api::StatusReply) -> bool {
     let store = status.store.clone().unwrap_or_default();
     let partitions = status.partitions.unwrap_or_default();
-    status.state != "failed" && store.errors.is_empty() && partitions.unavailable == 0
+    status.state != "failed"
+        && store.errors.is_empty()
+        && partitions.unavailable == 0
+        && super::scrub::is_well(status.scrub.as_ref())
 }
 
 fn show_status(status: &api::StatusReply) -> anyhow::Result<()> {
@@ -139,6 +142,7 @@ fn show_status(status: &api::StatusReply) -> anyhow::Result<()> {
     for error in &store.errors {
         text.push_str(&format!("ERROR: {error}\n"));
     }
+    text.push_str(&super::scrub::status_text(status.scrub.as_ref()));
     text.push('\n');
     output::text(&text)?;
     if status.nodes.len() > 1 {

@@ -34,6 +34,7 @@ pub trait Service: Send + Sync {
     fn sessions(&self, token: fsm::Token, lines: Vec<SessionLine>);
     fn kicked(&self, token: fsm::Token, count: u64);
     fn loaded(&self, token: fsm::Token, loaded: bool);
+    fn scrubbed(&self, token: fsm::Token, round: dds::scrub::Round, missed: Vec<NodeId>);
     /// To other nodes, in order.
     fn packets(&self, packets: Vec<(NodeId, Packet)>);
     fn standing(&self, standing: Standing);
@@ -203,6 +204,10 @@ impl Host for HubHost {
 
     fn loaded(&mut self, token: fsm::Token, loaded: bool) {
         self.0.service.loaded(token, loaded);
+    }
+
+    fn scrubbed(&mut self, token: fsm::Token, round: dds::scrub::Round, missed: Vec<NodeId>) {
+        self.0.service.scrubbed(token, round, missed);
     }
 
     fn packets(&mut self, packets: Vec<(NodeId, Packet)>) {

@@ -1,16 +1,18 @@
 //! Between worker threads and the rest of the node: what [`crate::edge::Service`] asks, answered by logs, TLS material, the
 //! hash pool, and whoever waits for an operator's answer.
 
+use crate::control::ScrubReport;
 use crate::edge::{Doorkeeper, ListenerState, Service};
 use crate::passwords::{HashDone, HashJob, HashKind, HashOutcome, HashPool, Secret};
 use crate::tls::TlsContext;
 use dds::cluster::{ClusterMap, Command, Session};
+use dds::scrub::Round;
 use fsm::Token;
 use mailstore::directory::HashVerdict;
 use mailstore::face::{LogEvent, SessionId, UserId};
 use rustls::ServerConfig;
 use stages::{Clock, HashOrder, PortSender};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -19,6 +21,9 @@ use vspace::{Completion, Inward, NodeId, Packet, SessionLine, Standing, Verdict}
 
 /// Damaged mailboxes that are remembered; with more of them the disk is gone.
 const DAMAGED_MAX: usize = 100;
+
+/// Findings of the scrub that are remembered.
+const FOUND_MAX: usize = 20;
 
 /// The node's side of its workers.
 pub struct Bridge {
@@ -33,6 +38,9 @@ pub struct Bridge {
     looks: Mutex<HashMap<u64, oneshot::Sender<bool>>>,
     /// Mailboxes that were found damaged since the start, and how.
     damaged: Mutex<BTreeMap<UserId, String>>,
+    /// The last findings of the scrub, oldest first.
+    found: Mutex<VecDeque<String>>,
+    scrubs: Mutex<HashMap<u64, oneshot::Sender<ScrubReport>>>,
     tokens: AtomicU64,
     /// The way to the other nodes; none on a node alone.
     peers: OnceLock<mpsc::UnboundedSender<crate::peers::Batch>>,
@@ -82,6 +90,8 @@ impl Bridge {
             kicks: Mutex::default(),
             looks: Mutex::default(),
             damaged: Mutex::default(),
+            found: Mutex::default(),
+            scrubs: Mutex::default(),
             // Of every run others: another node may still answer an earlier one.
             tokens: AtomicU64::new(super::draw().unwrap_or_default() >> 2),
             peers: OnceLock::new(),
@@ -183,6 +193,20 @@ impl Bridge {
         told.await.unwrap_or(false)
     }
 
+    /// Scrubs everything, on all nodes.
+    pub async fn scrub(&self) -> Option<ScrubReport> {
+        let token = self.token();
+        let (tell, told) = oneshot::channel();
+        lock(&self.scrubs).insert(token.0, tell);
+        self.tell(0, Inward::Scrub { token });
+        told.await.ok()
+    }
+
+    /// The last findings of the scrub, oldest first.
+    pub fn scrub_findings(&self) -> Vec<String> {
+        lock(&self.found).iter().cloned().collect()
+    }
+
     /// Mailboxes that were found damaged since the start, and how.
     pub fn damaged(&self) -> BTreeMap<UserId, String> {
         lock(&self.damaged).clone()
@@ -250,6 +274,13 @@ impl Service for Bridge {
                 damaged.insert(*user, what.clone());
             }
         }
+        if let LogEvent::Trouble { part: "scrub", what, .. } = &event {
+            let mut found = lock(&self.found);
+            if found.len() >= FOUND_MAX {
+                found.pop_front();
+            }
+            found.push_back(what.clone());
+        }
         crate::log::write_event(event);
     }
 
@@ -289,6 +320,13 @@ impl Service for Bridge {
     fn loaded(&self, token: Token, loaded: bool) {
         if let Some(tell) = lock(&self.looks).remove(&token.0) {
             let _told = tell.send(loaded);
+        }
+    }
+
+    fn scrubbed(&self, token: Token, round: Round, missed: Vec<NodeId>) {
+        if let Some(tell) = lock(&self.scrubs).remove(&token.0) {
+            let missed_nodes = missed.into_iter().map(|node| node.0).collect();
+            let _told = tell.send(ScrubReport { round, missed_nodes });
         }
     }
 

@@ -7,9 +7,11 @@ use crate::config::{Config, Limits};
 use crate::control::{
     AdmissionReport, BackupReport, CheckReport, Control, ControlError, Kick, Latency,
     ListenerReport, Location, Moved, NodeChange, NodeProgress, NodeState, PartitionsReport,
-    Progress, Reply, SessionReport, SpaceState, StageReport, StatusReport, StoreReport,
+    Progress, Reply, ScrubReport, ScrubState, SessionReport, SpaceState, StageReport, StatusReport,
+    StoreReport,
 };
 use dds::DpMap;
+use dds::scrub::Round;
 use dds_rocksdb::RocksStore;
 use mailstore::face::{Completion, FolderName, OpenMode, SessionId, Task, UserId, UserTask};
 use stages::{HistogramSnapshot, StageSnapshot};
@@ -158,6 +160,7 @@ impl NodeControl {
             },
             nodes: view.nodes(&self.config),
             cluster_state: view.state(),
+            scrub: self.scrub_state(&held),
             users_loaded: sum(|held| held.mailboxes),
             accounts: sum(|held| held.accounts),
             deliveries_pending: sum(|held| held.deliveries),
@@ -288,6 +291,10 @@ impl Control for NodeControl {
         Box::pin(async move { self.check_store(progress).await })
     }
 
+    fn scrub(&self) -> Reply<'_, ScrubReport> {
+        Box::pin(async move { self.bridge.scrub().await.ok_or(ControlError::Stopping) })
+    }
+
     fn message_bytes_max(&self) -> u64 {
         self.limits().message_size.0
     }
@@ -317,6 +324,18 @@ impl NodeControl {
         }
         self.close_session(session);
         trouble.or_else(|| self.bridge.damaged().remove(&user))
+    }
+
+    fn scrub_state(&self, held: &[vspace::Population]) -> ScrubState {
+        let sums = held.iter().map(|population| population.scrubs);
+        let rounds = sums.clone().map(|sums| sums.rounds).min().unwrap_or(0);
+        let (mut last, mut all) = (Round::default(), Round::default());
+        for sums in sums {
+            last.add(&sums.last);
+            all.add(&sums.all);
+        }
+        let last = (rounds > 0).then_some(last);
+        ScrubState { rounds, last, all, findings: self.bridge.scrub_findings() }
     }
 
     /// How many partitions hold something that was found damaged.

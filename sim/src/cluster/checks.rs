@@ -26,6 +26,9 @@ impl Cluster {
             let partition = self.map.dp_map().partition_of(&route.0);
             return Some(format!("a client waits: {}", self.seats_of(partition)));
         }
+        if !self.is_scrubbed() {
+            return Some(format!("{} scrubs have not ended", self.rounds_left));
+        }
         let wanted =
             usize::from(self.map.settings.replicas).min(usize::from(self.options.scenario.nodes));
         for (partition, group) in self.map.partitions() {
@@ -78,6 +81,7 @@ impl Cluster {
                 }
             }
         }
+        self.judge_rot()?;
         self.read_all()?;
         for ((route, key), history) in &self.histories {
             history.check().map_err(|failure| {
@@ -90,7 +94,7 @@ impl Cluster {
     }
 
     /// What a node's disk holds of a partition, records of the replica itself left out.
-    fn held(&self, node: NodeId, partition: PartitionId) -> Held {
+    pub(super) fn held(&self, node: NodeId, partition: PartitionId) -> Held {
         let entries = self.nodes[&node].disk.store.visible();
         let (from, to) = layout::partition_range(partition);
         let own = |column: &Column| matches!(column, Column::Meta | Column::Bodies);

@@ -21,6 +21,8 @@ pub enum Fault {
     /// An image of a disk is taken, or put back.
     Image,
     Move,
+    /// A copy of a partition holds what nobody wrote.
+    Stray,
 }
 
 const SECOND: u64 = 1_000_000_000;
@@ -37,6 +39,7 @@ impl Cluster {
             Fault::Wipe => scenario.wipe_ms,
             Fault::Image => scenario.image_ms,
             Fault::Move => scenario.move_ms,
+            Fault::Stray => scenario.stray_ms,
         }
     }
 
@@ -50,6 +53,7 @@ impl Cluster {
             Fault::Wipe,
             Fault::Image,
             Fault::Move,
+            Fault::Stray,
         ] {
             // The cluster forms first.
             self.plan(fault, 3 * SECOND);
@@ -110,6 +114,7 @@ impl Cluster {
             }
             Fault::Image => self.image(node),
             Fault::Move => self.move_some(node),
+            Fault::Stray => self.stray(node),
         }
     }
 

@@ -13,6 +13,7 @@ mod mutate;
 mod node;
 mod options;
 mod requests;
+mod scrubs;
 mod seats;
 mod steps;
 
@@ -32,6 +33,7 @@ use dds::{GroupVersion, Limits, PartitionId, Read, Request, Response, StoreError
 use faults::Fault;
 use fsm::{Digest, Rng, TimerKey, Token};
 use node::{Node, Owner};
+use scrubs::Rot;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -90,6 +92,12 @@ enum Event {
         expect: GroupVersion,
         change: GroupChange,
     },
+    /// A seat may scrub a slice.
+    Permit {
+        life: Life,
+        partition: PartitionId,
+        begins: bool,
+    },
     Act {
         client: usize,
     },
@@ -137,6 +145,12 @@ pub struct Cluster {
     trace: Digest,
     coverage: Coverage,
     healed: bool,
+    /// Copies that were damaged on purpose, one of a partition.
+    rotten: BTreeMap<PartitionId, (NodeId, Rot)>,
+    /// Rounds of scrubs that were asked for, and have not ended.
+    rounds_left: usize,
+    /// What was answered first about a slice: for a mistake made on purpose.
+    first_seen: BTreeMap<u64, replica::Seen>,
     failure: Option<Failure>,
 }
 
@@ -161,6 +175,7 @@ impl Cluster {
             keep_bytes_max: 16 * 1024,
             page_bytes_max: 4 * 1024,
             append_bytes_max: 8 * 1024,
+            look_bytes_max: 2 * 1024,
             ..replica::Limits::default()
         };
         let mut cluster = Self {
@@ -183,6 +198,9 @@ impl Cluster {
             trace: Digest::default(),
             coverage: Coverage::default(),
             healed: false,
+            rotten: BTreeMap::new(),
+            rounds_left: 0,
+            first_seen: BTreeMap::new(),
             failure: None,
             options,
         };
@@ -222,16 +240,13 @@ impl Cluster {
         }
         if self.failure.is_none() {
             self.heal();
-            let deadline = self.schedule.now() + REST_WITHIN;
-            while self.failure.is_none() && !self.is_at_rest() {
-                if self.schedule.now() > deadline {
-                    self.fail("comes_to_rest", self.unrest());
-                    break;
-                }
-                for _ in 0..500 {
-                    self.happen();
-                }
+            self.come_to_rest();
+        }
+        if self.failure.is_none() && self.options.scenario.scrub_ms > 0 {
+            if self.options.scenario.rots {
+                self.rot_and_scrub();
             }
+            self.come_to_rest();
         }
         if self.failure.is_none() {
             self.failure = self.judge().err();
@@ -244,6 +259,19 @@ impl Cluster {
             promised: self.answered,
             bodies_checked: 0,
             coverage: self.coverage,
+        }
+    }
+
+    fn come_to_rest(&mut self) {
+        let deadline = self.schedule.now() + REST_WITHIN;
+        while self.failure.is_none() && !self.is_at_rest() {
+            if self.schedule.now() > deadline {
+                self.fail("comes_to_rest", self.unrest());
+                break;
+            }
+            for _ in 0..500 {
+                self.happen();
+            }
         }
     }
 
@@ -272,6 +300,7 @@ impl Cluster {
             | Event::Stored { life, .. }
             | Event::Read { life, .. }
             | Event::Change { life, .. }
+            | Event::Permit { life, .. }
             | Event::Follow { life } => {
                 if !self.lives(*life) {
                     return;
@@ -322,6 +351,7 @@ impl Cluster {
             Event::Change { life, partition, expect, change } => {
                 self.on_change(life, partition, (expect, change));
             }
+            Event::Permit { life, partition, begins } => self.on_permit(life, partition, begins),
             Event::Act { client } => self.act(client),
             Event::Asked { node, origin, request } => self.on_asked(node, origin, request),
             Event::Answered { origin, response } => self.on_answered(origin, response),

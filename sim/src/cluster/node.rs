@@ -5,6 +5,7 @@ use bytes::Bytes;
 use dds::cluster::{ClusterMap, GroupChange, Incarnation, NodeId, Session, Start};
 use dds::control::Control;
 use dds::links::Links;
+use dds::scrub::Pacer;
 use dds::seat::Seat;
 use dds::{Column, GroupVersion, Leases, PartitionId};
 use fsm::{Host, Mono, TimerKey, Token};
@@ -16,6 +17,7 @@ pub enum Owner {
     Links,
     Control,
     Seat(PartitionId),
+    Pacer,
 }
 
 /// A machine and what outlives its steps.
@@ -40,6 +42,7 @@ pub struct Running {
     pub start: Start,
     pub control: Slot<Control>,
     pub links: Slot<Links>,
+    pub pacer: Slot<Pacer>,
     pub seats: BTreeMap<PartitionId, Slot<Seat>>,
     pub leases: Leases,
     pub map: ClusterMap,

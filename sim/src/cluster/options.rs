@@ -51,6 +51,12 @@ pub struct ClusterScenario {
     pub late: u64,
     /// A primary is asked to hand over, though nothing calls for it.
     pub move_ms: u64,
+    /// Every node scrubs what it leads so often. 0: never, also not in the end.
+    pub scrub_ms: u64,
+    /// An entry that nobody wrote appears on one disk.
+    pub stray_ms: u64,
+    /// When everything has come to rest, values on some disks change, vanish, or can't be read; then everybody scrubs once.
+    pub rots: bool,
 }
 
 const CALM: ClusterScenario = ClusterScenario {
@@ -73,11 +79,14 @@ const CALM: ClusterScenario = ClusterScenario {
     twice: 0,
     late: 0,
     move_ms: 2_000,
+    scrub_ms: 0,
+    stray_ms: 0,
+    rots: false,
 };
 
 impl ClusterScenario {
     /// All scenarios.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 12] = [
         CALM,
         Self {
             name: "cluster-storm",
@@ -166,6 +175,47 @@ impl ClusterScenario {
             late: 1,
             ..CALM
         },
+        Self {
+            name: "cluster-scrub",
+            about: "five nodes that scrub all the time, everything goes wrong but what a scrub would find",
+            partitions: 8,
+            crash_ms: 6_000,
+            pause_ms: 9_000,
+            cut_ms: 6_000,
+            control_ms: 15_000,
+            wipe_ms: 25_000,
+            image_ms: 40_000,
+            stalls: true,
+            write_error: 3,
+            loss: 50,
+            twice: 50,
+            late: 50,
+            move_ms: 3_000,
+            scrub_ms: 4_000,
+            ..CALM
+        },
+        Self {
+            name: "cluster-rot",
+            about: "four nodes whose disks change, lose and damage values in silence, and that scrub",
+            nodes: 4,
+            partitions: 6,
+            scrub_ms: 4_000,
+            rots: true,
+            ..CALM
+        },
+        Self {
+            name: "cluster-stray",
+            about: "five nodes that end and start again; copies go wrong under load, and are built anew",
+            partitions: 8,
+            crash_ms: 8_000,
+            loss: 30,
+            twice: 30,
+            late: 30,
+            scrub_ms: 3_000,
+            stray_ms: 1_500,
+            rots: true,
+            ..CALM
+        },
     ];
 
     /// Of the cluster that the first node founds.
@@ -208,10 +258,14 @@ pub enum ClusterMutation {
     ReuseIncarnation,
     /// A node that starts from an older image passes it off as the newest.
     RejoinWithLostTail,
+    /// A member sums a slice as it is there, whatever place of the log was asked for.
+    CompareElsewhere,
+    /// What is answered first about a slice is taken for everybody's answer.
+    OverlookRot,
 }
 
 impl ClusterMutation {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::SkipFence,
         Self::AcknowledgeAlone,
         Self::BelowMin,
@@ -221,6 +275,8 @@ impl ClusterMutation {
         Self::ForgetReconciliation,
         Self::ReuseIncarnation,
         Self::RejoinWithLostTail,
+        Self::CompareElsewhere,
+        Self::OverlookRot,
     ];
 
     #[must_use]
@@ -235,6 +291,8 @@ impl ClusterMutation {
             Self::ForgetReconciliation => "forget-reconciliation",
             Self::ReuseIncarnation => "reuse-incarnation",
             Self::RejoinWithLostTail => "rejoin-with-lost-tail",
+            Self::CompareElsewhere => "compare-elsewhere",
+            Self::OverlookRot => "overlook-rot",
         }
     }
 

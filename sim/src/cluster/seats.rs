@@ -102,6 +102,9 @@ impl Cluster {
                 let nanos = self.rng.below(5_000_000);
                 self.schedule.after(nanos, Event::Change { life, partition, expect, change });
             }
+            seat::Effect::Scrubbed(step) => {
+                self.step_pacer(id, dds::scrub::Input::Told { partition, step });
+            }
             seat::Effect::Ceased => {
                 self.coverage.input("partition: Ceased", 1);
                 let Some(running) = &mut node.running else { return };

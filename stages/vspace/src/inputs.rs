@@ -7,7 +7,7 @@ use mailstore::face::{Notice, SessionInput};
 use mailstore::{delivery, directory, mailbox, sweep};
 
 /// Names of the kinds; [`crate::ShardStats::inputs`] counts by place.
-pub const INPUT_KINDS: [&str; 54] = [
+pub const INPUT_KINDS: [&str; 56] = [
     "session: Opened",
     "session: Received",
     "session: TlsStarted",
@@ -62,6 +62,8 @@ pub const INPUT_KINDS: [&str; 54] = [
     "seat: TimerFired",
     "control: any",
     "links: any",
+    "seat: Scrub",
+    "scrub: any",
 ];
 
 /// The place of an input in [`INPUT_KINDS`].
@@ -94,20 +96,10 @@ pub(crate) fn kind_of(work: &Work) -> usize {
             mailbox::Input::Expected => 43,
             mailbox::Input::Ceased => 44,
         },
-        Work::Seat(_, input) => match input {
-            seat::Input::Asked { .. } => 21,
-            seat::Input::Stored { .. } => 22,
-            seat::Input::ReadDone { .. } => 23,
-            seat::Input::GroupIs(_) => 45,
-            seat::Input::Received { .. } => 46,
-            seat::Input::Suggested(_) => 47,
-            seat::Input::ChangeRefused { .. } => 48,
-            seat::Input::Silent { .. } => 49,
-            seat::Input::Restarted { .. } => 50,
-            seat::Input::TimerFired(_) => 51,
-        },
+        Work::Seat(_, input) => kind_of_seat(input),
         Work::Control(_) => 52,
         Work::Links(_) => 53,
+        Work::Scrub(_) => 55,
         Work::Directory(input) => match input {
             directory::Input::Asked { .. } => 24,
             directory::Input::DdsDone { .. } => 25,
@@ -133,5 +125,21 @@ pub(crate) fn kind_of(work: &Work) -> usize {
             sweep::Input::TimerFired(_) => 41,
             sweep::Input::Resumed => 42,
         },
+    }
+}
+
+fn kind_of_seat(input: &seat::Input) -> usize {
+    match input {
+        seat::Input::Asked { .. } => 21,
+        seat::Input::Stored { .. } => 22,
+        seat::Input::ReadDone { .. } => 23,
+        seat::Input::GroupIs(_) => 45,
+        seat::Input::Received { .. } => 46,
+        seat::Input::Suggested(_) => 47,
+        seat::Input::ChangeRefused { .. } => 48,
+        seat::Input::Silent { .. } => 49,
+        seat::Input::Restarted { .. } => 50,
+        seat::Input::TimerFired(_) => 51,
+        seat::Input::Scrub { .. } => 54,
     }
 }

@@ -19,6 +19,7 @@ pub enum MachineId {
     Sweep,
     Control,
     Links,
+    Scrub,
 }
 
 /// Bits of a session id below the group: serial numbers of one group last for ever (a million a second for 12 days ... 34,000
@@ -97,6 +98,7 @@ pub fn trace_word(machine: MachineId) -> u64 {
         MachineId::Sweep => 5,
         MachineId::Control => 6,
         MachineId::Links => 7,
+        MachineId::Scrub => 8,
     }
 }
 

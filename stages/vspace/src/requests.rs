@@ -181,8 +181,11 @@ impl Shard {
                     MachineId::Session(_)
                     | MachineId::Partition(_)
                     | MachineId::Control
-                    | MachineId::Links => {
-                        panic!("sessions, seats and the control plane don't ask the hash table")
+                    | MachineId::Links
+                    | MachineId::Scrub => {
+                        panic!(
+                            "sessions, seats, the scrub and the control plane don't ask the hash table"
+                        )
                     }
                 };
                 self.push(Rank::Completion, work);

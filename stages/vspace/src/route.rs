@@ -280,6 +280,8 @@ impl Shard {
                 self.push(Rank::Completion, Work::Seat(partition, input));
             }
             Neighbour::MastersEnd { partition } => self.end_masters(partition),
+            Neighbour::ScrubAsked { run } => self.begin_round(run),
+            Neighbour::Scrubbed { run, round } => self.on_group_scrubbed(run, &round),
             Neighbour::ResidentsMay(may) => self.on_residents_may(may),
         }
     }

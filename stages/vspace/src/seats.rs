@@ -113,6 +113,7 @@ impl Shard {
                     self.tell(GroupId(0), asked);
                 }
             }
+            Effect::Scrubbed(step) => self.on_scrubbed(partition, step),
             Effect::Ceased => self.on_ceased(partition),
         }
     }

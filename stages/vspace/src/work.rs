@@ -10,7 +10,7 @@ use dds::cluster::{Command, Delta, GroupChange, NodeId, Session, Verdict};
 use dds::wire::RequestId;
 use dds::{
     Durability, Group, GroupVersion, PartitionId, Read, ReadDone, StoreError, control, links,
-    replica,
+    replica, scrub,
 };
 use fsm::{Duration, Token};
 use mailstore::directory::HashVerdict;
@@ -105,6 +105,10 @@ pub enum Inward {
         token: Token,
         command: Command,
     },
+    /// An operator asks for a scrub of everything; to group 0, answered by [`Outward::Scrubbed`].
+    Scrub {
+        token: Token,
+    },
     /// How much room the store has: when it is short, nothing is accepted that could not be kept.
     SpaceIs(Space),
     /// The operator has set other limits.
@@ -160,6 +164,15 @@ pub enum Neighbour {
     /// The seat of a partition leads no more.
     MastersEnd {
         partition: PartitionId,
+    },
+    /// From group 0: scrub what this group leads.
+    ScrubAsked {
+        run: u64,
+    },
+    /// To group 0: the answer.
+    Scrubbed {
+        run: u64,
+        round: scrub::Round,
     },
     /// To group 0: whether the directory and what goes with it may run here.
     ResidentsMay(bool),
@@ -250,6 +263,12 @@ pub enum Outward {
     Loaded {
         token: Token,
         loaded: bool,
+    },
+    /// The answer to [`Inward::Scrub`]. `missed`: nodes that did not do their part.
+    Scrubbed {
+        token: Token,
+        round: scrub::Round,
+        missed: Vec<NodeId>,
     },
     Neighbour {
         group: GroupId,

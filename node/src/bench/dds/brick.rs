@@ -150,6 +150,7 @@ impl Host for NoSockets {
     fn sessions(&mut self, _token: fsm::Token, _lines: Vec<SessionLine>) {}
     fn kicked(&mut self, _token: fsm::Token, _count: u64) {}
     fn loaded(&mut self, _token: fsm::Token, _loaded: bool) {}
+    fn scrubbed(&mut self, _token: fsm::Token, _round: vspace::ScrubRound, _missed: Vec<NodeId>) {}
     fn packets(&mut self, _packets: Vec<(NodeId, Packet)>) {}
     fn standing(&mut self, _standing: Standing) {}
     fn decided(&mut self, _token: fsm::Token, _verdict: Verdict) {}
