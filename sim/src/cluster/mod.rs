@@ -242,11 +242,13 @@ impl Cluster {
             self.heal();
             self.come_to_rest();
         }
-        if self.failure.is_none() && self.options.scenario.scrub_ms > 0 {
-            if self.options.scenario.rots {
-                self.rot_and_scrub();
+        if self.failure.is_none() && self.options.scenario.rots {
+            self.rot_some();
+            // A partition that changes hands meanwhile may be missed once.
+            for _ in 0..2 {
+                self.scrub_all();
+                self.come_to_rest();
             }
-            self.come_to_rest();
         }
         if self.failure.is_none() {
             self.failure = self.judge().err();

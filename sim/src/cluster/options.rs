@@ -55,7 +55,7 @@ pub struct ClusterScenario {
     pub scrub_ms: u64,
     /// An entry that nobody wrote appears on one disk.
     pub stray_ms: u64,
-    /// When everything has come to rest, values on some disks change, vanish, or can't be read; then everybody scrubs once.
+    /// When everything has come to rest, values on some disks change, vanish, or can't be read; then everybody is asked to scrub.
     pub rots: bool,
 }
 

@@ -134,8 +134,8 @@ impl Cluster {
         }
     }
 
-    /// The cluster is at rest: of some partitions one copy is damaged, and everybody scrubs.
-    pub(super) fn rot_and_scrub(&mut self) {
+    /// The cluster is at rest: of some partitions one copy is damaged.
+    pub(super) fn rot_some(&mut self) {
         let groups: Vec<_> =
             self.map.partitions().map(|(id, group)| (id, group.in_sync.clone())).collect();
         for (partition, members) in groups {
@@ -145,6 +145,10 @@ impl Cluster {
                 self.rot(node, partition);
             }
         }
+    }
+
+    /// Everybody is asked to scrub.
+    pub(super) fn scrub_all(&mut self) {
         for (number, node) in self.nodes.keys().copied().collect::<Vec<_>>().into_iter().enumerate()
         {
             self.rounds_left += 1;
