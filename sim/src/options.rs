@@ -176,6 +176,7 @@ impl Scenario {
                 think_ms: 200,
                 large: 20,
                 short_lives: false,
+                scrub_ms: 0,
             },
             faults: FaultRates { crash_ms: 20_000, ..FAULTS },
         },
