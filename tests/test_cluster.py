@@ -1,5 +1,7 @@
 """Three nodes are one service, and go on when one of them ends."""
 
+import os
+import re
 import socket
 import time
 
@@ -197,3 +199,49 @@ def test_postfix_is_told_who_exists_and_which_node_has_the_mail():
         with pytest.raises(Closed):
             rude.line()
         assert netstring(line, b"recipient " + ann.encode()) == f"OK {ann}"
+
+
+def spoil_bodies(node, pattern):
+    """Changes one byte of each body with `pattern` in the files of a stopped node. How many."""
+    spoiled = 0
+    for at, _, names in os.walk(os.path.join(node.data, "store")):
+        for name in names:
+            if not name.endswith(".blob"):
+                continue
+            with open(os.path.join(at, name), "r+b") as f:
+                for found in re.finditer(pattern, f.read()):
+                    f.seek(found.end())
+                    byte = f.read(1)
+                    f.seek(found.end())
+                    f.write(bytes([byte[0] ^ 0x40]))
+                    spoiled += 1
+    return spoiled
+
+
+def test_a_scrub_finds_what_a_disk_has_changed_and_has_it_built_anew(three):
+    senders = [Sender(three["a"], to) for to in three.addresses_of_users]
+    eventually(lambda: all(len(sender.acknowledged) > 20 for sender in senders), 60, "twenty messages each")
+    for sender in senders:
+        sender.end()
+    three.until_whole()
+    clean = three["b"].cli_json("scrub")
+    # One after the other: 32 partitions have one primary each.
+    assert clean["round"]["partitions"] == 32 and clean["round"]["bytes"] > 1_000_000
+    assert clean["round"]["differences"] == 0 and clean["missed_nodes"] == []
+    three["c"].stop()
+    assert spoil_bodies(three["c"], rb"This is [a-z]+@example\.test-a-[0-9]*7\.") >= len(USERS)
+    three["c"].start()
+    three.until_whole()
+    found = three["a"].cli_json("scrub", code=1)["round"]
+    assert found["differences"] > 0 and found["repaired"] > 0 and found["undecided"] == 0
+    assert sum(three[name].cli_json("status")["scrub"]["all"]["repaired"] for name in three.nodes) == found["repaired"]
+    told = [line for name in three.nodes for line in three[name].cli_json("status")["scrub"]["findings"]]
+    assert any("on node 3" in line and "a checksum is wrong" in line for line in told), told
+    three.until_whole()
+    assert three["a"].cli_json("scrub")["round"]["differences"] == 0
+    assert all(three[name].cli_json("check")["findings"] == [] for name in three.nodes)
+    # The copies of that node have to serve.
+    three["a"].kill()
+    three["b"].kill()
+    three["b"].start()
+    check_mail(three["c"], senders)

@@ -4,7 +4,8 @@
 //! power, fill up) is left out by its answer, never silently passed by a weaker check.
 
 use crate::{
-    Chain, Column, Durability, Group, PartitionId, Read, ReadDone, Store, StoreError, StoreOp, Tier,
+    Chain, Column, Durability, Group, PageSum, PartitionId, Read, ReadDone, Store, StoreError,
+    StoreOp, Tier,
 };
 use bytes::Bytes;
 
@@ -39,6 +40,7 @@ pub fn all<B: Brick>(mut fresh: impl FnMut() -> B) {
     columns_are_apart(&mut fresh());
     gets_answer_each_key(&mut fresh());
     scans_page_in_both_directions(&mut fresh());
+    sums_are_those_of_scans(&mut fresh());
     ranges_are_deleted(&mut fresh());
     large_values_survive(&mut fresh());
     many_partitions_share_the_columns(&mut fresh());
@@ -205,6 +207,45 @@ pub fn scans_page_in_both_directions(brick: &mut impl Brick) {
         bytes_max: usize::MAX,
     };
     assert!(!scan(brick, &cut).1, "a page that holds everything says so");
+}
+
+/// A sum is that of the page that a scan finds, and is never made in memory alone.
+pub fn sums_are_those_of_scans(brick: &mut impl Brick) {
+    for column in COLUMNS {
+        let key = |n: u8| [b's', n];
+        let value = |n: u8| vec![n; 300 * usize::from(n)];
+        commit(brick, (0..12).map(|n| put(column, key(n), value(n))).collect());
+        for bytes_max in [1, 2_000, usize::MAX] {
+            let (mut from, to) = (bytes("s"), bytes("t"));
+            loop {
+                let page = (from.clone(), to.clone());
+                let (entries, more) = scan(
+                    brick,
+                    &Read::Scan {
+                        column,
+                        from: page.0.clone(),
+                        to: page.1.clone(),
+                        reverse: false,
+                        entries_max: usize::MAX,
+                        bytes_max,
+                    },
+                );
+                let read = Read::Sum { column, from: page.0, to: page.1, bytes_max };
+                let sum = PageSum::of(&entries, more);
+                assert_eq!(brick.store().read(&read, Tier::Memory), Ok(ReadDone::Miss));
+                let summed = brick.store().read(&read, Tier::Disk);
+                assert_eq!(summed, Ok(ReadDone::Summed(sum.clone())), "{column:?}");
+                if !more {
+                    break;
+                }
+                from = [&sum.last[..], &[0]].concat().into();
+            }
+        }
+        let (from, to) = (bytes("t"), bytes("s"));
+        let nothing = Read::Sum { column, from, to, bytes_max: 1 };
+        let sum = Ok(ReadDone::Summed(PageSum::of(&[], false)));
+        assert_eq!(brick.store().read(&nothing, Tier::Disk), sum);
+    }
 }
 
 /// A deleted range takes what was there, half-open, and nothing that comes later, of one column.

@@ -5,7 +5,7 @@
 //!
 //! Invariant: `applied` is `durable` with `unsynced` applied in order.
 
-use crate::{Column, Durability, Group, Read, ReadDone, Store, StoreError, StoreOp, Tier};
+use crate::{Column, Durability, Group, PageSum, Read, ReadDone, Store, StoreError, StoreOp, Tier};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -120,6 +120,19 @@ impl MemoryStore {
         known
     }
 
+    /// Changes, adds or takes away one stored value behind the store's back, durably: a disk that lies.
+    pub fn alter(&self, column: Column, key: &Bytes, value: Option<Bytes>) {
+        let inner = &mut *self.lock();
+        let entry = (column, key.clone());
+        for table in [&mut inner.durable, &mut inner.applied] {
+            match &value {
+                Some(value) => table.insert(entry.clone(), value.clone()),
+                None => table.remove(&entry),
+            };
+        }
+        inner.bytes = weigh(&inner.applied);
+    }
+
     /// Everything that would survive a power loss, in order: for decoders that judge a simulation.
     #[must_use]
     pub fn durable(&self) -> Vec<(Column, Bytes, Bytes)> {
@@ -179,7 +192,8 @@ impl Store for MemoryStore {
     fn read(&self, read: &Read, tier: Tier) -> Result<ReadDone, StoreError> {
         let inner = &mut *self.lock();
         inner.counts.reads += 1;
-        if tier == Tier::Memory && inner.faults.cold {
+        let sums = matches!(read, Read::Sum { .. });
+        if tier == Tier::Memory && (inner.faults.cold || sums) {
             inner.counts.misses += 1;
             return Ok(ReadDone::Miss);
         }
@@ -198,6 +212,17 @@ impl Store for MemoryStore {
                     None => ReadDone::Scanned { entries: Vec::new(), more: false },
                     Some(entries) if *reverse => take_page(entries.rev(), page),
                     Some(entries) => take_page(entries, page),
+                }
+            }
+            Read::Sum { column, from, to, bytes_max } => {
+                let entries = range(*column, from, to).map(|range| inner.applied.range(range));
+                let page = entries.map(|entries| take_page(entries, (usize::MAX, *bytes_max)));
+                match page {
+                    Some(ReadDone::Scanned { entries, more }) => {
+                        ReadDone::Summed(PageSum::of(&entries, more))
+                    }
+                    Some(other) => other,
+                    None => ReadDone::Summed(PageSum::of(&[], false)),
                 }
             }
         })

@@ -8,6 +8,7 @@
 use crate::cluster::{GroupChange, NodeId};
 use crate::partition::{self, Partition};
 use crate::replica::{self, Message, Replica, View};
+use crate::scrub::Step;
 use crate::{
     Column, Durability, Group, GroupVersion, Limits, PartitionId, Read, ReadDone, Refusal, Request,
     Response, StoreError, fills,
@@ -58,6 +59,10 @@ pub enum Input {
     },
     /// The answer to [`crate::fills::Word::Wants`].
     PageGranted,
+    /// A slice of the partition may be scrubbed, the first one if it `begins`; answered by [`Effect::Scrubbed`].
+    Scrub {
+        begins: bool,
+    },
     TimerFired(TimerKey),
 }
 
@@ -90,6 +95,8 @@ pub enum Effect {
     },
     /// To whoever paces the copies that are under construction on this node.
     Fill(fills::Word),
+    /// What became of [`Input::Scrub`].
+    Scrubbed(Step),
     /// It leads no more: what was held back is answered as [`given_up`] says.
     Ceased,
 }
@@ -262,6 +269,7 @@ impl Seat {
             }
             Of::Ask { expect, change } => cx.emit(Effect::Ask { expect, change }),
             Of::Fill(word) => cx.emit(Effect::Fill(word)),
+            Of::Scrubbed(step) => cx.emit(Effect::Scrubbed(step)),
         }
     }
 
@@ -327,6 +335,7 @@ impl Machine for Seat {
             Input::Silent { node } => replica::Input::Silent { node },
             Input::Restarted { node } => replica::Input::Restarted { node },
             Input::PageGranted => replica::Input::PageGranted,
+            Input::Scrub { begins } => replica::Input::Scrub { begins },
             Input::TimerFired(key) => replica::Input::TimerFired(key),
         };
         self.buffers.todo.push_back(inner);

@@ -3,7 +3,7 @@
 //! A `Store` blocks; it is called by the writer stage (one thread, whole groups at once) and by the reader pool, never by a
 //! worker, except for [`Tier::Memory`] reads, which do no disk work. Groups are atomic; durability is a prefix of their order.
 
-use crate::PartitionId;
+use crate::{PageSum, PartitionId};
 use bytes::Bytes;
 
 /// Where an entry is kept.
@@ -80,6 +80,14 @@ pub enum Read {
         entries_max: usize,
         bytes_max: usize,
     },
+    /// The sum of what a scan upwards of so many bytes would find. It reads whatever memory does not hold, so it never is done in
+    /// [`Tier::Memory`].
+    Sum {
+        column: Column,
+        from: Bytes,
+        to: Bytes,
+        bytes_max: usize,
+    },
 }
 
 impl Read {
@@ -87,7 +95,9 @@ impl Read {
     #[must_use]
     pub fn column(&self) -> Column {
         match self {
-            Self::Get { column, .. } | Self::Scan { column, .. } => *column,
+            Self::Get { column, .. } | Self::Scan { column, .. } | Self::Sum { column, .. } => {
+                *column
+            }
         }
     }
 }
@@ -100,6 +110,7 @@ pub enum ReadDone {
         entries: Vec<(Bytes, Bytes)>,
         more: bool,
     },
+    Summed(PageSum),
     /// Only with [`Tier::Memory`]: the answer needs the disk.
     Miss,
 }

@@ -86,7 +86,7 @@ fn digest(reads: &Reads<'_>, column: Column, partition: PartitionId) -> Result<u
 fn get(reads: &Reads<'_>, key: Bytes) -> Result<Option<Bytes>, StoreError> {
     match reads(&Read::Get { column: Column::Log, keys: vec![key] })? {
         ReadDone::Got(values) => Ok(values.into_iter().next().flatten()),
-        ReadDone::Scanned { .. } | ReadDone::Miss => Ok(None),
+        ReadDone::Scanned { .. } | ReadDone::Summed(_) | ReadDone::Miss => Ok(None),
     }
 }
 
@@ -101,7 +101,7 @@ fn scan(
     let read = Read::Scan { column, from, to, reverse: false, entries_max, bytes_max: PAGE.1 };
     match reads(&read)? {
         ReadDone::Scanned { entries, more } => Ok((entries, more)),
-        ReadDone::Got(_) | ReadDone::Miss => Ok((Vec::new(), false)),
+        ReadDone::Got(_) | ReadDone::Summed(_) | ReadDone::Miss => Ok((Vec::new(), false)),
     }
 }
 

@@ -5,8 +5,9 @@ use dds::cluster::{GroupChange, NodeId, ReplicaGroup};
 use dds::fills::Word;
 use dds::layout::{self, PartitionRecord, ReplicaRecord};
 use dds::replica::{
-    Body, Effect, Entry, Input, Limits, Mark, Message, Page, Replica, Round, Stand, View,
+    Body, Effect, Entry, Input, Limits, Mark, Message, Page, Replica, Round, Seen, Stand, View,
 };
+use dds::scrub::{Passed, Step, Trouble};
 use dds::{
     Chain, Column, Durability, Group, GroupVersion, MemoryStore, PartitionId, Store, StoreOp, Tier,
 };
@@ -210,7 +211,7 @@ fn who_asked_to_hand_over_waits_for_the_answer_to_that() {
 #[test]
 fn a_copy_under_construction_never_leads() {
     let mut bench = Bench::new();
-    let record = ReplicaRecord { joined: GroupVersion(2), whole: false };
+    let record = ReplicaRecord { joined: GroupVersion(2), whole: false, doubted: false };
     let key = layout::replica_key(PARTITION);
     let ops = vec![StoreOp::Put { column: Column::Log, key, value: record.encode() }];
     bench.store.commit(&[Group { ops, ..group() }], Durability::Synced).expect("room");
@@ -302,4 +303,156 @@ fn entries_that_come_before_their_turn_are_logged_in_order() {
     assert_eq!(append(vec![entry(1, 0)]), appended(3));
     assert_eq!(append(vec![entry(5, 14)]), appended(3));
     assert_eq!(append(vec![entry(4, 13)]), appended(5));
+}
+
+impl Bench {
+    /// Leads, with one entry that both have.
+    fn serves(&mut self) {
+        self.leads(2);
+        self.stands();
+        self.propose();
+        self.hears(Body::Appended { through: 1, decided: 1 });
+    }
+
+    /// Scrubs to the end of the partition; the peer answers each slice by what `peer` makes of what was found here. What was
+    /// found, and what else was said in the last step.
+    fn scrub(&mut self, peer: impl Fn(Column, Seen) -> Seen) -> (Option<Passed>, Vec<Effect>) {
+        let mut begins = true;
+        loop {
+            let told = self.step(Input::Scrub { begins });
+            begins = false;
+            let slice = told.iter().find_map(|effect| match effect {
+                Effect::Send { message: Message { body: Body::Look(slice), .. }, .. } => {
+                    Some(slice)
+                }
+                _ => None,
+            });
+            let slice = slice.expect("a slice to look at").clone();
+            let (_, to) = layout::partition_range(PARTITION);
+            let from = Bytes::from([&slice.after[..], &[0]].concat());
+            let bytes_max = slice.bytes_max as usize;
+            let read = dds::Read::Sum { column: slice.column, from, to, bytes_max };
+            let found = match self.store.read(&read, Tier::Disk) {
+                Ok(dds::ReadDone::Summed(sum)) => Seen::Sum(sum),
+                _ => Seen::Damaged,
+            };
+            let seen = peer(slice.column, found);
+            let told = self.hears(Body::Looked { id: slice.id, seen });
+            let step = told.iter().find_map(|effect| match effect {
+                Effect::Scrubbed(step) => Some(step.clone()),
+                _ => None,
+            });
+            match step {
+                Some(Step::Read { .. }) => {}
+                Some(Step::Done(passed)) => return (Some(passed), told),
+                Some(Step::Waits | Step::NotLed) => panic!("{told:?}"),
+                None => return (None, told),
+            }
+        }
+    }
+}
+
+#[test]
+fn equal_copies_are_left_alone() {
+    let mut bench = Bench::new();
+    bench.serves();
+    let (passed, told) = bench.scrub(|column, seen| match column {
+        // Its records are its own.
+        Column::Log => Seen::Sum(dds::PageSum::default()),
+        Column::Meta | Column::Bodies => seen,
+    });
+    let passed = passed.expect("done");
+    assert_eq!((passed.differences, passed.repairs, passed.undecided), (0, 0, 0));
+    assert!(passed.bytes > 0 && passed.findings.is_empty());
+    assert_eq!(asks(&told), []);
+}
+
+#[test]
+fn of_two_that_differ_neither_is_believed() {
+    let mut bench = Bench::new();
+    bench.serves();
+    let (passed, told) = bench.scrub(|_, _| Seen::Sum(dds::PageSum::of(&[], false)));
+    let passed = passed.expect("done");
+    assert_eq!((passed.differences, passed.repairs, passed.undecided), (1, 0, 1));
+    let found = &passed.findings[0];
+    assert_eq!((found.node, found.trouble), (None, Trouble::Undecided));
+    assert_eq!(asks(&told), []);
+}
+
+#[test]
+fn a_member_with_a_wrong_checksum_leaves_after_it_has_noted_that() {
+    let mut bench = Bench::new();
+    bench.serves();
+    let (passed, told) = bench.scrub(|column, seen| match column {
+        Column::Meta => Seen::Damaged,
+        Column::Bodies | Column::Log => seen,
+    });
+    assert_eq!(passed, None);
+    assert_eq!(asks(&told), []);
+    let doubt = |effect: &Effect| {
+        matches!(effect, Effect::Send { message: Message { body: Body::Doubt, .. }, .. })
+    };
+    assert!(told.iter().any(doubt), "{told:?}");
+    // Whatever the controller wishes meanwhile: nobody is filled from a set in which somebody is wrong.
+    let third = GroupChange::AddLearner(NodeId(3));
+    assert_eq!(asks(&bench.step(Input::Suggested(third))), []);
+    assert_eq!(asks(&bench.hears(Body::Damaged)), [GroupChange::Expel(PEER)]);
+}
+
+#[test]
+fn a_primary_with_a_wrong_checksum_notes_that_and_resigns() {
+    let mut bench = Bench::new();
+    bench.serves();
+    let rot = || dds::StoreError::Corrupt("planted".into());
+    let reads = vec![rot(), rot()];
+    bench.store.set_faults(dds::memory_store::Faults { reads, ..Default::default() });
+    let mut asked = Vec::new();
+    let sum = dds::PageSum { sum: 1, entries: 1, bytes: 10, last: Bytes::new(), more: false };
+    for begins in [true, false, false, false] {
+        let told = bench.step(Input::Scrub { begins });
+        let slice = told.iter().find_map(|effect| match effect {
+            Effect::Send { message: Message { body: Body::Look(slice), .. }, .. } => Some(slice),
+            _ => None,
+        });
+        let Some(slice) = slice.cloned() else { break };
+        let seen = match slice.column {
+            Column::Meta => Seen::Sum(sum.clone()),
+            Column::Bodies | Column::Log => Seen::Sum(dds::PageSum::of(&[], false)),
+        };
+        asked = asks(&bench.hears(Body::Looked { id: slice.id, seen }));
+    }
+    assert_eq!(asked, [GroupChange::Resign]);
+    assert!(!bench.answers());
+    let key = layout::replica_key(PARTITION);
+    let read = dds::Read::Get { column: Column::Log, keys: vec![key] };
+    let Ok(dds::ReadDone::Got(found)) = bench.store.read(&read, Tier::Disk) else { panic!() };
+    let record = ReplicaRecord::decode(found[0].as_ref().expect("a record")).expect("readable");
+    assert!(record.doubted && record.whole);
+}
+
+#[test]
+fn a_doubted_copy_keeps_nothing_as_a_learner() {
+    let mut bench = Bench::new();
+    let record = ReplicaRecord { joined: GroupVersion(2), whole: true, doubted: true };
+    let key = layout::replica_key(PARTITION);
+    let ops = vec![StoreOp::Put { column: Column::Log, key, value: record.encode() }];
+    bench.store.commit(&[Group { ops, ..group() }], Durability::Synced).expect("room");
+    for (in_sync, learners, whole) in
+        [(vec![ME, PEER], vec![], true), (vec![PEER], vec![ME], false)]
+    {
+        let version = GroupVersion(bench.replica.version().0.max(2) + 1);
+        let candidates = vec![PEER];
+        let primary = Some(PEER);
+        let group =
+            ReplicaGroup { version, primary, in_sync, learners, candidates, consented: true };
+        let view = View { group, min_in_sync: 1, wanted: 2, fence_at: Mono(0) };
+        bench.step(Input::GroupIs(view));
+        let message = Message { version, round: Round(version.0), body: Body::Join };
+        let told = bench.step(Input::Received { from: PEER, message });
+        let stand = told.iter().find_map(|effect| match effect {
+            Effect::Send { message: Message { body: Body::Stand(stand), .. }, .. } => Some(*stand),
+            _ => None,
+        });
+        assert_eq!(stand.expect("it stands").whole, whole);
+    }
 }

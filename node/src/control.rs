@@ -5,6 +5,7 @@
 //!
 //! Absences: nothing here knows gRPC, HTTP, sockets or how the node is wired inside.
 
+use dds::scrub::Round;
 use mailstore::face::{Completion, Protocol, SessionId, Task, UserId};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -79,6 +80,9 @@ pub trait Control: Send + Sync + 'static {
 
     /// A connection on which another node answers what it answers operators, by name.
     fn reach(&self, node: String) -> Reply<'_, Box<dyn ByteStream>>;
+
+    /// Starts a round of the scrub on every node, and waits for its end.
+    fn scrub(&self) -> Reply<'_, ScrubReport>;
 
     /// The largest message that is taken.
     fn message_bytes_max(&self) -> u64;
@@ -267,6 +271,28 @@ pub struct StatusReport {
     /// By number.
     pub nodes: Vec<NodeReport>,
     pub cluster_state: ClusterReport,
+    pub scrub: ScrubState,
+}
+
+/// What the scrub of this node has done and found since the start, in partitions that it leads.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct ScrubState {
+    /// Completed rounds of all its worker groups.
+    pub rounds: u64,
+    /// The last one of each group together; none before every group has completed one.
+    pub last: Option<Round>,
+    /// All rounds, the present one included.
+    pub all: Round,
+    /// The last findings, in words.
+    pub findings: Vec<String>,
+}
+
+/// A round of the scrub over the whole cluster.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct ScrubReport {
+    pub round: Round,
+    /// Numbers of nodes that were down, or were lost meanwhile.
+    pub missed_nodes: Vec<u16>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]

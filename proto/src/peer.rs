@@ -58,7 +58,7 @@ pub struct PartitionMessage {
     /// The flags are true.
     #[prost(
         oneof = "partition_message::Body",
-        tags = "10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24"
+        tags = "10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27"
     )]
     pub body: ::core::option::Option<partition_message::Body>,
 }
@@ -101,6 +101,13 @@ pub mod partition_message {
         Failed(bool),
         #[prost(bool, tag = "24")]
         Damaged(bool),
+        #[prost(message, tag = "25")]
+        Look(super::Look),
+        #[prost(message, tag = "26")]
+        Looked(super::Looked),
+        /// What you hold is wrong.
+        #[prost(bool, tag = "27")]
+        Doubt(bool),
     }
 }
 /// Number and hash of an entry of the log.
@@ -186,6 +193,61 @@ pub struct PageEntry {
     pub key: ::prost::bytes::Bytes,
     #[prost(bytes = "bytes", tag = "3")]
     pub value: ::prost::bytes::Bytes,
+}
+/// Asks for the sum of a page as it was when the entries up to `at` were applied.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Look {
+    #[prost(fixed64, tag = "1")]
+    pub id: u64,
+    #[prost(uint64, tag = "2")]
+    pub at: u64,
+    #[prost(enumeration = "Column", tag = "3")]
+    pub column: i32,
+    /// The page begins behind this key; empty: with the first one of the partition.
+    #[prost(bytes = "bytes", tag = "4")]
+    pub after: ::prost::bytes::Bytes,
+    #[prost(uint32, tag = "5")]
+    pub bytes_max: u32,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Looked {
+    #[prost(fixed64, tag = "1")]
+    pub id: u64,
+    /// The flags are true.
+    #[prost(oneof = "looked::Seen", tags = "2, 3, 4")]
+    pub seen: ::core::option::Option<looked::Seen>,
+}
+/// Nested message and enum types in `Looked`.
+pub mod looked {
+    /// The flags are true.
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Seen {
+        #[prost(message, tag = "2")]
+        Sum(super::PageSum),
+        /// It changed meanwhile.
+        #[prost(bool, tag = "3")]
+        Disturbed(bool),
+        /// A checksum is wrong.
+        #[prost(bool, tag = "4")]
+        Damaged(bool),
+    }
+}
+/// A page in short: SipHash-1-3 of 128 bits, under a key of zeros, over keys and values, each with its length before it.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PageSum {
+    #[prost(fixed64, tag = "1")]
+    pub high: u64,
+    #[prost(fixed64, tag = "2")]
+    pub low: u64,
+    #[prost(uint64, tag = "3")]
+    pub entries: u64,
+    #[prost(uint64, tag = "4")]
+    pub bytes: u64,
+    /// The key of the last entry; empty without entries.
+    #[prost(bytes = "bytes", tag = "5")]
+    pub last: ::prost::bytes::Bytes,
+    #[prost(bool, tag = "6")]
+    pub more: bool,
 }
 /// An entry of the log, with physical keys: they begin with the number of the partition.
 #[derive(Clone, PartialEq, ::prost::Message)]

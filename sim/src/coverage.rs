@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use vspace::INPUT_KINDS;
 
 /// Every kind of fault that a run may meet.
-pub const FAULT_KINDS: [&str; 74] = [
+pub const FAULT_KINDS: [&str; 77] = [
     "IMAP client vanishes",
     "POP3 client vanishes",
     "all nodes lose power",
@@ -73,9 +73,12 @@ pub const FAULT_KINDS: [&str; 74] = [
     "read fails",
     "read goes to the disk",
     "read is not answered",
+    "stored value appears in silence",
+    "stored value changes in silence",
     "stored value is cut short",
     "stored value rots",
     "stored value rots on one of several disks",
+    "stored value vanishes in silence",
     "sync fails",
     "unknown outcome asked again",
     "write fails",

@@ -162,7 +162,7 @@ impl Disk {
                 Read::Get { column, keys } => {
                     keys.iter().any(|key| self.rotten.contains(&(*column, key.clone())))
                 }
-                Read::Scan { column, from, to, .. } => {
+                Read::Scan { column, from, to, .. } | Read::Sum { column, from, to, .. } => {
                     let range = (*column, from.clone())..(*column, to.clone());
                     range.start < range.end && self.rotten.range(range).next().is_some()
                 }
@@ -203,6 +203,11 @@ impl Disk {
         let (column, key, _) = self.any(rng)?;
         self.rotten.insert((column, key.clone()));
         Some((column, key))
+    }
+
+    /// This value can't be read any more.
+    pub fn rot_at(&mut self, column: Column, key: bytes::Bytes) {
+        self.rotten.insert((column, key));
     }
 
     /// A value is cut short, and nobody notices. The key.

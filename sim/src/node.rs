@@ -162,6 +162,7 @@ fn config(scenario: &Scenario, group: GroupId, seed: u64) -> ShardConfig {
     // Long searches give way: with several groups, after a fraction of what a real node grants.
     config.step_budget = if scenario.groups > 1 { 30 } else { 2_000 };
     config.mailbox_bytes_max = 512 * 1024;
+    config.scrub.period = Duration::from_millis(scenario.load.scrub_ms);
     config.directory.dummy_phc = "$argon2id$sim$nobody".into();
     let mut mailbox = mailstore::mailbox::Limits {
         chunk_rows_max: 16,
@@ -210,7 +211,7 @@ impl DiskReader<'_> {
     fn get(&self, column: Column, key: Bytes) -> Result<Option<Bytes>, TaskRefusal> {
         match self.0.read(&Read::Get { column, keys: vec![key] }, Tier::Disk) {
             Ok(ReadDone::Got(values)) => Ok(values.into_iter().next().flatten()),
-            Ok(ReadDone::Scanned { .. } | ReadDone::Miss)
+            Ok(ReadDone::Scanned { .. } | ReadDone::Summed(_) | ReadDone::Miss)
             | Err(StoreError::Io(_) | StoreError::NoSpace | StoreError::Fatal(_)) => {
                 Err(TaskRefusal::Unavailable)
             }

@@ -104,6 +104,8 @@ pub struct Load {
     pub large: u64,
     /// Blobs live for seconds, and sweeps come as often.
     pub short_lives: bool,
+    /// Every worker group scrubs what it leads so often, in milliseconds; 0: never.
+    pub scrub_ms: u64,
 }
 
 /// A named setting.
@@ -132,6 +134,7 @@ const LOAD: Load = Load {
     think_ms: 100,
     large: 100,
     short_lives: false,
+    scrub_ms: 0,
 };
 
 const FAULTS: FaultRates = FaultRates {
@@ -225,6 +228,7 @@ const STEADY: Load = Load {
     think_ms: 200,
     large: 20,
     short_lives: false,
+    scrub_ms: 0,
 };
 
 /// Five nodes, and nothing goes wrong: others differ from it.
@@ -241,7 +245,7 @@ const FIVE: Scenario = Scenario {
 
 impl Scenario {
     /// All named scenarios that run whole nodes.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self {
             name: "steady",
             about: "20 deliveries a second, 10 sessions, faults on",
@@ -481,6 +485,24 @@ impl Scenario {
             load: LOAD,
             faults: FaultRates { blackout_ms: 6_000, drift_ppm: 50_000, ..NO_FAULTS },
             ..FIVE
+        },
+        Self {
+            name: "three-scrub",
+            about: "three nodes that scrub all the time, by themselves and asked to; nothing is damaged",
+            nodes: 3,
+            groups: 2,
+            partitions: 16,
+            partition_group_offset: 0,
+            load: Load { large: 300, scrub_ms: 2_000, ..LOAD },
+            faults: FaultRates {
+                crash_ms: 8_000,
+                full_ms: 0,
+                rival_ms: 0,
+                kick_ms: 4_000,
+                reset_ms: 6_000,
+                still_ms: 8_000,
+                ..FAULTS
+            },
         },
     ];
 

@@ -106,6 +106,28 @@ fn steady_holds() {
 }
 
 #[test]
+fn scrub_holds() {
+    holds("cluster-scrub", &["disk is replaced", "write fails", "message is lost"]);
+}
+
+#[test]
+fn rot_is_repaired() {
+    holds(
+        "cluster-rot",
+        &[
+            "stored value changes in silence",
+            "stored value rots",
+            "stored value vanishes in silence",
+        ],
+    );
+}
+
+#[test]
+fn stray_values_are_repaired() {
+    holds("cluster-stray", &["stored value appears in silence", "node of a cluster ends"]);
+}
+
+#[test]
 fn equal_seeds_give_equal_traces_and_others_do_not() {
     let trace = |seed| {
         let outcome = run("cluster-storm", seed, None);
@@ -172,6 +194,17 @@ fn a_forgotten_reconciliation_is_noticed() {
 #[test]
 fn an_incarnation_used_again_is_noticed() {
     linearizable_no_more("cluster-disks", ClusterMutation::ReuseIncarnation, 40);
+}
+
+#[test]
+fn a_comparison_at_different_places_is_noticed() {
+    let failure = noticed("cluster-scrub", ClusterMutation::CompareElsewhere, 10);
+    assert_eq!(failure.invariant, "scrub_is_right", "{failure}");
+}
+
+#[test]
+fn a_difference_that_is_overlooked_is_noticed() {
+    noticed("cluster-rot", ClusterMutation::OverlookRot, 4);
 }
 
 #[test]

@@ -12,7 +12,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use vspace::store::{Read, Store, StoreError, Tier};
 use vspace::{
     ConnectionOrder, DdsResponse, GroupId, Inward, LogEvent, Neighbour, NodeId, Outward, Packet,
-    Passed, SessionId, SessionLine, Shard, Standing, Ticket, Verdict, WriteTimes,
+    Passed, ScrubRound, SessionId, SessionLine, Shard, Standing, Ticket, Verdict, WriteTimes,
 };
 
 /// How a worker batches. The defaults are the design; the others exist for the ablation of `make bench`.
@@ -44,6 +44,8 @@ pub trait Host {
     fn clients_done(&mut self, answers: Vec<(u64, DdsResponse)>);
     /// A request that is followed has passed.
     fn passed(&mut self, passed: Passed);
+    /// A scrub that was asked for has ended; these nodes did not do their part.
+    fn scrubbed(&mut self, token: Token, round: ScrubRound, missed: Vec<NodeId>);
     /// For other nodes, in order.
     fn packets(&mut self, packets: Vec<(NodeId, Packet)>);
     /// What this node is to its cluster.
@@ -232,6 +234,7 @@ impl Worker {
             Outward::Loaded { token, loaded } => host.loaded(token, loaded),
             Outward::ClientDone { origin, response } => self.answers.push((origin, *response)),
             Outward::Passed(passed) => host.passed(passed),
+            Outward::Scrubbed { token, round, missed } => host.scrubbed(token, round, missed),
             Outward::Neighbour { group, message } => self.tell(group, message),
             Outward::Peer { to, packet } => self.packets.push((to, packet)),
             Outward::Standing(standing) => host.standing(standing),

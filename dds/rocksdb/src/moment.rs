@@ -48,6 +48,9 @@ impl Moment<'_> {
                 let options = (self.options(), Tier::Disk);
                 self.store.scan_with(options, *column, (from, to), (order, page))
             }
+            Read::Sum { column, from, to, bytes_max } => {
+                self.store.page_sum(self.options(), *column, (from, to), *bytes_max)
+            }
         }
     }
 

@@ -2,7 +2,7 @@
 
 use crate::RocksStore;
 use bytes::Bytes;
-use dds::{Column, ReadDone, StoreError, Tier};
+use dds::{Column, PageSum, ReadDone, StoreError, Tier};
 use rocksdb::{ColumnFamily, ErrorKind, ReadOptions, ReadTier};
 
 /// How much a scan may take.
@@ -159,6 +159,23 @@ impl RocksStore {
             Ok(()) => Ok(ReadDone::Scanned { entries, more: false }),
             Err(failed) => miss_or(&failed, tier),
         }
+    }
+}
+
+impl RocksStore {
+    /// The sum of a page. What stands in memory is not read from the disk.
+    pub(crate) fn page_sum(
+        &self,
+        options: ReadOptions,
+        column: Column,
+        range: (&Bytes, &Bytes),
+        bytes_max: usize,
+    ) -> Result<ReadDone, StoreError> {
+        let page = Page { entries_max: usize::MAX, bytes_max };
+        Ok(match self.scan_with((options, Tier::Disk), column, range, (Order::Up, page))? {
+            ReadDone::Scanned { entries, more } => ReadDone::Summed(PageSum::of(&entries, more)),
+            other @ (ReadDone::Got(_) | ReadDone::Summed(_) | ReadDone::Miss) => other,
+        })
     }
 }
 

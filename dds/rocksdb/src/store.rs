@@ -225,6 +225,10 @@ impl Store for RocksStore {
                 let order = if *reverse { read::Order::Down } else { read::Order::Up };
                 self.scan((*column, tier), (from, to), order, page)
             }
+            Read::Sum { .. } if tier == Tier::Memory => Ok(ReadDone::Miss),
+            Read::Sum { column, from, to, bytes_max } => {
+                self.page_sum(read::options(tier), *column, (from, to), *bytes_max)
+            }
         }
     }
 }

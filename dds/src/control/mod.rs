@@ -234,7 +234,9 @@ impl Control {
         }
         let (page, more) = match result.map_err(Stop::Store)? {
             ReadDone::Scanned { entries, more } => (entries, more),
-            ReadDone::Got(_) | ReadDone::Miss => return Err(Stop::Damaged("answer to a scan")),
+            ReadDone::Got(_) | ReadDone::Summed(_) | ReadDone::Miss => {
+                return Err(Stop::Damaged("answer to a scan"));
+            }
         };
         for (key, value) in &page {
             records.take(key, value).map_err(Stop::Damaged)?;

@@ -267,7 +267,9 @@ pub fn refusal_of(error: &StoreError) -> Refusal {
 pub fn values_of(result: Result<ReadDone, StoreError>) -> Result<Vec<Option<Bytes>>, Refusal> {
     match result {
         Ok(ReadDone::Got(values)) => Ok(values),
-        Ok(ReadDone::Scanned { .. } | ReadDone::Miss) => Err(Refusal::Unavailable),
+        Ok(ReadDone::Scanned { .. } | ReadDone::Summed(_) | ReadDone::Miss) => {
+            Err(Refusal::Unavailable)
+        }
         Err(error) => Err(refusal_of(&error)),
     }
 }
@@ -278,7 +280,7 @@ pub fn entries_of(
 ) -> Result<(Vec<(Bytes, Bytes)>, bool), Refusal> {
     match result {
         Ok(ReadDone::Scanned { entries, more }) => Ok((entries, more)),
-        Ok(ReadDone::Got(_) | ReadDone::Miss) => Err(Refusal::Unavailable),
+        Ok(ReadDone::Got(_) | ReadDone::Summed(_) | ReadDone::Miss) => Err(Refusal::Unavailable),
         Err(error) => Err(refusal_of(&error)),
     }
 }

@@ -2,9 +2,11 @@
 
 use super::entry::{Entry, Mark};
 use super::log::Log;
+use super::look::Look;
 use super::message::{Body, Message, Round, Stand};
 use super::{Effect, Limits, View};
 use crate::cluster::NodeId;
+use crate::layout::ReplicaRecord;
 use crate::{Chain, Durability, Group, PartitionId, Read, ReadDone, StoreError, StoreOp};
 use bytes::Bytes;
 use fsm::{Cx, TimerKey, Token};
@@ -30,6 +32,8 @@ pub enum Written {
     Dropped(Round),
     /// Everything is gone, or a page came: the next one may come.
     Filled(Mark, u32),
+    /// It is remembered that this copy is wrong.
+    Doubted,
 }
 
 /// What a read of the replica's own is for.
@@ -41,6 +45,8 @@ pub enum ReadFor {
     Page { node: NodeId, mark: Mark, index: u32 },
     /// What a member asked of body keys.
     Bodies { to: NodeId, round: Round, keys: Vec<Bytes> },
+    /// A slice that is scrubbed.
+    Look { id: u64 },
 }
 
 /// See the head of the file.
@@ -57,6 +63,8 @@ pub struct Core {
     pub gate: Vec<(u64, Token, Read)>,
     /// What was read for it, and waits until what it may have met is decided.
     pub held: Vec<(u64, Token, Result<ReadDone, StoreError>)>,
+    /// The slice that is scrubbed.
+    pub look: Option<Look>,
 }
 
 impl Core {
@@ -68,7 +76,7 @@ impl Core {
     ) -> Self {
         let (writes, reads) = (BTreeMap::new(), BTreeMap::new());
         let (gate, held) = (Vec::new(), Vec::new());
-        Self { me, partition, limits, view, log, writes, reads, gate, held }
+        Self { me, partition, limits, view, log, writes, reads, gate, held, look: None }
     }
 
     pub fn read(&mut self, cx: Context<'_, '_>, read: Read, read_for: ReadFor) {
@@ -118,6 +126,9 @@ impl Core {
         let frees_space = entries.iter().all(|entry| entry.frees_space);
         let mut ops = Vec::new();
         for entry in entries {
+            if let Some(look) = &mut self.look {
+                look.note(&entry);
+            }
             self.log.push(entry, &mut ops);
         }
         let through = self.log.last().number;
@@ -180,12 +191,21 @@ impl Core {
         self.reads.retain(|_, read_for| !matches!(read_for, ReadFor::Partition { .. }));
     }
 
+    /// Remembers durably that this copy is wrong: once it has left the set, it keeps nothing.
+    pub fn doubt(&mut self, cx: Context<'_, '_>) {
+        self.log.record.doubted = true;
+        let ops = vec![self.log.record_op()];
+        self.write(cx, ops, Durability::Synced, Written::Doubted);
+    }
+
     /// Where this replica stands, once all of it is durable.
     pub fn stand(&self, filling: Option<(Mark, u32)>) -> Stand {
+        let ReplicaRecord { whole, doubted, .. } = self.log.record;
+        let kept = !doubted || self.view.group.is_in_sync(self.me);
         Stand {
             last: self.log.last(),
             applied: self.log.applying_mark(),
-            whole: self.log.record.whole,
+            whole: whole && kept,
             filling,
         }
     }

@@ -100,6 +100,20 @@ impl Entry {
         })
     }
 
+    /// The lowest key of `column` behind `after` that it changes, or `after` itself where a range of keys begins before it.
+    #[must_use]
+    pub fn lowest_changed<'a>(&'a self, column: Column, after: &'a Bytes) -> Option<&'a Bytes> {
+        let changed = self.ops.iter().filter_map(|op| match op {
+            StoreOp::Put { column: at, key, .. } | StoreOp::Delete { column: at, key } => {
+                (*at == column && key > after).then_some(key)
+            }
+            StoreOp::DeleteRange { column: at, from, to } => {
+                (*at == column && to > after).then_some(from.max(after))
+            }
+        });
+        changed.min()
+    }
+
     /// The operations that log it.
     pub fn log_ops(&self, partition: PartitionId, placing: Placing, ops: &mut Vec<StoreOp>) {
         let placed = |op: &&StoreOp| placing == Placing::Placed && is_large_body(op);

@@ -237,6 +237,7 @@ pub fn bodies(keys: Vec<Bytes>, done: Result<ReadDone, StoreError>) -> Option<Bo
         Ok(ReadDone::Got(values)) if values.len() == keys.len() => {
             Some(Body::Bodies { values: keys.into_iter().zip(values).collect() })
         }
-        Ok(ReadDone::Got(_) | ReadDone::Scanned { .. } | ReadDone::Miss) | Err(_) => None,
+        Ok(ReadDone::Got(_) | ReadDone::Scanned { .. } | ReadDone::Summed(_) | ReadDone::Miss)
+        | Err(_) => None,
     }
 }

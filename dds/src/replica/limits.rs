@@ -28,6 +28,8 @@ pub struct Limits {
     pub bodies_keys_max: usize,
     /// Bytes of entries that are kept for members that are missing. Our choice.
     pub keep_bytes_max: usize,
+    /// Bytes of a slice of a partition that is scrubbed: read at once, by one reader. Our choice: a millisecond of its time.
+    pub look_bytes_max: u32,
 }
 
 impl Default for Limits {
@@ -44,6 +46,7 @@ impl Default for Limits {
             page_bytes_max: 256 * 1024,
             bodies_keys_max: 32,
             keep_bytes_max: 512 * 1024,
+            look_bytes_max: 256 * 1024,
         }
     }
 }

@@ -39,6 +39,10 @@ pub struct Log {
     pub applied: u64,
 }
 
+/// Entries that were asked for have left the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gone;
+
 /// What the disk holds of a log.
 #[derive(Debug)]
 pub struct Found {
@@ -200,6 +204,20 @@ impl Log {
         taken
     }
 
+    /// The lowest key of `column` behind `after` that entries behind `number` change; `Err` when some of them are kept no more.
+    pub fn lowest_changed(
+        &self,
+        number: u64,
+        (column, after): (Column, &Bytes),
+    ) -> Result<Option<Bytes>, Gone> {
+        if number < self.base.number {
+            return Err(Gone);
+        }
+        let newest_first = self.entries.iter().rev().map(|kept| &kept.entry);
+        let later = newest_first.take_while(|entry| entry.number > number);
+        Ok(later.filter_map(|entry| entry.lowest_changed(column, after)).min().cloned())
+    }
+
     /// The operations that apply what is decided, and take away entries that nobody needs: all that are applied, or when
     /// `keep_bytes` says so the oldest ones beyond that. `None`: nothing to do.
     pub fn apply(&mut self, keep_bytes: Option<usize>) -> Option<(Vec<StoreOp>, u64)> {
@@ -268,7 +286,7 @@ impl Log {
             let (from, to) = (from.clone(), to.clone());
             ops.push(StoreOp::DeleteRange { column, from, to });
         }
-        self.record.whole = false;
+        (self.record.whole, self.record.doubted) = (false, false);
         ops.push(self.record_op());
         self.entries.clear();
         self.bytes = 0;
@@ -296,7 +314,7 @@ impl Log {
             Read::Scan { column: Column::Bodies, from, to, .. } => {
                 self.meets_placed(|placed| from <= placed && placed < to)
             }
-            Read::Get { .. } | Read::Scan { .. } => false,
+            Read::Get { .. } | Read::Scan { .. } | Read::Sum { .. } => false,
         };
         if meets { self.last().number } else { self.decided }
     }
@@ -321,6 +339,7 @@ impl Log {
     /// Folds what decides future behaviour.
     pub fn digest(&self, digest: &mut Digest) {
         digest.word(self.record.joined.0);
+        digest.word(u64::from(self.record.doubted));
         for number in [self.base.number, self.durable, self.decided, self.applying, self.applied] {
             digest.word(number);
         }

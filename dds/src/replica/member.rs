@@ -8,6 +8,7 @@
 use super::Effect;
 use super::core::{Context, Core, Written, op_bytes};
 use super::entry::{Entry, Mark};
+use super::look::{Seen, Slice};
 use super::message::{Body, Message, Page, Round};
 use crate::cluster::NodeId;
 use crate::fills::Word;
@@ -79,8 +80,16 @@ impl Member {
             Body::Bodies { values } => self.on_bodies(core, cx, values),
             Body::Fill { mark } => self.on_fill(core, cx, from, mark),
             Body::Page { mark, page } => self.on_page(core, cx, from, (mark, page)),
+            Body::Look(slice) => self.on_look(core, cx, from, slice),
+            Body::Doubt if core.log.record.doubted => {
+                if !core.writes.values().any(|written| *written == Written::Doubted) {
+                    core.send(cx, from, round, Body::Damaged);
+                }
+            }
+            Body::Doubt => core.doubt(cx),
             // Those are for primaries.
-            Body::Join
+            Body::Looked { .. }
+            | Body::Join
             | Body::Stand(_)
             | Body::Appended { .. }
             | Body::Fetched { .. }
@@ -104,10 +113,32 @@ impl Member {
         self.round = round;
         self.phase = Phase::Joining;
         self.ahead.clear();
+        core.look = None;
         core.log.record.joined = core.view.group.version;
         // Behind everything that is being written: what stands then is durable.
         let ops = vec![core.log.record_op()];
         core.write(cx, ops, Durability::Synced, Written::Joined(round));
+    }
+
+    /// A scrub. A copy under construction is not looked at, nor one that is about to drop its tail.
+    fn on_look(&mut self, core: &mut Core, cx: Context<'_, '_>, from: NodeId, slice: Slice) {
+        if self.phase != Phase::Following || !core.log.record.whole {
+            return;
+        }
+        let id = slice.id;
+        // Asked again while it is being read: the answer is on its way.
+        if core.look.as_ref().is_none_or(|look| !look.is_at(id))
+            && let Some(seen) = core.look(slice)
+        {
+            core.send(cx, from, self.round, Body::Looked { id, seen });
+        }
+    }
+
+    /// A slice has been read.
+    pub fn on_seen(&self, core: &Core, cx: Context<'_, '_>, (id, seen): (u64, Seen)) {
+        if let Some(primary) = core.view.group.primary {
+            core.send(cx, primary, self.round, Body::Looked { id, seen });
+        }
     }
 
     fn on_append(
@@ -354,6 +385,7 @@ impl Member {
                 self.complete = self.filling.is_none().then_some(index);
                 core.send(cx, primary, self.round, Body::Filled { mark, index });
             }
+            Written::Doubted => core.send(cx, primary, self.round, Body::Damaged),
             Written::Applied(_) | Written::Passed(_) => {}
         }
     }

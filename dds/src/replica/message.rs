@@ -5,6 +5,7 @@
 //! restart or a failure, counts for nothing.
 
 use super::entry::{Entry, Mark};
+use super::look::{Seen, Slice};
 use crate::{Column, GroupVersion};
 use bytes::Bytes;
 use std::sync::Arc;
@@ -54,6 +55,12 @@ pub enum Body {
     Failed,
     /// Member: what it holds is damaged.
     Damaged,
+    /// Primary: what do you hold of this?
+    Look(Slice),
+    /// Member: the answer.
+    Looked { id: u64, seen: Seen },
+    /// Primary: what you hold is wrong. A member remembers that, and says then that it is damaged.
+    Doubt,
 }
 
 /// Some entries of a partition, in order, with physical keys.

@@ -16,6 +16,7 @@ mod entry;
 mod fill;
 mod limits;
 mod log;
+mod look;
 mod member;
 mod message;
 mod primary;
@@ -24,10 +25,12 @@ mod wake;
 
 pub use entry::{Entry, Mark, Placing};
 pub use limits::Limits;
+pub use look::{LOOK_BYTES_MAX, Seen, Slice};
 pub use message::{Body, Message, Page, Round, Stand};
 pub use view::View;
 
 use crate::cluster::{GroupChange, NodeId};
+use crate::scrub::Step;
 use crate::{Durability, Group, GroupVersion, PartitionId, Read, ReadDone, StoreError, fills};
 use core::{Context, Core, ReadFor, TICK, Written};
 use fsm::{Cx, Digest, Machine, TimerKey, Token};
@@ -84,6 +87,10 @@ pub enum Input {
     },
     /// The next page of the copy that is under construction here may be asked for.
     PageGranted,
+    /// A slice of the partition may be scrubbed, the first one if it `begins`; answered by [`Effect::Scrubbed`].
+    Scrub {
+        begins: bool,
+    },
     TimerFired(TimerKey),
 }
 
@@ -124,6 +131,8 @@ pub enum Effect {
     },
     /// To whoever paces the copies that are under construction on this node.
     Fill(fills::Word),
+    /// What became of [`Input::Scrub`].
+    Scrubbed(Step),
 }
 
 /// The machine of one replica.
@@ -297,6 +306,7 @@ impl Replica {
                 *role = Role::Primary(primary);
             }
             (before, leads, belongs) => {
+                core.look = None;
                 let member = match before {
                     Role::Primary(primary) => {
                         primary.end(core, cx);
@@ -327,6 +337,14 @@ impl Replica {
                 cx.emit(Effect::Decided { token, result });
             }
         }
+    }
+
+    fn on_permit(&mut self, cx: Context<'_, '_>, begins: bool) {
+        if let State::Awake(core, Role::Primary(primary)) = &mut self.state {
+            return primary.on_permit(core, cx, begins);
+        }
+        let leads = self.view.as_ref().is_some_and(|view| view.group.primary == Some(self.me));
+        cx.emit(Effect::Scrubbed(if leads { Step::Waits } else { Step::NotLed }));
     }
 
     fn on_received(&mut self, cx: Context<'_, '_>, from: NodeId, message: Message) {
@@ -364,7 +382,7 @@ impl Replica {
             Written::Logged(through) => core.log.durable = core.log.durable.max(through),
             Written::Passed(mark) => core.log.passed(mark),
             Written::Applied(through) => core.log.applied = core.log.applied.max(through),
-            Written::Joined(_) | Written::Dropped(_) | Written::Filled(..) => {}
+            Written::Joined(_) | Written::Dropped(_) | Written::Filled(..) | Written::Doubted => {}
         }
         match role {
             Role::Primary(primary) => primary.on_written(core, cx, written),
@@ -425,6 +443,16 @@ impl Replica {
                     (ReadFor::Bodies { to, round, keys }, Role::Primary(_)) => {
                         if let Some(body) = fill::bodies(keys, result) {
                             core.send(cx, to, round, body);
+                        }
+                    }
+                    (ReadFor::Look { id }, role) => {
+                        let Some(seen) = core.on_looked(id, result) else { return };
+                        match role {
+                            Role::Primary(primary) => {
+                                primary.on_seen(core, cx, self.me, (id, seen));
+                            }
+                            Role::Member(member) => member.on_seen(core, cx, (id, seen)),
+                            Role::Outside => {}
                         }
                     }
                     (ReadFor::Page { .. } | ReadFor::Bodies { .. }, _) => {}
@@ -544,10 +572,12 @@ impl Machine for Replica {
                     cx.emit(Effect::Fill(fills::Word::Ends));
                 }
             },
+            Input::Scrub { begins } => self.on_permit(cx, begins),
             Input::TimerFired(_) => self.on_timer(cx),
         }
         if let State::Awake(core, _) = &mut self.state {
             core.open_gate(cx);
+            core.look_on(cx);
         }
     }
 

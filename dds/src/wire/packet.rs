@@ -1,13 +1,14 @@
 //! What replicas tell each other: payloads of [`super::Channel::Replication`] and [`super::Channel::Bulk`].
 
-use super::bounds::{Physical, number, page_index, partition};
+use super::bounds::{Physical, at_most, number, page_index, partition};
 use super::items::{Items, Shape};
 use super::{Decoded, Malformed, wire};
-use crate::replica::{Body, Entry, Mark, Message, Page, Round, Stand};
-use crate::{Column, GroupVersion, Limits, PartitionId, StoreOp};
+use crate::replica::{Body, Entry, LOOK_BYTES_MAX, Mark, Message, Page, Round, Seen, Slice, Stand};
+use crate::{Column, GroupVersion, Limits, PageSum, PartitionId, StoreOp};
 use bytes::Bytes;
 use std::sync::Arc;
 use wire::OperationKind as Kind;
+use wire::looked::Seen as WireSeen;
 use wire::partition_message::Body as Wire;
 
 pub(super) const MESSAGES: u32 = 1;
@@ -91,6 +92,11 @@ fn wire_body(body: &Body) -> Wire {
         Body::Apart => Wire::Apart(true),
         Body::Failed => Wire::Failed(true),
         Body::Damaged => Wire::Damaged(true),
+        Body::Look(slice) => Wire::Look(wire_slice(slice)),
+        Body::Looked { id, seen } => {
+            Wire::Looked(wire::Looked { id: *id, seen: Some(wire_seen(seen)) })
+        }
+        Body::Doubt => Wire::Doubt(true),
     }
 }
 
@@ -129,6 +135,12 @@ fn body_of(body: Wire, physical: &Physical) -> Decoded<Body> {
         Wire::Apart(_) => Body::Apart,
         Wire::Failed(_) => Body::Failed,
         Wire::Damaged(_) => Body::Damaged,
+        Wire::Look(record) => Body::Look(slice(record, physical)?),
+        Wire::Looked(record) => {
+            let seen = record.seen.ok_or(Malformed("answer of an unknown kind"))?;
+            Body::Looked { id: record.id, seen: seen_of(seen, physical)? }
+        }
+        Wire::Doubt(_) => Body::Doubt,
     })
 }
 
@@ -189,6 +201,56 @@ fn page(record: wire::Page, physical: &Physical) -> Decoded<Body> {
     };
     let entries = record.entries.into_iter().map(entry).collect::<Decoded<_>>()?;
     Ok(Body::Page { mark, page: Page { index, entries, last: record.last } })
+}
+
+fn wire_slice(slice: &Slice) -> wire::Look {
+    let Slice { id, at, column, ref after, bytes_max } = *slice;
+    wire::Look { id, at, column: wire_column(column).into(), after: after.clone(), bytes_max }
+}
+
+fn slice(record: wire::Look, physical: &Physical) -> Decoded<Slice> {
+    at_most(record.bytes_max as usize, LOOK_BYTES_MAX as usize, "page")?;
+    Ok(Slice {
+        id: record.id,
+        at: number(record.at)?,
+        column: column(record.column)?,
+        after: key_or_none(record.after, physical)?,
+        bytes_max: record.bytes_max,
+    })
+}
+
+fn wire_seen(seen: &Seen) -> WireSeen {
+    match seen {
+        Seen::Sum(page) => WireSeen::Sum(wire::PageSum {
+            high: (page.sum >> 64) as u64,
+            low: page.sum as u64,
+            entries: page.entries,
+            bytes: page.bytes,
+            last: page.last.clone(),
+            more: page.more,
+        }),
+        Seen::Disturbed => WireSeen::Disturbed(true),
+        Seen::Damaged => WireSeen::Damaged(true),
+    }
+}
+
+fn seen_of(seen: WireSeen, physical: &Physical) -> Decoded<Seen> {
+    Ok(match seen {
+        WireSeen::Sum(record) => Seen::Sum(PageSum {
+            sum: u128::from(record.high) << 64 | u128::from(record.low),
+            entries: number(record.entries)?,
+            bytes: number(record.bytes)?,
+            last: key_or_none(record.last, physical)?,
+            more: record.more,
+        }),
+        WireSeen::Disturbed(_) => Seen::Disturbed,
+        WireSeen::Damaged(_) => Seen::Damaged,
+    })
+}
+
+/// A key of the partition, or nothing.
+fn key_or_none(key: Bytes, physical: &Physical) -> Decoded<Bytes> {
+    if key.is_empty() { Ok(key) } else { physical.key(key) }
 }
 
 fn wire_entries(entries: &[Arc<Entry>]) -> Vec<wire::Entry> {

@@ -4,14 +4,15 @@ use crate::{PARTITION, envelope, payloads};
 use bytes::Bytes;
 use dds::cluster::{Session, Start};
 use dds::links::{self, Run};
-use dds::replica::{Body, Entry, Mark, Message, Page, Round, Stand};
+use dds::replica::{Body, Entry, Mark, Message, Page, Round, Seen, Slice, Stand};
 use dds::wire::{
     Channel, FrameWriter, Item, PartitionMessage, RequestId, decode_exchange, decode_heartbeats,
     decode_packet,
 };
 use dds::{
-    Batch, BlobId, Claimed, Column, Epoch, Expect, GroupVersion, Limits, Op, Outcome, Precondition,
-    Refusal, Request, Response, RouteKey, Seq, SortKey, StoreOp, Version, Writer, layout,
+    Batch, BlobId, Claimed, Column, Epoch, Expect, GroupVersion, Limits, Op, Outcome, PageSum,
+    Precondition, Refusal, Request, Response, RouteKey, Seq, SortKey, StoreOp, Version, Writer,
+    layout,
 };
 use fsm::{Mono, Wall};
 use std::sync::Arc;
@@ -50,7 +51,7 @@ fn entries() -> Vec<Arc<Entry>> {
     vec![Arc::new(Entry { version, number: 258, before, hash, frees_space: true, ops })]
 }
 
-fn bodies() -> [Body; 16] {
+fn bodies() -> [Body; 22] {
     let mark = Mark { number: 300, hash: 0x0102_0304 };
     let standing = Stand { last: mark, applied: Mark::default(), whole: true, filling: None };
     let filling = Stand { whole: false, filling: Some((mark, 2)), ..standing };
@@ -72,6 +73,27 @@ fn bodies() -> [Body; 16] {
         Body::Apart,
         Body::Failed,
         Body::Damaged,
+        Body::Look(Slice {
+            id: 0x0C0D,
+            at: 258,
+            column: Column::Bodies,
+            after: text(""),
+            bytes_max: 300,
+        }),
+        Body::Look(Slice { id: 1, at: 0, column: Column::Log, after: key("k"), bytes_max: 1 }),
+        Body::Looked {
+            id: 0x0C0D,
+            seen: Seen::Sum(PageSum {
+                sum: 0x0102 << 64 | 0x0304,
+                entries: 2,
+                bytes: 300,
+                last: key("k"),
+                more: true,
+            }),
+        },
+        Body::Looked { id: 1, seen: Seen::Disturbed },
+        Body::Looked { id: 1, seen: Seen::Damaged },
+        Body::Doubt,
     ]
 }
 
@@ -212,7 +234,7 @@ fn frames() {
     }
 }
 
-const MESSAGES: [&str; 16] = [
+const MESSAGES: [&str; 22] = [
     "0a100882021009190b0a0000000000005001",
     "0a1e0882021009190b0a0000000000005a0e0a0808ac02150403020112001801",
     "0a2a0882021009190b0a0000000000005a1a0a0808ac0215040302011200220c0a0808ac0215040302011002",
@@ -234,6 +256,13 @@ const MESSAGES: [&str; 16] = [
     "0a110882021009190b0a000000000000b00101",
     "0a110882021009190b0a000000000000b80101",
     "0a110882021009190b0a000000000000c00101",
+    "0a220882021009190b0a000000000000ca0111090d0c000000000000108202180228ac02",
+    "0a230882021009190b0a000000000000ca01120901000000000000001803220301026b2801",
+    "0a3a0882021009190b0a000000000000d20129090d0c000000000000121e0902010000000000001104030000\
+     00000000180220ac022a0301026b3001",
+    "0a1c0882021009190b0a000000000000d2010b0901000000000000001801",
+    "0a1c0882021009190b0a000000000000d2010b0901000000000000002001",
+    "0a110882021009190b0a000000000000d80101",
 ];
 
 const HEARTBEATS: [&str; 3] = [

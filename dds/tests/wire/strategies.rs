@@ -5,11 +5,12 @@ use bytes::Bytes;
 use dds::cluster::{Session, Start};
 use dds::layout;
 use dds::links;
-use dds::replica::{Body, Entry, Mark, Message, Page, Round, Stand};
+use dds::replica::{Body, Entry, LOOK_BYTES_MAX, Mark, Message, Page, Round, Seen, Slice, Stand};
 use dds::wire::NUMBER_MAX;
 use dds::{
-    Batch, BlobId, Claimed, Column, Epoch, Expect, GroupVersion, Limits, Op, Outcome, PartitionId,
-    Precondition, Refusal, Request, Response, RouteKey, Seq, SortKey, StoreOp, Version, Writer,
+    Batch, BlobId, Claimed, Column, Epoch, Expect, GroupVersion, Limits, Op, Outcome, PageSum,
+    PartitionId, Precondition, Refusal, Request, Response, RouteKey, Seq, SortKey, StoreOp,
+    Version, Writer,
 };
 use fsm::{Mono, Wall};
 use proptest::collection::vec;
@@ -105,6 +106,36 @@ fn body() -> impl Strategy<Value = Body> {
         Just(Body::Apart),
         Just(Body::Failed),
         Just(Body::Damaged),
+        slice().prop_map(Body::Look),
+        (any::<u64>(), seen()).prop_map(|(id, seen)| Body::Looked { id, seen }),
+        Just(Body::Doubt),
+    ]
+}
+
+fn key_or_none() -> impl Strategy<Value = Bytes> {
+    prop_oneof![Just(Bytes::new()), physical_key()]
+}
+
+fn slice() -> impl Strategy<Value = Slice> {
+    let column = prop_oneof![data_column(), Just(Column::Log)];
+    let place = (any::<u64>(), number(), column, key_or_none());
+    (place, 0..=LOOK_BYTES_MAX).prop_map(|((id, at, column, after), bytes_max)| Slice {
+        id,
+        at,
+        column,
+        after,
+        bytes_max,
+    })
+}
+
+fn seen() -> impl Strategy<Value = Seen> {
+    let sum = (any::<u128>(), number(), number(), key_or_none(), any::<bool>());
+    prop_oneof![
+        sum.prop_map(|(sum, entries, bytes, last, more)| {
+            Seen::Sum(PageSum { sum, entries, bytes, last, more })
+        }),
+        Just(Seen::Disturbed),
+        Just(Seen::Damaged),
     ]
 }
 

@@ -44,7 +44,7 @@ impl Pages {
                         return Ok(Some(entries));
                     }
                 }
-                Ok(ReadDone::Got(_) | ReadDone::Miss) => self.ended = true,
+                Ok(ReadDone::Got(_) | ReadDone::Summed(_) | ReadDone::Miss) => self.ended = true,
                 Err(_) if self.entries_max > 1 => self.entries_max /= 8,
                 Err(error) => return Err(error),
             }
@@ -68,6 +68,6 @@ impl Pages {
 pub fn get(reads: &Reads<'_>, column: Column, key: Bytes) -> Result<Option<Bytes>, StoreError> {
     match reads(&Read::Get { column, keys: vec![key] })? {
         ReadDone::Got(values) => Ok(values.into_iter().next().flatten()),
-        ReadDone::Scanned { .. } | ReadDone::Miss => Ok(None),
+        ReadDone::Scanned { .. } | ReadDone::Summed(_) | ReadDone::Miss => Ok(None),
     }
 }

@@ -122,7 +122,7 @@ impl Disk {
         let reads = |read: &Read| {
             let hit = match read {
                 Read::Get { keys, .. } => keys.iter().any(|key| rotten.contains(key)),
-                Read::Scan { .. } => false,
+                Read::Scan { .. } | Read::Sum { .. } => false,
             };
             let done = self.store.read(read, Tier::Disk)?;
             let hit = hit

@@ -429,6 +429,8 @@ pub struct StatusReply {
     /// Over all nodes that answered; absent on a node alone.
     #[prost(message, optional, tag = "20")]
     pub sums: ::core::option::Option<Sums>,
+    #[prost(message, optional, tag = "30")]
+    pub scrub: ::core::option::Option<ScrubState>,
 }
 /// What the nodes of a cluster have together.
 #[derive(serde::Serialize)]
@@ -450,6 +452,47 @@ pub struct Sums {
     /// Damaged mailboxes, with the node that met them.
     #[prost(string, repeated, tag = "7")]
     pub errors: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+/// What the scrub of this node has done and found since the start, in partitions that it leads.
+#[derive(serde::Serialize)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ScrubState {
+    /// Completed rounds. What comes by itself and what was asked for counts alike.
+    #[prost(uint64, tag = "1")]
+    pub rounds: u64,
+    /// Absent before the first.
+    #[prost(message, optional, tag = "2")]
+    pub last: ::core::option::Option<ScrubRound>,
+    /// All rounds together, the present one included.
+    #[prost(message, optional, tag = "3")]
+    pub all: ::core::option::Option<ScrubRound>,
+    /// The last findings, in words.
+    #[prost(string, repeated, tag = "4")]
+    pub findings: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+#[derive(serde::Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ScrubRound {
+    #[prost(uint64, tag = "1")]
+    pub partitions: u64,
+    /// Of keys and values read, on the primaries.
+    #[prost(uint64, tag = "2")]
+    pub bytes: u64,
+    /// Slices that were not the same on all replicas, or could not be read on one.
+    #[prost(uint64, tag = "3")]
+    pub differences: u64,
+    /// Replicas that were found wrong, and are built anew.
+    #[prost(uint64, tag = "4")]
+    pub repaired: u64,
+    /// Slices of which nobody can say what they held: nothing was repaired in their partition.
+    #[prost(uint64, tag = "5")]
+    pub undecided: u64,
+    /// Partitions that could not be compared to their end.
+    #[prost(uint64, tag = "6")]
+    pub unfinished: u64,
+    /// Milliseconds since 1970.
+    #[prost(int64, tag = "7")]
+    pub ended_ms: i64,
 }
 /// A node as the cluster knows it.
 #[derive(serde::Serialize)]
@@ -782,6 +825,18 @@ pub struct NodeCheck {
     pub blobs: u64,
     #[prost(uint64, tag = "7")]
     pub findings: u64,
+}
+#[derive(serde::Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ScrubRequest {}
+#[derive(serde::Serialize)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ScrubReply {
+    #[prost(message, optional, tag = "1")]
+    pub round: ::core::option::Option<ScrubRound>,
+    /// Nodes that were down, or ended meanwhile: what they lead is led by others now, and may have been missed.
+    #[prost(uint32, repeated, tag = "2")]
+    pub missed_nodes: ::prost::alloc::vec::Vec<u32>,
 }
 #[derive(serde::Serialize)]
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1577,6 +1632,28 @@ pub mod admin_client {
                 .insert(GrpcMethod::new("hikyaku.admin.v1.Admin", "Check"));
             self.inner.server_streaming(req, path, codec).await
         }
+        /// Starts a round of the scrub on every node that is up, and waits for its end.
+        pub async fn scrub(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ScrubRequest>,
+        ) -> std::result::Result<tonic::Response<super::ScrubReply>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/hikyaku.admin.v1.Admin/Scrub",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("hikyaku.admin.v1.Admin", "Scrub"));
+            self.inner.unary(req, path, codec).await
+        }
         pub async fn backup(
             &mut self,
             request: impl tonic::IntoRequest<super::BackupRequest>,
@@ -1792,6 +1869,11 @@ pub mod admin_server {
             &self,
             request: tonic::Request<super::CheckRequest>,
         ) -> std::result::Result<tonic::Response<Self::CheckStream>, tonic::Status>;
+        /// Starts a round of the scrub on every node that is up, and waits for its end.
+        async fn scrub(
+            &self,
+            request: tonic::Request<super::ScrubRequest>,
+        ) -> std::result::Result<tonic::Response<super::ScrubReply>, tonic::Status>;
         /// Server streaming response type for the Backup method.
         type BackupStream: tonic::codegen::tokio_stream::Stream<
                 Item = std::result::Result<super::BackupReply, tonic::Status>,
@@ -2983,6 +3065,49 @@ pub mod admin_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/hikyaku.admin.v1.Admin/Scrub" => {
+                    #[allow(non_camel_case_types)]
+                    struct ScrubSvc<T: Admin>(pub Arc<T>);
+                    impl<T: Admin> tonic::server::UnaryService<super::ScrubRequest>
+                    for ScrubSvc<T> {
+                        type Response = super::ScrubReply;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ScrubRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::scrub(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ScrubSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

@@ -2,9 +2,10 @@
 
 use super::api;
 use crate::control::{
-    AdmissionReport, CheckReport, ClusterReport, Latency, NodeReport, NodeState, SessionReport,
-    SpaceState, StageReport, StatusReport, StoreReport,
+    AdmissionReport, CheckReport, ClusterReport, Latency, NodeReport, NodeState, ScrubReport,
+    ScrubState, SessionReport, SpaceState, StageReport, StatusReport, StoreReport,
 };
+use dds::scrub::Round;
 
 pub fn status(report: StatusReport) -> api::StatusReply {
     let state = match report.state {
@@ -46,6 +47,7 @@ pub fn status(report: StatusReport) -> api::StatusReply {
         nodes: report.nodes.into_iter().map(node).collect(),
         cluster_state: Some(cluster_state(report.cluster_state)),
         sums: None,
+        scrub: Some(scrub_state(report.scrub)),
     }
 }
 
@@ -203,4 +205,32 @@ pub fn survey(report: crate::control::SurveyReport) -> api::SurveyReply {
         bodies: copy.bodies,
     };
     api::SurveyReply { map_index: report.map_index, copies: whole.map(copy).collect() }
+}
+
+fn scrub_state(state: ScrubState) -> api::ScrubState {
+    api::ScrubState {
+        rounds: state.rounds,
+        last: state.last.map(scrub_round),
+        all: Some(scrub_round(state.all)),
+        findings: state.findings,
+    }
+}
+
+fn scrub_round(round: Round) -> api::ScrubRound {
+    api::ScrubRound {
+        partitions: round.partitions,
+        bytes: round.bytes,
+        differences: round.differences,
+        repaired: round.repairs,
+        undecided: round.undecided,
+        unfinished: round.unfinished,
+        ended_ms: round.ended_ms,
+    }
+}
+
+pub fn scrub(report: ScrubReport) -> api::ScrubReply {
+    api::ScrubReply {
+        round: Some(scrub_round(report.round)),
+        missed_nodes: report.missed_nodes.into_iter().map(u32::from).collect(),
+    }
 }

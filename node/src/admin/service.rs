@@ -419,6 +419,14 @@ impl Admin for Service {
         Ok(Response::new(ReceiverStream::new(replies)))
     }
 
+    async fn scrub(
+        &self,
+        _: Request<api::ScrubRequest>,
+    ) -> Result<Response<api::ScrubReply>, Status> {
+        let report = self.control.scrub().await.map_err(|error| status_of(&error))?;
+        Ok(Response::new(report::scrub(report)))
+    }
+
     async fn backup(
         &self,
         request: Request<api::BackupRequest>,

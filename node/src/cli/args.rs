@@ -76,6 +76,10 @@ pub enum Command {
         Example: hikyaku check --offline --data /backup/hikyaku-today\n\
         Exit code 1: something is damaged. Of a backup the files are compared with its list.")]
     Check(CheckArgs),
+    /// Compare all copies of everything now, on all nodes, and have wrong ones built anew
+    #[command(after_help = "Example: hikyaku scrub\n\
+        Every node does the same by itself in the time of store.scrub. Exit code 1: something was found, or missed.")]
+    Scrub,
     /// Copy everything that was acknowledged so far, while the node or the cluster runs
     #[command(after_help = "Example: hikyaku backup /backup/hikyaku-today\n\
         Of a cluster every node makes a directory of its own name in there, on its own host.")]

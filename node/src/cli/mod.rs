@@ -12,6 +12,7 @@ mod mail;
 mod offline;
 mod operate;
 pub mod output;
+mod scrub;
 
 pub use args::Cli;
 
@@ -65,6 +66,7 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Where(args) => wait(operate::r#where(cli, args)),
         Command::Check(args) if args.offline => offline::check(cli),
         Command::Check(args) => wait(operate::check(cli, args)),
+        Command::Scrub => wait(scrub::scrub(cli)),
         Command::Backup(args) => wait(operate::backup(cli, args)),
         Command::Restore(args) => offline::restore(cli, args),
         Command::Bench(command) => crate::bench::run(command, cli.data.as_deref(), cli.json),

@@ -90,7 +90,7 @@ async fn kick(cli: &Cli, args: &KickArgs) -> anyhow::Result<ExitCode> {
     Ok(code)
 }
 
-fn duration(seconds: u64) -> String {
+pub fn duration(seconds: u64) -> String {
     match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
         (0, 0, seconds) => format!("{seconds}s"),
         (0, minutes, seconds) => format!("{minutes}m{seconds:02}s"),
@@ -116,7 +116,11 @@ fn is_well(status: &api::StatusReply) -> bool {
     let store = status.store.clone().unwrap_or_default();
     let partitions = status.partitions.unwrap_or_default();
     let others = status.sums.as_ref().is_none_or(|sums| sums.errors.is_empty());
-    status.state != "failed" && store.errors.is_empty() && others && partitions.unavailable == 0
+    status.state != "failed"
+        && store.errors.is_empty()
+        && others
+        && partitions.unavailable == 0
+        && super::scrub::is_well(status.scrub.as_ref())
 }
 
 fn show_status(status: &api::StatusReply) -> anyhow::Result<()> {
@@ -158,6 +162,7 @@ fn show_status(status: &api::StatusReply) -> anyhow::Result<()> {
     for error in &store.errors {
         text.push_str(&format!("ERROR: {error}\n"));
     }
+    text.push_str(&super::scrub::status_text(status.scrub.as_ref()));
     text.push('\n');
     output::text(&text)?;
     if status.nodes.len() > 1 {

@@ -337,6 +337,10 @@ pub struct Store {
     pub space_exhausted: Size,
     /// A file that is given up when space is exhausted, so that deleting still works.
     pub ballast: Size,
+    /// In this time everything is read once, on all who hold it, and compared; zero: only by `hikyaku scrub`.
+    pub scrub: Time,
+    /// Bytes that a node reads for that in a second, of what it leads; zero: as fast as they come.
+    pub scrub_rate: Size,
     /// False: an experiment. Nothing that is acknowledged is safe.
     pub sync: bool,
 }
@@ -350,6 +354,8 @@ impl Default for Store {
             space_low: Size(512 << 20),
             space_exhausted: Size(128 << 20),
             ballast: Size(64 << 20),
+            scrub: Time::from_secs(7 * 24 * 3600),
+            scrub_rate: Size(16 << 20),
             sync: true,
         }
     }
@@ -364,6 +370,8 @@ impl Store {
         section.size("space_low", &mut it.space_low, findings);
         section.size("space_exhausted", &mut it.space_exhausted, findings);
         section.size("ballast", &mut it.ballast, findings);
+        section.time("scrub", &mut it.scrub, findings);
+        section.size("scrub_rate", &mut it.scrub_rate, findings);
         section.bool("sync", &mut it.sync, findings);
         if it.space_exhausted > it.space_low {
             findings.error("store.space_exhausted", "must not exceed store.space_low");

@@ -39,6 +39,7 @@ pub trait Service: Send + Sync {
     fn loaded(&self, token: fsm::Token, loaded: bool);
     fn clients_done(&self, answers: Vec<(u64, DdsResponse)>);
     fn passed(&self, passed: Passed);
+    fn scrubbed(&self, token: fsm::Token, round: dds::scrub::Round, missed: Vec<NodeId>);
     /// To other nodes, in order.
     fn packets(&self, packets: Vec<(NodeId, Packet)>);
     fn standing(&self, standing: Standing);
@@ -216,6 +217,10 @@ impl Host for HubHost {
 
     fn passed(&mut self, passed: Passed) {
         self.0.service.passed(passed);
+    }
+
+    fn scrubbed(&mut self, token: fsm::Token, round: dds::scrub::Round, missed: Vec<NodeId>) {
+        self.0.service.scrubbed(token, round, missed);
     }
 
     fn packets(&mut self, packets: Vec<(NodeId, Packet)>) {

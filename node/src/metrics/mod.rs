@@ -103,6 +103,18 @@ const FAMILIES: &[(&str, Kind, &str)] = &[
     ("hikyaku_partitions_awake", Kind::Gauge, "Partitions in memory"),
     ("hikyaku_partitions_under_replicated", Kind::Gauge, "Replica groups below their size"),
     ("hikyaku_partitions_unavailable", Kind::Gauge, "Partitions that are not served"),
+    ("hikyaku_scrub_rounds_total", Kind::Counter, "Completed rounds of the scrub"),
+    ("hikyaku_scrub_last_seconds", Kind::Gauge, "When the last round ended, in seconds since 1970"),
+    ("hikyaku_scrub_partitions_total", Kind::Counter, "Partitions compared"),
+    ("hikyaku_scrub_bytes_total", Kind::Counter, "Bytes read for that, of what this node leads"),
+    (
+        "hikyaku_scrub_differences_total",
+        Kind::Counter,
+        "Slices that differed, or could not be read",
+    ),
+    ("hikyaku_scrub_repaired_total", Kind::Counter, "Replicas found wrong and built anew"),
+    ("hikyaku_scrub_undecided_total", Kind::Counter, "Slices of which nobody knows what they held"),
+    ("hikyaku_scrub_unfinished_total", Kind::Counter, "Partitions not compared to their end"),
     ("hikyaku_process_resident_bytes", Kind::Gauge, "Memory of the process"),
     ("hikyaku_process_cpu_seconds_total", Kind::Counter, "CPU time of the process"),
     ("hikyaku_process_open_files", Kind::Gauge, "File descriptors of the process"),
@@ -178,6 +190,7 @@ pub fn render(status: &StatusReport, counters: &Counters) -> String {
         admission_samples(&mut page, admission);
     }
     store(&mut page, status);
+    scrub(&mut page, status);
     process(&mut page);
     page.finish()
 }
@@ -285,6 +298,20 @@ fn store(page: &mut Page, status: &StatusReport) {
     page.count("hikyaku_store_memory_hits_total", &[], store.memory_hits);
     page.count("hikyaku_store_memory_misses_total", &[], store.memory_misses);
     page.count("hikyaku_store_errors", &[], store.errors.len() as u64);
+}
+
+fn scrub(page: &mut Page, status: &StatusReport) {
+    let state = &status.scrub;
+    let last_ms = state.last.map_or(0, |round| round.ended_ms);
+    page.count("hikyaku_scrub_rounds_total", &[], state.rounds);
+    let last = u64::try_from(last_ms / 1000).unwrap_or(0);
+    page.count("hikyaku_scrub_last_seconds", &[], last);
+    page.count("hikyaku_scrub_partitions_total", &[], state.all.partitions);
+    page.count("hikyaku_scrub_bytes_total", &[], state.all.bytes);
+    page.count("hikyaku_scrub_differences_total", &[], state.all.differences);
+    page.count("hikyaku_scrub_repaired_total", &[], state.all.repairs);
+    page.count("hikyaku_scrub_undecided_total", &[], state.all.undecided);
+    page.count("hikyaku_scrub_unfinished_total", &[], state.all.unfinished);
 }
 
 /// From `/proc`; what can't be read there is left out.

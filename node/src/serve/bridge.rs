@@ -1,17 +1,19 @@
 //! Between worker threads and the rest of the node: what [`crate::edge::Service`] asks, answered by logs, TLS material, the
 //! hash pool, and whoever waits for an operator's answer.
 
+use crate::control::ScrubReport;
 use crate::edge::{Doorkeeper, ListenerState, Service};
 use crate::life::Stranger;
 use crate::passwords::{HashDone, HashJob, HashKind, HashOutcome, HashPool, Secret};
 use crate::tls::TlsContext;
 use dds::cluster::{ClusterMap, Command, Session};
+use dds::scrub::Round;
 use fsm::Token;
 use mailstore::directory::HashVerdict;
 use mailstore::face::{LogEvent, SessionId, UserId};
 use rustls::ServerConfig;
 use stages::{Clock, HashOrder, PortSender};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -22,6 +24,9 @@ use vspace::{
 
 /// Damaged mailboxes that are remembered; with more of them the disk is gone.
 const DAMAGED_MAX: usize = 100;
+
+/// Findings of the scrub that are remembered.
+const FOUND_MAX: usize = 20;
 
 /// The node's side of its workers.
 pub struct Bridge {
@@ -36,6 +41,9 @@ pub struct Bridge {
     looks: Mutex<HashMap<u64, oneshot::Sender<bool>>>,
     /// Mailboxes that were found damaged since the start, and how.
     damaged: Mutex<BTreeMap<UserId, String>>,
+    /// The last findings of the scrub, oldest first.
+    found: Mutex<VecDeque<String>>,
+    scrubs: Mutex<HashMap<u64, oneshot::Sender<ScrubReport>>>,
     tokens: AtomicU64,
     /// The way to the other nodes; none on a node alone.
     peers: OnceLock<mpsc::UnboundedSender<crate::peers::Batch>>,
@@ -101,6 +109,8 @@ impl Bridge {
             kicks: Mutex::default(),
             looks: Mutex::default(),
             damaged: Mutex::default(),
+            found: Mutex::default(),
+            scrubs: Mutex::default(),
             // Of every run others: another node may still answer an earlier one.
             tokens: AtomicU64::new(super::draw().unwrap_or_default() >> 2),
             peers: OnceLock::new(),
@@ -226,6 +236,20 @@ impl Bridge {
         told.await.unwrap_or(false)
     }
 
+    /// Scrubs everything, on all nodes.
+    pub async fn scrub(&self) -> Option<ScrubReport> {
+        let token = self.token();
+        let (tell, told) = oneshot::channel();
+        lock(&self.scrubs).insert(token.0, tell);
+        self.tell(0, Inward::Scrub { token });
+        told.await.ok()
+    }
+
+    /// The last findings of the scrub, oldest first.
+    pub fn scrub_findings(&self) -> Vec<String> {
+        lock(&self.found).iter().cloned().collect()
+    }
+
     /// Mailboxes that were found damaged since the start, and how.
     pub fn damaged(&self) -> BTreeMap<UserId, String> {
         lock(&self.damaged).clone()
@@ -293,6 +317,13 @@ impl Service for Bridge {
                 damaged.insert(*user, what.clone());
             }
         }
+        if let LogEvent::Trouble { part: "scrub", what, .. } = &event {
+            let mut found = lock(&self.found);
+            if found.len() >= FOUND_MAX {
+                found.pop_front();
+            }
+            found.push_back(what.clone());
+        }
         crate::log::write_event(event);
     }
 
@@ -344,6 +375,13 @@ impl Service for Bridge {
     fn passed(&self, passed: Passed) {
         if let Some(clients) = self.clients.get() {
             clients.passed(passed);
+        }
+    }
+
+    fn scrubbed(&self, token: Token, round: Round, missed: Vec<NodeId>) {
+        if let Some(tell) = lock(&self.scrubs).remove(&token.0) {
+            let missed_nodes = missed.into_iter().map(|node| node.0).collect();
+            let _told = tell.send(ScrubReport { round, missed_nodes });
         }
     }
 

@@ -9,10 +9,11 @@ use crate::config::{Config, Limits};
 use crate::control::{
     AdmissionReport, BackupReport, BackupStep, ByteStream, CheckReport, Control, ControlError,
     HoldersReport, Kick, Latency, ListenerReport, Location, Moved, NodeChange, NodeProgress,
-    NodeState, PartitionsReport, Progress, Reply, SessionReport, SpaceState, StageReport,
-    StatusReport, StoreReport, SurveyReport,
+    NodeState, PartitionsReport, Progress, Reply, ScrubReport, ScrubState, SessionReport,
+    SpaceState, StageReport, StatusReport, StoreReport, SurveyReport,
 };
 use dds::cluster::{Incarnation, NodeId, ReplicaGroup};
+use dds::scrub::Round;
 use dds::{DpMap, PartitionId};
 use dds_rocksdb::RocksStore;
 use mailstore::face::{Completion, FolderName, OpenMode, SessionId, Task, UserId, UserTask};
@@ -167,6 +168,7 @@ impl NodeControl {
             },
             nodes: view.nodes(&self.config),
             cluster_state: view.state(),
+            scrub: self.scrub_state(&held),
             users_loaded: sum(|held| held.mailboxes),
             accounts: sum(|held| held.accounts),
             deliveries_pending: sum(|held| held.deliveries),
@@ -333,6 +335,10 @@ impl Control for NodeControl {
         Box::pin(async move { self.connect(&node).await })
     }
 
+    fn scrub(&self) -> Reply<'_, ScrubReport> {
+        Box::pin(async move { self.bridge.scrub().await.ok_or(ControlError::Stopping) })
+    }
+
     fn message_bytes_max(&self) -> u64 {
         self.limits().message_size.0
     }
@@ -362,6 +368,18 @@ impl NodeControl {
         }
         self.close_session(session);
         trouble.or_else(|| self.bridge.damaged().remove(&user))
+    }
+
+    fn scrub_state(&self, held: &[vspace::Population]) -> ScrubState {
+        let sums = held.iter().map(|population| population.scrubs);
+        let rounds = sums.clone().map(|sums| sums.rounds).min().unwrap_or(0);
+        let (mut last, mut all) = (Round::default(), Round::default());
+        for sums in sums {
+            last.add(&sums.last);
+            all.add(&sums.all);
+        }
+        let last = (rounds > 0).then_some(last);
+        ScrubState { rounds, last, all, findings: self.bridge.scrub_findings() }
     }
 
     /// How many partitions hold something that was found damaged.

@@ -239,7 +239,7 @@ fn get(store: &dyn Store, key: &'static [u8]) -> Result<Option<Bytes>, StoreErro
     let read = Read::Get { column: Column::Log, keys: vec![Bytes::from_static(key)] };
     Ok(match store.read(&read, Tier::Disk)? {
         ReadDone::Got(values) => values.into_iter().next().flatten(),
-        ReadDone::Scanned { .. } | ReadDone::Miss => None,
+        ReadDone::Scanned { .. } | ReadDone::Summed(_) | ReadDone::Miss => None,
     })
 }
 

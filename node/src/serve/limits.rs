@@ -12,6 +12,12 @@ pub fn apply(config: &Config, groups: usize, shard: &mut ShardConfig) {
         verified_max: config.auth.cache_entries as usize,
         ..mailstore::directory::Limits::default()
     });
+    shard.scrub = dds::scrub::Limits {
+        period: config.store.scrub.0,
+        // A share of nothing would be no limit at all.
+        bytes_per_second: config.store.scrub_rate.0.div_ceil(groups.max(1) as u64),
+        ..dds::scrub::Limits::default()
+    };
 }
 
 /// What may change while the node runs, for one of `groups` shards.

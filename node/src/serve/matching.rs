@@ -18,7 +18,7 @@ impl StoreReader<'_> {
     fn get(&self, column: Column, key: Bytes) -> Result<Option<Bytes>, TaskRefusal> {
         match self.store.read(&Read::Get { column, keys: vec![key] }, Tier::Disk) {
             Ok(ReadDone::Got(values)) => Ok(values.into_iter().next().flatten()),
-            Ok(ReadDone::Scanned { .. } | ReadDone::Miss)
+            Ok(ReadDone::Scanned { .. } | ReadDone::Summed(_) | ReadDone::Miss)
             | Err(StoreError::Io(_) | StoreError::NoSpace | StoreError::Fatal(_)) => {
                 Err(TaskRefusal::Unavailable)
             }

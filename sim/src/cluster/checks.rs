@@ -24,6 +24,9 @@ impl Cluster {
             let partition = self.map.dp_map().partition_of(&route.0);
             return Some(format!("a client waits: {}", self.seats_of(partition)));
         }
+        if !self.is_scrubbed() {
+            return Some(format!("{} scrubs have not ended", self.rounds_left));
+        }
         let wanted =
             usize::from(self.map.settings.replicas).min(usize::from(self.options.scenario.nodes));
         for (partition, group) in self.map.partitions() {
@@ -65,6 +68,7 @@ impl Cluster {
             let held = group.in_sync.iter().map(|node| (*node, self.held(*node, partition)));
             replicas_agree::check(partition, held)?;
         }
+        self.judge_rot()?;
         self.read_all()?;
         for ((route, key), history) in &self.histories {
             history.check().map_err(|failure| {
@@ -77,7 +81,7 @@ impl Cluster {
     }
 
     /// What a node's disk holds of a partition, records of the replica itself left out.
-    fn held(&self, node: NodeId, partition: PartitionId) -> Held {
+    pub(super) fn held(&self, node: NodeId, partition: PartitionId) -> Held {
         replicas_agree::held(&self.nodes[&node].disk.store, partition)
     }
 

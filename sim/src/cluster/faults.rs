@@ -23,6 +23,8 @@ pub enum Fault {
     Move,
     /// All but one or two disks are lost, and an operator recovers.
     Recover,
+    /// A copy of a partition holds what nobody wrote.
+    Stray,
 }
 
 const SECOND: u64 = 1_000_000_000;
@@ -40,6 +42,7 @@ impl Cluster {
             Fault::Image => scenario.image_ms,
             Fault::Move => scenario.move_ms,
             Fault::Recover => scenario.recover_ms,
+            Fault::Stray => scenario.stray_ms,
         }
     }
 
@@ -54,6 +57,7 @@ impl Cluster {
             Fault::Image,
             Fault::Move,
             Fault::Recover,
+            Fault::Stray,
         ] {
             // The cluster forms first.
             self.plan(fault, 3 * SECOND);
@@ -115,6 +119,7 @@ impl Cluster {
             Fault::Image => self.image(node),
             Fault::Move => self.move_some(node),
             Fault::Recover => self.lose_majority(),
+            Fault::Stray => self.stray(node),
         }
     }
 

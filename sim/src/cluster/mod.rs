@@ -15,6 +15,7 @@ mod node;
 mod options;
 mod recover;
 mod requests;
+mod scrubs;
 mod seats;
 mod steps;
 
@@ -34,6 +35,7 @@ use dds::{GroupVersion, Limits, PartitionId, Read, Request, Response, StoreError
 use faults::Fault;
 use fsm::{Digest, Rng, TimerKey, Token};
 use node::{Node, Owner};
+use scrubs::Rot;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -92,6 +94,12 @@ enum Event {
         expect: GroupVersion,
         change: GroupChange,
     },
+    /// A seat may scrub a slice.
+    Permit {
+        life: Life,
+        partition: PartitionId,
+        begins: bool,
+    },
     Act {
         client: usize,
     },
@@ -147,6 +155,12 @@ pub struct Cluster {
     healed: bool,
     /// All nodes are stopped until the operator has recovered one of them.
     recovering: bool,
+    /// Copies that were damaged on purpose, one of a partition.
+    rotten: BTreeMap<PartitionId, (NodeId, Rot)>,
+    /// Rounds of scrubs that were asked for, and have not ended.
+    rounds_left: usize,
+    /// What was answered first about a slice: for a mistake made on purpose.
+    first_seen: BTreeMap<u64, replica::Seen>,
     failure: Option<Failure>,
 }
 
@@ -173,6 +187,7 @@ impl Cluster {
             append_bytes_max: 8 * 1024,
             // So that a tail takes several questions.
             bodies_keys_max: 2,
+            look_bytes_max: 2 * 1024,
             ..replica::Limits::default()
         };
         let mut cluster = Self {
@@ -197,6 +212,9 @@ impl Cluster {
             coverage: Coverage::default(),
             healed: false,
             recovering: false,
+            rotten: BTreeMap::new(),
+            rounds_left: 0,
+            first_seen: BTreeMap::new(),
             failure: None,
             options,
         };
@@ -236,15 +254,14 @@ impl Cluster {
         }
         if self.failure.is_none() {
             self.heal();
-            let deadline = self.schedule.now() + REST_WITHIN;
-            while self.failure.is_none() && !self.is_at_rest() {
-                if self.schedule.now() > deadline {
-                    self.fail("comes_to_rest", self.unrest());
-                    break;
-                }
-                for _ in 0..500 {
-                    self.happen();
-                }
+            self.come_to_rest();
+        }
+        if self.failure.is_none() && self.options.scenario.rots {
+            self.rot_some();
+            // A partition that changes hands meanwhile may be missed once.
+            for _ in 0..2 {
+                self.scrub_all();
+                self.come_to_rest();
             }
         }
         if self.failure.is_none() {
@@ -258,6 +275,19 @@ impl Cluster {
             promised: self.answered,
             bodies_checked: 0,
             coverage: self.coverage,
+        }
+    }
+
+    fn come_to_rest(&mut self) {
+        let deadline = self.schedule.now() + REST_WITHIN;
+        while self.failure.is_none() && !self.is_at_rest() {
+            if self.schedule.now() > deadline {
+                self.fail("comes_to_rest", self.unrest());
+                break;
+            }
+            for _ in 0..500 {
+                self.happen();
+            }
         }
     }
 
@@ -286,6 +316,7 @@ impl Cluster {
             | Event::Stored { life, .. }
             | Event::Read { life, .. }
             | Event::Change { life, .. }
+            | Event::Permit { life, .. }
             | Event::Follow { life } => {
                 if !self.lives(*life) {
                     return;
@@ -337,6 +368,7 @@ impl Cluster {
             Event::Change { life, partition, expect, change } => {
                 self.on_change(life, partition, (expect, change));
             }
+            Event::Permit { life, partition, begins } => self.on_permit(life, partition, begins),
             Event::Act { client } => self.act(client),
             Event::Asked { node, origin, request } => self.on_asked(node, origin, request),
             Event::Answered { origin, response } => self.on_answered(origin, response),

@@ -35,6 +35,14 @@ impl Cluster {
                     }
                 }
             }
+            (Some(ClusterMutation::CompareElsewhere), Body::Look(slice)) => {
+                if let Some((_, decided)) = replica.progress() {
+                    slice.at = decided;
+                }
+            }
+            (Some(ClusterMutation::OverlookRot), Body::Looked { id, seen }) => {
+                *seen = self.first_seen.entry(*id).or_insert(seen.clone()).clone();
+            }
             _ => {}
         }
         (from, message)

@@ -6,6 +6,7 @@ use dds::cluster::{ClusterMap, GroupChange, Incarnation, NodeId, Session, Start}
 use dds::control::Control;
 use dds::fills::Fills;
 use dds::links::Links;
+use dds::scrub::Pacer;
 use dds::seat::Seat;
 use dds::{Column, GroupVersion, Leases, PartitionId};
 use fsm::{Host, Mono, TimerKey, Token};
@@ -18,6 +19,7 @@ pub enum Owner {
     Control,
     Fills,
     Seat(PartitionId),
+    Pacer,
 }
 
 /// A machine and what outlives its steps.
@@ -43,6 +45,7 @@ pub struct Running {
     pub control: Slot<Control>,
     pub links: Slot<Links>,
     pub fills: Slot<Fills>,
+    pub pacer: Slot<Pacer>,
     pub seats: BTreeMap<PartitionId, Slot<Seat>>,
     pub leases: Leases,
     pub map: ClusterMap,

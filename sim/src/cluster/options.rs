@@ -55,6 +55,12 @@ pub struct ClusterScenario {
     pub paced: bool,
     /// A majority of the disks is lost, and an operator lets the rest go on.
     pub recover_ms: u64,
+    /// Every node scrubs what it leads so often. 0: never, also not in the end.
+    pub scrub_ms: u64,
+    /// An entry that nobody wrote appears on one disk.
+    pub stray_ms: u64,
+    /// When everything has come to rest, values on some disks change, vanish, or can't be read; then everybody is asked to scrub.
+    pub rots: bool,
 }
 
 const CALM: ClusterScenario = ClusterScenario {
@@ -79,11 +85,14 @@ const CALM: ClusterScenario = ClusterScenario {
     move_ms: 2_000,
     paced: false,
     recover_ms: 0,
+    scrub_ms: 0,
+    stray_ms: 0,
+    rots: false,
 };
 
 impl ClusterScenario {
     /// All scenarios.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 14] = [
         CALM,
         Self {
             name: "cluster-storm",
@@ -189,6 +198,47 @@ impl ClusterScenario {
             late: 1,
             ..CALM
         },
+        Self {
+            name: "cluster-scrub",
+            about: "five nodes that scrub all the time, everything goes wrong but what a scrub would find",
+            partitions: 8,
+            crash_ms: 6_000,
+            pause_ms: 9_000,
+            cut_ms: 6_000,
+            control_ms: 15_000,
+            wipe_ms: 25_000,
+            image_ms: 40_000,
+            stalls: true,
+            write_error: 3,
+            loss: 50,
+            twice: 50,
+            late: 50,
+            move_ms: 3_000,
+            scrub_ms: 4_000,
+            ..CALM
+        },
+        Self {
+            name: "cluster-rot",
+            about: "four nodes whose disks change, lose and damage values in silence, and that scrub",
+            nodes: 4,
+            partitions: 6,
+            scrub_ms: 4_000,
+            rots: true,
+            ..CALM
+        },
+        Self {
+            name: "cluster-stray",
+            about: "five nodes that end and start again; copies go wrong under load, and are built anew",
+            partitions: 8,
+            crash_ms: 8_000,
+            loss: 30,
+            twice: 30,
+            late: 30,
+            scrub_ms: 3_000,
+            stray_ms: 1_500,
+            rots: true,
+            ..CALM
+        },
     ];
 
     /// Of the cluster that the first node founds.
@@ -235,10 +285,14 @@ pub enum ClusterMutation {
     FillUnpaced,
     /// The operator recovers a node that was given up before.
     RecoverStale,
+    /// A member sums a slice as it is there, whatever place of the log was asked for.
+    CompareElsewhere,
+    /// What is answered first about a slice is taken for everybody's answer.
+    OverlookRot,
 }
 
 impl ClusterMutation {
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::SkipFence,
         Self::AcknowledgeAlone,
         Self::BelowMin,
@@ -250,6 +304,8 @@ impl ClusterMutation {
         Self::RejoinWithLostTail,
         Self::FillUnpaced,
         Self::RecoverStale,
+        Self::CompareElsewhere,
+        Self::OverlookRot,
     ];
 
     #[must_use]
@@ -266,6 +322,8 @@ impl ClusterMutation {
             Self::RejoinWithLostTail => "rejoin-with-lost-tail",
             Self::FillUnpaced => "fill-unpaced",
             Self::RecoverStale => "recover-stale",
+            Self::CompareElsewhere => "compare-elsewhere",
+            Self::OverlookRot => "overlook-rot",
         }
     }
 

@@ -104,6 +104,9 @@ impl Cluster {
             seat::Effect::Fill(word) => {
                 self.step_fills(id, dds::fills::Input::Told { partition, word });
             }
+            seat::Effect::Scrubbed(step) => {
+                self.step_pacer(id, dds::scrub::Input::Told { partition, step });
+            }
             seat::Effect::Ceased => {
                 self.coverage.input("partition: Ceased", 1);
                 let Some(running) = &mut node.running else { return };

@@ -11,6 +11,7 @@ use dds::control::{self, Boot, CONTROL, Config, Control};
 use dds::fills::{self, Fills};
 use dds::links::{self, Links};
 use dds::replica::View;
+use dds::scrub::{self, Pacer};
 use dds::seat::{self, Seat};
 use dds::{Durability, GroupVersion, Leases, PartitionId};
 use fsm::{Budget, Host, Machine, Mono, Stepped, TimerKey, TimerOp, Token, Wall};
@@ -22,6 +23,7 @@ impl Cluster {
     pub(super) fn start(&mut self, id: NodeId) {
         let start = Start(self.rng.next_u64());
         let (seed, now) = (self.rng.next_u64(), self.schedule.now());
+        let pacer = Pacer::new(self.scrub_limits());
         let Some(node) = self.nodes.get_mut(&id) else { return };
         if node.running.is_some() {
             return;
@@ -48,6 +50,7 @@ impl Cluster {
         });
         let mut running = Running {
             start,
+            pacer: Slot { machine: pacer, host: Host::new(seed, 1 << 42) },
             control: Slot { machine: control, host: Host::new(seed, 1 << 41) },
             links: Slot { machine: links, host: Host::new(seed, 1 << 40) },
             fills: Slot {
@@ -182,6 +185,7 @@ impl Cluster {
         self.step_links(id, links::Input::RunIs(Some(run)));
         if first {
             self.tell(id, &ClusterMap::default(), true);
+            self.begin_scrubs(id);
         }
     }
 
@@ -311,6 +315,7 @@ impl Cluster {
             Owner::Control => self.step_control(life.node, control::Input::TimerFired(key)),
             Owner::Fills => self.step_fills(life.node, fills::Input::TimerFired(key)),
             Owner::Links => self.step_links(life.node, links::Input::TimerFired(key)),
+            Owner::Pacer => self.step_pacer(life.node, scrub::Input::TimerFired(key)),
             Owner::Seat(partition) => {
                 self.step_seat(life.node, partition, seat::Input::TimerFired(key));
             }

@@ -224,7 +224,12 @@ impl World {
     fn kick(&mut self, node: usize) -> Result<(), Failure> {
         let group = self.next_group(node);
         let token = Token(self.rng.next_u64());
-        match self.rng.below(3) {
+        let kinds = if self.options.scenario.load.scrub_ms > 0 { 4 } else { 3 };
+        match self.rng.below(kinds) {
+            3 => {
+                self.accept(node, GroupId(0), Inward::Scrub { token });
+                return self.run_group(node, GroupId(0));
+            }
             0 => {
                 self.coverage.fault("node says that it stops");
                 self.hand(node, group, Inward::ShutDown)

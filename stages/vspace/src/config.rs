@@ -40,6 +40,7 @@ pub struct ShardConfig {
     pub directory: directory::Setup,
     pub delivery: Arc<delivery::Limits>,
     pub sweep: Arc<sweep::Limits>,
+    pub scrub: dds::scrub::Limits,
 }
 
 /// Limits that may change while the node runs.
@@ -89,6 +90,7 @@ impl ShardConfig {
             },
             delivery: Arc::default(),
             sweep: Arc::default(),
+            scrub: dds::scrub::Limits::default(),
         }
     }
 }

@@ -48,6 +48,7 @@ impl Shard {
                 self.tell_seats(all);
                 self.announce_ready();
                 self.retry();
+                self.begin_scrubs();
             }
             News::Lease { from, until } => {
                 self.leases.renew(from, until);
@@ -214,6 +215,7 @@ impl Shard {
     pub(crate) fn on_node_lost(&mut self, node: NodeId) {
         self.lose_tasks(|away| away.target == node);
         self.lose_requests(|away| away.target == node);
+        self.miss_scrubs_of(node);
         for (session, user) in self.guests.remove(&node).unwrap_or_default() {
             self.on_session_gone(session, user);
             // It may live, and only be given up: then it opens its folder again.

@@ -7,7 +7,7 @@ use mailstore::face::{Notice, SessionInput};
 use mailstore::{delivery, directory, mailbox, sweep};
 
 /// Names of the kinds; [`crate::ShardStats::inputs`] counts by place.
-pub const INPUT_KINDS: [&str; 56] = [
+pub const INPUT_KINDS: [&str; 58] = [
     "session: Opened",
     "session: Received",
     "session: TlsStarted",
@@ -64,6 +64,8 @@ pub const INPUT_KINDS: [&str; 56] = [
     "links: any",
     "seat: PageGranted",
     "fills: any",
+    "seat: Scrub",
+    "scrub: any",
 ];
 
 /// The place of an input in [`INPUT_KINDS`].
@@ -100,6 +102,7 @@ pub(crate) fn kind_of(work: &Work) -> usize {
         Work::Control(_) => 52,
         Work::Links(_) => 53,
         Work::Fills(_) => 55,
+        Work::Scrub(_) => 57,
         Work::Directory(input) => match input {
             directory::Input::Asked { .. } => 24,
             directory::Input::DdsDone { .. } => 25,
@@ -141,5 +144,6 @@ fn kind_of_seat(input: &seat::Input) -> usize {
         seat::Input::Restarted { .. } => 50,
         seat::Input::TimerFired(_) => 51,
         seat::Input::PageGranted => 54,
+        seat::Input::Scrub { .. } => 56,
     }
 }

@@ -3,6 +3,7 @@
 //! Between nodes a letter is MessagePack with the names of fields: what a newer release adds to a record is skipped by an older
 //! one. A kind that is not known is an error of that letter alone.
 
+use dds::scrub::Round;
 use fsm::Token;
 use mailstore::face::{AccountFacts, Completion, Notice, SessionId, Task, UserId};
 use serde::{Deserialize, Serialize};
@@ -70,6 +71,14 @@ pub enum Letter {
     },
     /// The directory and the delivery queue of the sender have ended: what they were asked has no answer.
     ResidentsEnded,
+    /// To group 0: scrub what your node leads.
+    ScrubAsked {
+        run: u64,
+    },
+    Scrubbed {
+        run: u64,
+        round: Round,
+    },
 }
 
 /// A letter that can't be read.
@@ -155,6 +164,11 @@ mod tests {
             Letter::Notified { session, notice: Notice::MasterChanged },
             Letter::Kick { user, reason: "the password was changed".into() },
             Letter::ResidentsEnded,
+            Letter::ScrubAsked { run: u64::MAX },
+            Letter::Scrubbed {
+                run: 3,
+                round: Round { bytes: 1 << 40, ended_ms: 5, ..Round::default() },
+            },
         ];
         let answered = |completion| Letter::Answered { to: session, token, completion };
         letters.extend(answers.map(answered));

@@ -21,6 +21,7 @@ pub enum MachineId {
     Links,
     /// In group 0.
     Fills,
+    Scrub,
 }
 
 /// Bits of a session id below the group: serial numbers of one group last for ever (a million a second for 12 days ... 34,000
@@ -100,6 +101,7 @@ pub fn trace_word(machine: MachineId) -> u64 {
         MachineId::Control => 6,
         MachineId::Links => 7,
         MachineId::Fills => 8,
+        MachineId::Scrub => 9,
     }
 }
 

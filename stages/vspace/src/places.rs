@@ -58,6 +58,8 @@ impl Places {
             | Letter::AskedAccount { .. }
             | Letter::Kick { .. }
             | Letter::Erased { .. }
+            | Letter::ScrubAsked { .. }
+            | Letter::Scrubbed { .. }
             | Letter::ResidentsEnded => GroupId(0),
         }
     }

@@ -196,8 +196,11 @@ impl Shard {
                     | MachineId::Partition(_)
                     | MachineId::Control
                     | MachineId::Links
-                    | MachineId::Fills => {
-                        panic!("sessions, seats and the control plane don't ask the hash table")
+                    | MachineId::Fills
+                    | MachineId::Scrub => {
+                        panic!(
+                            "sessions, seats, the scrub and the control plane don't ask the hash table"
+                        )
                     }
                 };
                 self.push(Rank::Completion, work);

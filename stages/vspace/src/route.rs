@@ -287,6 +287,8 @@ impl Shard {
                 self.push(Rank::Rebalance, Work::Seat(partition, dds::seat::Input::PageGranted));
             }
             Neighbour::MastersEnd { partition } => self.end_masters(partition),
+            Neighbour::ScrubAsked { run } => self.begin_round(run),
+            Neighbour::Scrubbed { run, round } => self.on_group_scrubbed(run, &round),
             Neighbour::ResidentsMay(may) => self.on_residents_may(may),
         }
     }

@@ -128,6 +128,7 @@ impl Shard {
                 }
             }
             Effect::Fill(word) => self.tell_group_0(Neighbour::FillTold { partition, word }),
+            Effect::Scrubbed(step) => self.on_scrubbed(partition, step),
             Effect::Ceased => self.on_ceased(partition),
         }
     }

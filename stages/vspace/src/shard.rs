@@ -16,6 +16,7 @@ use crate::names::{GroupId, MachineId};
 use crate::origin::{Origin, Origins};
 use crate::queue::{Queue, Rank};
 use crate::requests::AwayRequest;
+use crate::scrub::Scrubbing;
 use crate::seats::{Gated, SeatSlot};
 use crate::session::{Session, SessionSlot};
 use crate::tasks::{AwayTask, HeldTask};
@@ -23,7 +24,7 @@ use crate::timers::Timers;
 use crate::work::{ConnectionOrder, Inward, Outward, Space, Ticket, WriteTimes};
 use crate::{Population, ShardConfig, ShardStats, names};
 use dds::cluster::{ClusterMap, NodeId};
-use dds::{Leases, PartitionId, ReadDone, StoreError, control, fills, links, seat};
+use dds::{Leases, PartitionId, ReadDone, StoreError, control, fills, links, scrub, seat};
 use fsm::{Budget, Digest, Host, Machine, Mono, Stepped, Token, Wall};
 use hashbrown::HashMap;
 use mailstore::delivery::Delivery;
@@ -72,6 +73,7 @@ pub(crate) enum Work {
     Directory(directory::Input),
     Delivery(delivery::Input),
     Sweep(sweep::Input),
+    Scrub(scrub::Input),
 }
 
 /// Buffers for the effects of a step, one per kind of machine, reused.
@@ -137,6 +139,7 @@ pub struct Shard {
     pub(crate) directory: Option<Box<Slot<Directory>>>,
     pub(crate) delivery: Option<Box<Slot<Delivery>>>,
     pub(crate) sweep: Option<Box<Slot<Sweep>>>,
+    pub(crate) scrub: Option<Box<Scrubbing>>,
     pub(crate) origins: Origins,
     pub(crate) followed: Followed,
     /// Whose masters keep something for a session of the node's own.
@@ -161,6 +164,7 @@ impl Shard {
         let seed = config.seed;
         let (sessions, machines, requests) =
             (seed & SESSIONS_MASK, seed >> MACHINES_SHIFT, seed & REQUESTS_MASK);
+        let scrub = Scrubbing::new(&config.scrub, (seed, config.group));
         let mut shard = Self {
             config,
             now,
@@ -193,6 +197,7 @@ impl Shard {
             directory: None,
             delivery: None,
             sweep: None,
+            scrub: Some(Box::new(scrub)),
             origins: Origins::default(),
             followed: Followed::default(),
             operators: Map::default(),
@@ -278,6 +283,7 @@ impl Shard {
             Inward::Peer { from, packet } => self.on_peer(from, packet),
             Inward::Link { node, link } => self.on_link(node, link),
             Inward::Command { token, command } => self.on_operator_command(token, command),
+            Inward::Scrub { token } => self.on_scrub_asked(token),
             Inward::SpaceIs(space) => self.on_space(space),
             Inward::LimitsAre(limits) => {
                 self.admission.set_limits(limits.admission.clone());
@@ -385,6 +391,7 @@ impl Shard {
                 MachineId::Directory => Work::Directory(directory::Input::TimerFired(key)),
                 MachineId::Delivery => Work::Delivery(delivery::Input::TimerFired(key)),
                 MachineId::Sweep => Work::Sweep(sweep::Input::TimerFired(key)),
+                MachineId::Scrub => Work::Scrub(scrub::Input::TimerFired(key)),
             };
             self.push(Rank::Completion, work);
         }
@@ -402,6 +409,7 @@ impl Shard {
             Work::Directory(input) => self.step_directory(input),
             Work::Delivery(input) => self.step_delivery(input),
             Work::Sweep(input) => self.step_sweep(input),
+            Work::Scrub(input) => self.step_scrub(input),
         }
     }
 
@@ -520,6 +528,7 @@ impl Shard {
             waiting_max: self.admission.limits().waiting_max,
             held: self.stats.held,
             refused: self.stats.refused,
+            scrubs: self.scrub.as_ref().map(|scrub| scrub.sums()).unwrap_or_default(),
         }
     }
 }

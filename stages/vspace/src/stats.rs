@@ -47,6 +47,7 @@ pub struct Population {
     /// Tasks that had to wait for credits, or were refused, since the start.
     pub held: u64,
     pub refused: u64,
+    pub scrubs: dds::scrub::Sums,
 }
 
 impl Default for ShardStats {

@@ -178,6 +178,8 @@ impl Shard {
             Letter::ResidentsEnded => {
                 self.lose_tasks(|away| away.place == RESIDENTS && away.target == from);
             }
+            Letter::ScrubAsked { run } => self.on_node_scrub_asked(from, run),
+            Letter::Scrubbed { run, round } => self.on_node_scrubbed(from, (run, &round)),
         }
     }
 

@@ -12,7 +12,7 @@ use dds::replica::Body;
 use dds::wire::RequestId;
 use dds::{
     Durability, Group, GroupVersion, PartitionId, Read, ReadDone, StoreError, control, fills,
-    links, replica,
+    links, replica, scrub,
 };
 use fsm::{Duration, Mono, Token};
 use mailstore::directory::HashVerdict;
@@ -114,6 +114,10 @@ pub enum Inward {
         token: Token,
         command: Command,
     },
+    /// An operator asks for a scrub of everything; to group 0, answered by [`Outward::Scrubbed`].
+    Scrub {
+        token: Token,
+    },
     /// How much room the store has: when it is short, nothing is accepted that could not be kept.
     SpaceIs(Space),
     /// The operator has set other limits.
@@ -195,6 +199,15 @@ pub enum Neighbour {
     MastersEnd {
         partition: PartitionId,
     },
+    /// From group 0: scrub what this group leads.
+    ScrubAsked {
+        run: u64,
+    },
+    /// To group 0: the answer.
+    Scrubbed {
+        run: u64,
+        round: scrub::Round,
+    },
     /// To group 0: whether the directory and what goes with it may run here.
     ResidentsMay(bool),
 }
@@ -259,7 +272,10 @@ fn is_bulk(body: &Body) -> bool {
         | Body::Filled { .. }
         | Body::Apart
         | Body::Failed
-        | Body::Damaged => false,
+        | Body::Damaged
+        | Body::Look(_)
+        | Body::Looked { .. }
+        | Body::Doubt => false,
     }
 }
 
@@ -344,6 +360,12 @@ pub enum Outward {
         response: Box<dds::Response>,
     },
     Passed(Passed),
+    /// The answer to [`Inward::Scrub`]. `missed`: nodes that did not do their part.
+    Scrubbed {
+        token: Token,
+        round: scrub::Round,
+        missed: Vec<NodeId>,
+    },
     Neighbour {
         group: GroupId,
         message: Neighbour,

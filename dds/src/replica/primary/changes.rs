@@ -91,7 +91,7 @@ impl Primary {
             (
                 Phase::Serving | Phase::Settling { .. },
                 GroupChange::AddLearner(_) | GroupChange::Remove(_),
-            ) => self.ask(core, cx, change),
+            ) if !self.scrub.is_repairing() => self.ask(core, cx, change),
             (
                 Phase::Fencing
                 | Phase::Gathering
@@ -131,6 +131,9 @@ impl Primary {
         if self.asked.is_some_and(|(asked, _)| asked == change) {
             self.asked = None;
             self.promoting = self.promoting.filter(|node| change != GroupChange::Promote(*node));
+            if change == GroupChange::Resign {
+                self.on_resign_refused(cx);
+            }
             if let Phase::Leaving { .. } = self.phase
                 && gives_up_lead(change)
             {

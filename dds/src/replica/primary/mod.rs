@@ -8,6 +8,7 @@
 //! ends with what was found at the beginning and is not decided.
 
 mod changes;
+mod scrub;
 mod sending;
 mod standing;
 
@@ -19,6 +20,7 @@ use super::message::{Body, Message, Round, Stand};
 use crate::cluster::{GroupChange, NodeId};
 use crate::{Chain, Durability, Group, StoreError};
 use fsm::{Digest, Mono, Token};
+use scrub::Scrub;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -42,6 +44,7 @@ pub struct Primary {
     promoting: Option<NodeId>,
     /// The timer runs.
     looks: bool,
+    scrub: Scrub,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,6 +124,7 @@ impl Primary {
             asked: None,
             promoting: None,
             looks: false,
+            scrub: Scrub::default(),
         };
         primary.look_around(core, cx);
         primary
@@ -159,6 +163,9 @@ impl Primary {
     /// Somebody else is primary, or this replica can't go on.
     pub fn end(mut self, core: &mut Core, cx: Context<'_, '_>) {
         self.cease(core, cx);
+        let resigned = self.asked.is_some_and(|(asked, _)| asked == GroupChange::Resign);
+        self.scrub.end(cx, u64::from(resigned));
+        core.look = None;
         cx.cancel(TICK);
     }
 
@@ -179,6 +186,7 @@ impl Primary {
                     self.pump(core, cx, node);
                 }
             }
+            Written::Doubted => self.repair(core, cx),
             Written::Joined(_) | Written::Dropped(_) | Written::Filled(..) => {}
         }
     }
@@ -198,6 +206,8 @@ impl Primary {
     fn gather(&mut self, core: &mut Core, cx: Context<'_, '_>) {
         self.round = Round(cx.rng().next_u64());
         self.phase = Phase::Gathering;
+        self.scrub.on_gather(cx);
+        core.look = None;
         let now = cx.mono();
         let group = core.view.group.clone();
         let mut before = std::mem::take(&mut self.peers);
@@ -356,6 +366,7 @@ impl Primary {
             Body::Appended { through, decided } => {
                 self.on_appended(core, cx, from, (through, decided));
             }
+            Body::Looked { id, seen } => self.on_seen(core, cx, from, (id, seen)),
             Body::Fetched { entries } => self.on_fetched(core, cx, from, entries),
             Body::FetchBodies { keys } => self.on_fetch_bodies(core, cx, from, keys),
             Body::Filled { mark, index } => {
@@ -379,6 +390,8 @@ impl Primary {
             | Body::DropTail { .. }
             | Body::Bodies { .. }
             | Body::Fill { .. }
+            | Body::Look(_)
+            | Body::Doubt
             | Body::Page { .. } => {}
         }
     }
@@ -411,6 +424,7 @@ impl Primary {
             digest.word(peer.sent);
         }
         digest.word(self.tokens.len() as u64);
+        digest.word(u64::from(self.scrub.is_busy()));
         digest.word(self.promoting.map_or(0, |node| u64::from(node.0)));
     }
 }

@@ -109,8 +109,10 @@ impl Primary {
         if let Phase::Leaving { .. } = self.phase {
             self.leave(core, cx);
         }
+        self.look_again(core, cx);
         let last = core.log.last().number;
         let mut busy = self.phase != Phase::Serving || self.asked.is_some();
+        busy |= self.scrub.is_busy();
         let mut late = None;
         for node in self.peers.keys().copied().collect::<Vec<_>>() {
             let waits = self.nudge(core, cx, node);

@@ -185,6 +185,7 @@ impl Host for NoSockets {
     fn loaded(&mut self, _token: fsm::Token, _loaded: bool) {}
     fn clients_done(&mut self, _answers: Vec<(u64, vspace::DdsResponse)>) {}
     fn passed(&mut self, _passed: vspace::Passed) {}
+    fn scrubbed(&mut self, _token: fsm::Token, _round: vspace::ScrubRound, _missed: Vec<NodeId>) {}
     fn packets(&mut self, _packets: Vec<(NodeId, Packet)>) {}
     fn standing(&mut self, _standing: Standing) {}
     fn decided(&mut self, _token: fsm::Token, _verdict: Verdict) {}
