@@ -1,6 +1,7 @@
 """Operating a whole cluster: backup and restore, a lost majority, checks, sessions and status of all nodes, body search."""
 
 import re
+import socket
 import time
 
 import pytest
@@ -166,6 +167,15 @@ def test_nodes_of_before_are_refused_after_a_recovery(three):  # noqa: F811
     assert len(three["c"].imap(three.addresses_of_users[0]).bodies()) == 1
 
 
+def answers(address):
+    host, port = address.rsplit(":", 1)
+    try:
+        socket.create_connection((host, int(port)), timeout=1).close()
+        return True
+    except OSError:
+        return False
+
+
 def test_two_of_five_go_on_with_what_they_hold():
     """Three voters of five are lost, and of every partition a copy is left: those that are kept come in with theirs."""
     with Cluster(names=("a", "b", "c", "d", "e"), settings={"replicas": "4"}) as five:
@@ -177,7 +187,12 @@ def test_two_of_five_go_on_with_what_they_hold():
         crash(five, "ae", wipe=False)
         done = five["e"].cli_json("node", "unsafe-recover", "--with", "a", "--yes-i-lose-what-only-the-others-had")
         assert done["lost"] == [] and done["kept"] == ["a", "e"]
-        five.start("e", "a")
+        # The recovered node first: a node that is kept must find it when it starts.
+        five["e"].start(wait=False)
+        eventually(lambda: answers(five.addresses["e"]), 30, "the recovered node answers others")
+        five["a"].start(wait=False)
+        for name in "ea":
+            five[name]._read_until_ready(time.monotonic())
         eventually(lambda: five["e"].cli_json("status", code=None)["partitions"]["unavailable"] == 0, 30, "both serve")
         check_mail(five["a"], senders)
         five.start("b", "c", "d")
