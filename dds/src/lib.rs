@@ -23,6 +23,7 @@ pub mod memory_store;
 mod page_sum;
 pub mod partition;
 pub mod replica;
+mod report;
 mod request;
 pub mod scrub;
 pub mod seat;
@@ -39,6 +40,7 @@ pub use limits::Limits;
 pub use memory_store::MemoryStore;
 pub use page_sum::PageSum;
 pub use partition::Partition;
+pub use report::{Copying, REPORT_PARTITIONS_MAX, Report, Residents};
 pub use request::{Claimed, Entry, Request, Response};
 pub use seat::Seat;
 pub use store::{

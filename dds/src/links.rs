@@ -9,8 +9,10 @@
 //! behaves as if it had promised everybody everything.
 
 use crate::cluster::{NodeId, Session, Start};
+use crate::report::Report;
 use fsm::{Cx, Digest, Duration, Machine, Mono, TimerKey};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// Times of pings and leases. Design section 4.
 #[derive(Clone, Debug)]
@@ -44,10 +46,10 @@ pub struct Run {
 }
 
 /// What nodes say to each other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Message {
-    /// `sent` is the asker's clock.
-    Ping { run: Run, sent: Mono },
+    /// `sent` is the asker's clock. `report`: what it says of itself, if it says anything.
+    Ping { run: Run, sent: Mono, report: Option<Arc<Report>> },
     /// The answer; `sent` is that of the ping.
     Pong { run: Run, sent: Mono, granted: bool },
 }
@@ -62,10 +64,12 @@ pub struct NodeState {
 /// Everything that can happen to the links.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Input {
-    /// The nodes of the map.
+    /// The nodes of the map: others are forgotten.
     NodesAre(Vec<(NodeId, NodeState)>),
     /// What this node is registered as; nothing while it is not.
     RunIs(Option<Run>),
+    /// What this node says of itself from now on.
+    ReportIs(Arc<Report>),
     Received {
         from: NodeId,
         message: Message,
@@ -74,7 +78,7 @@ pub enum Input {
 }
 
 /// Everything that the links may ask of the world.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
     Send {
         to: NodeId,
@@ -89,6 +93,11 @@ pub enum Effect {
     Heard {
         node: NodeId,
         run: Run,
+    },
+    /// A node says something new of itself.
+    Reported {
+        node: NodeId,
+        report: Arc<Report>,
     },
     /// Nothing came for as long as a member may be silent; told again as long as that lasts.
     Silent {
@@ -106,43 +115,59 @@ pub struct Links {
     limits: Limits,
     /// When this machine began: before that it may have promised anything.
     started: Mono,
+    report: Option<Arc<Report>>,
     peers: BTreeMap<NodeId, Peer>,
+    /// What was promised to nodes that have left binds until then.
+    promised_left: Mono,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Peer {
     state: NodeState,
     heard: Mono,
     /// What was promised to it binds until then.
     promised: Mono,
+    /// What it said last.
+    report: Option<Arc<Report>>,
 }
 
 impl Links {
     #[must_use]
     pub fn new(me: NodeId, limits: Limits, now: Mono) -> Self {
-        Self { me, run: None, limits, started: now, peers: BTreeMap::new() }
+        let (peers, promised_left) = (BTreeMap::new(), Mono(0));
+        Self { me, run: None, limits, started: now, report: None, peers, promised_left }
     }
 
     /// Until then, nodes that are given up may hold a lease from this node. Where the map knows no other node, none does.
     #[must_use]
     pub fn fence_at(&self) -> Mono {
         if self.peers.is_empty() {
-            return Mono(0);
+            return self.promised_left;
         }
         let down = self.peers.values().filter(|peer| !peer.state.is_up);
         let promised = down.map(|peer| peer.promised).max();
-        self.started.plus(self.limits.grace).max(promised.unwrap_or_default())
+        let promised = promised.unwrap_or_default().max(self.promised_left);
+        self.started.plus(self.limits.grace).max(promised)
     }
 
     fn on_nodes(&mut self, cx: &mut Cx<'_, Effect>, nodes: Vec<(NodeId, NodeState)>) {
         let first = self.peers.is_empty();
         let now = cx.mono();
+        let known: BTreeSet<NodeId> = nodes.iter().map(|(node, _)| *node).collect();
+        for (_, left) in self.peers.extract_if(.., |node, _| !known.contains(node)) {
+            self.promised_left = self.promised_left.max(left.promised);
+        }
         for (node, state) in nodes {
             if node == self.me {
                 continue;
             }
-            let fresh = Peer { state, heard: now, promised: Mono(0) };
-            self.peers.entry(node).or_insert(fresh).state = state;
+            let fresh = Peer { state, heard: now, promised: Mono(0), report: None };
+            let peer = self.peers.entry(node).or_insert(fresh);
+            if peer.state.run != state.run {
+                // It says anew what it says.
+                peer.report = None;
+            }
+            peer.state = state;
         }
         if first && !self.peers.is_empty() {
             self.tick(cx);
@@ -154,8 +179,12 @@ impl Links {
         let Some(peer) = self.peers.get_mut(&from) else { return };
         peer.heard = now;
         match message {
-            Message::Ping { run, sent } => {
+            Message::Ping { run, sent, report } => {
                 cx.emit(Effect::Heard { node: from, run });
+                if let Some(report) = report.filter(|report| peer.report.as_ref() != Some(report)) {
+                    peer.report = Some(Arc::clone(&report));
+                    cx.emit(Effect::Reported { node: from, report });
+                }
                 let granted = peer.state.is_up && peer.state.run == run;
                 if granted {
                     peer.promised = now.plus(self.limits.grace);
@@ -176,7 +205,7 @@ impl Links {
         let now = cx.mono();
         for (node, peer) in &self.peers {
             if let Some(run) = self.run {
-                let message = Message::Ping { run, sent: now };
+                let message = Message::Ping { run, sent: now, report: self.report.clone() };
                 cx.emit(Effect::Send { to: *node, message });
             }
             if now.since(peer.heard) >= self.limits.silent_after {
@@ -195,6 +224,7 @@ impl Machine for Links {
         match input {
             Input::NodesAre(nodes) => self.on_nodes(cx, nodes),
             Input::RunIs(run) => self.run = run,
+            Input::ReportIs(report) => self.report = Some(report),
             Input::Received { from, message } => self.on_message(cx, from, message),
             Input::TimerFired(_) => self.tick(cx),
         }
@@ -251,7 +281,7 @@ mod tests {
         }
 
         fn ping(&mut self, millis: u64, session: u64) -> bool {
-            let message = Message::Ping { run: run(session), sent: Mono(5) };
+            let message = Message::Ping { run: run(session), sent: Mono(5), report: None };
             let effects = self.step(millis, Input::Received { from: OTHER, message });
             match effects[..] {
                 [
@@ -287,6 +317,39 @@ mod tests {
         assert_eq!(pong(7, 100_000_000, false), []);
         assert_eq!(pong(6, 100_000_000, true), []);
         assert_eq!(pong(7, 1_000_000_000, true), []);
+    }
+
+    #[test]
+    fn a_node_that_left_is_forgotten_but_not_what_was_promised_to_it() {
+        let mut stand = Stand::new();
+        assert!(stand.ping(2000, 3));
+        stand.nodes(2100, false);
+        stand.step(2200, Input::NodesAre(vec![]));
+        assert_eq!(stand.links.fence_at(), Mono(3_300_000_000));
+        let effects = stand.step(9_000, Input::TimerFired(TICK));
+        assert_eq!(effects, [], "it is neither pinged nor missed");
+        let message = Message::Ping { run: run(3), sent: Mono(5), report: None };
+        assert_eq!(stand.step(9_000, Input::Received { from: OTHER, message }), []);
+    }
+
+    #[test]
+    fn what_a_node_says_of_itself_is_told_when_it_is_new() {
+        let mut stand = Stand::new();
+        let mine = Arc::new(Report { load: 5, ..Report::default() });
+        stand.step(100, Input::ReportIs(Arc::clone(&mine)));
+        let sent = stand.step(200, Input::TimerFired(TICK));
+        let said = |effect: &Effect| match effect {
+            Effect::Send { message: Message::Ping { report, .. }, .. } => report.clone(),
+            _ => None,
+        };
+        assert_eq!(sent.iter().find_map(said), Some(mine));
+        let mut hear = |load| {
+            let report = Some(Arc::new(Report { load, ..Report::default() }));
+            let message = Message::Ping { run: run(3), sent: Mono(5), report };
+            let effects = stand.step(300, Input::Received { from: OTHER, message });
+            effects.iter().any(|effect| matches!(effect, Effect::Reported { .. }))
+        };
+        assert_eq!([7, 7, 8].map(&mut hear), [true, false, true]);
     }
 
     #[test]

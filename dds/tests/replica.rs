@@ -9,10 +9,11 @@ use dds::replica::{
 };
 use dds::scrub::{Passed, Step, Trouble};
 use dds::{
-    Chain, Column, Durability, Group, GroupVersion, MemoryStore, PartitionId, Store, StoreOp, Tier,
+    Chain, Column, Durability, Group, GroupVersion, MemoryStore, PartitionId, Store, StoreError,
+    StoreOp, Tier,
 };
 use fsm::{Budget, Host, Mono, Stepped, TimerKey, Token, Wall};
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 const ME: NodeId = NodeId(1);
@@ -70,16 +71,27 @@ impl Bench {
 
     /// The primary of a group of two.
     fn leads(&mut self, min_in_sync: usize) -> Vec<Effect> {
-        let both = vec![ME, PEER];
+        self.leads_with(&[ME, PEER], min_in_sync, &[])
+    }
+
+    /// The primary of a group of these, of which some have no space.
+    fn leads_with(
+        &mut self,
+        in_sync: &[NodeId],
+        min_in_sync: usize,
+        exhausted: &[NodeId],
+    ) -> Vec<Effect> {
         let group = ReplicaGroup {
             version: GroupVersion(3),
             primary: Some(ME),
-            in_sync: both.clone(),
+            in_sync: in_sync.to_vec(),
             learners: Vec::new(),
-            candidates: both,
+            candidates: in_sync.to_vec(),
             consented: true,
         };
-        let view = View { group, min_in_sync, wanted: 2, fence_at: Mono(0) };
+        let exhausted: BTreeSet<NodeId> = exhausted.iter().copied().collect();
+        let exhausted = Arc::new(exhausted);
+        let view = View { group, min_in_sync, wanted: 2, fence_at: Mono(0), exhausted };
         self.step(Input::GroupIs(view))
     }
 
@@ -99,19 +111,18 @@ impl Bench {
         assert!(matches!(bodies(&self.hears(Body::Join))[..], [Body::Stand(_)]));
     }
 
+    fn hears_from(&mut self, from: NodeId, body: Body) -> Vec<Effect> {
+        let message = Message { version: GroupVersion(3), round: self.round, body };
+        self.step(Input::Received { from, message })
+    }
+
     fn hears(&mut self, body: Body) -> Vec<Effect> {
         let message = Message { version: GroupVersion(3), round: self.round, body };
         self.step(Input::Received { from: PEER, message })
     }
 
     fn stands(&mut self) -> Vec<Effect> {
-        let nothing = Mark::default();
-        self.hears(Body::Stand(Stand {
-            last: nothing,
-            applied: nothing,
-            whole: true,
-            filling: None,
-        }))
+        self.hears(standing())
     }
 
     fn propose(&mut self) -> Vec<Effect> {
@@ -125,6 +136,20 @@ impl Bench {
     fn answers(&self) -> bool {
         self.replica.answers().is_some()
     }
+}
+
+/// Of a member with nothing.
+fn standing() -> Body {
+    let nothing = Mark::default();
+    Body::Stand(Stand { last: nothing, applied: nothing, whole: true, filling: None })
+}
+
+/// What became of the group that was proposed, if that is known.
+fn outcome(effects: &[Effect]) -> Option<Result<(), StoreError>> {
+    effects.iter().find_map(|effect| match effect {
+        Effect::Decided { result, .. } => Some(result.clone()),
+        _ => None,
+    })
 }
 
 /// The first group of a partition.
@@ -455,4 +480,67 @@ fn a_doubted_copy_keeps_nothing_as_a_learner() {
         });
         assert_eq!(stand.expect("it stands").whole, whole);
     }
+}
+
+#[test]
+fn a_primary_without_space_refuses_what_needs_some_and_takes_what_frees_some() {
+    let mut bench = Bench::new();
+    bench.leads_with(&[ME, PEER], 2, &[ME]);
+    bench.stands();
+    let told = bench.propose();
+    assert_eq!((outcome(&told), asks(&told)), (Some(Err(StoreError::NoSpace)), vec![]));
+    assert!(bench.answers(), "it is read on");
+    let frees = Group { frees_space: true, ..group() };
+    let told = bench.step(Input::Propose { token: Token(10), group: frees });
+    assert_eq!(outcome(&told), None, "{told:?}");
+    let told = bench.hears(Body::Appended { through: 1, decided: 0 });
+    assert_eq!(outcome(&told), Some(Ok(())));
+    // There is room again.
+    let mut bench = Bench::new();
+    bench.leads_with(&[ME, PEER], 2, &[ME]);
+    bench.stands();
+    bench.leads_with(&[ME, PEER], 2, &[]);
+    assert_eq!(outcome(&bench.propose()), None);
+}
+
+#[test]
+fn a_member_without_space_goes_if_the_set_is_large_enough_without_it() {
+    let third = NodeId(3);
+    let mut bench = Bench::new();
+    bench.leads_with(&[ME, PEER, third], 2, &[PEER]);
+    bench.stands();
+    bench.hears_from(third, standing());
+    let told = bench.propose();
+    assert_eq!((outcome(&told), asks(&told)), (None, vec![GroupChange::Remove(PEER)]));
+    // The map does not answer: the member is not written full.
+    bench.millis = 600;
+    let next = Group { frees_space: false, ..group() };
+    let told = bench.step(Input::Propose { token: Token(10), group: next });
+    assert_eq!(outcome(&told), Some(Err(StoreError::NoSpace)));
+    let mut bench = Bench::new();
+    bench.leads_with(&[ME, PEER], 2, &[PEER]);
+    bench.stands();
+    let told = bench.propose();
+    assert_eq!((outcome(&told), asks(&told)), (Some(Err(StoreError::NoSpace)), vec![]));
+}
+
+#[test]
+fn a_primary_whose_store_is_full_keeps_its_place_and_begins_anew() {
+    let mut bench = Bench::new();
+    bench.leads(2);
+    bench.stands();
+    bench.store.set_bytes_max(Some(bench.store.bytes()));
+    let told = bench.propose();
+    assert_eq!(asks(&told), [], "it does not step down");
+    assert!(told.contains(&Effect::Cease) && !bench.answers());
+    bench.millis = 25;
+    bench.step(Input::TimerFired(TimerKey(1)));
+    assert!(bench.stands().contains(&Effect::Serve), "{}", bench.replica.summary());
+    assert!(bench.answers());
+    let told = bench.propose();
+    assert_eq!((outcome(&told), asks(&told)), (Some(Err(StoreError::NoSpace)), vec![]));
+    // It asks its store again after a while.
+    bench.store.set_bytes_max(None);
+    bench.millis = 4000;
+    assert_eq!(outcome(&bench.propose()), None);
 }

@@ -37,8 +37,8 @@ pub trait Control: Send + Sync + 'static {
     /// Who is connected.
     fn sessions(&self) -> Reply<'_, Vec<SessionReport>>;
 
-    /// Ends the sessions that match; how many there were.
-    fn kick(&self, whom: Kick) -> Reply<'_, u64>;
+    /// Ends the sessions that match.
+    fn kick(&self, whom: Kick) -> Reply<'_, Kicked>;
 
     /// A snapshot of the node.
     fn status(&self) -> Reply<'_, StatusReport>;
@@ -52,7 +52,7 @@ pub trait Control: Send + Sync + 'static {
     /// How far a node is from holding what it should (joining), or nothing (draining).
     fn node_progress(&self, node: String, change: NodeChange) -> Reply<'_, NodeProgress>;
 
-    /// Makes a node, by name, the master of a user; done when it is.
+    /// Makes a node, by name, the master of a user; done when it is. Without a name placement decides again.
     fn move_user(&self, user: UserId, node: String) -> Reply<'_, Moved>;
 
     /// Writes a complete, consistent copy of the store into `dir`, or a step of it: see [`BackupStep`].
@@ -178,6 +178,24 @@ pub struct NodeReport {
     pub in_sync: u64,
     pub learning: u64,
     pub zone: String,
+    /// Work of the partitions that it leads, in units a second, when it has said so.
+    pub load: Option<u64>,
+    /// Its store takes nothing but what frees space.
+    pub exhausted: bool,
+}
+
+/// A partition that changes hands or members.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct MoveReport {
+    pub partition: u16,
+    /// Empty: nobody leads it.
+    pub primary: String,
+    /// The node that the step is about.
+    pub node: String,
+    pub step: &'static str,
+    /// By an operator: the node shall lead the partition.
+    pub ordered: bool,
+    pub copied_bytes: u64,
 }
 
 /// The cluster as a whole.
@@ -200,6 +218,8 @@ pub struct ClusterReport {
     pub filling: u64,
     pub copies_in_sync: u64,
     pub copies_wanted: u64,
+    /// Partitions that an operator has placed.
+    pub placed: u64,
 }
 
 /// Why the node does not answer.
@@ -216,9 +236,18 @@ pub enum ControlError {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kick {
     Session(SessionId),
-    /// All sessions of an account, by its canonical address.
-    Account(String),
+    /// All sessions of an account, by its canonical address, on every node.
+    Account(String, UserId),
     Ip(IpAddr),
+}
+
+/// Sessions that were ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Kicked {
+    /// On this node.
+    pub ended: u64,
+    /// Nodes that did not answer; their sessions end when they are reached.
+    pub unanswered: Vec<String>,
 }
 
 /// One line of `session list`.
@@ -272,6 +301,8 @@ pub struct StatusReport {
     pub nodes: Vec<NodeReport>,
     pub cluster_state: ClusterReport,
     pub scrub: ScrubState,
+    /// By number of the partition; the first of them.
+    pub moves: Vec<MoveReport>,
 }
 
 /// What the scrub of this node has done and found since the start, in partitions that it leads.

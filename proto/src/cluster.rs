@@ -265,6 +265,20 @@ pub struct ClusterMap {
     pub suggestions: ::prost::alloc::vec::Vec<Suggestion>,
     #[prost(uint32, repeated, tag = "6")]
     pub voters: ::prost::alloc::vec::Vec<u32>,
+    /// From feature level 2.
+    #[prost(message, repeated, tag = "7")]
+    pub placements: ::prost::alloc::vec::Vec<Placement>,
+}
+/// Who shall lead a partition, by the operator's word.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Placement {
+    #[prost(uint32, tag = "1")]
+    pub partition: u32,
+    #[prost(uint32, tag = "2")]
+    pub node: u32,
+    /// It has led it since it was said.
+    #[prost(bool, tag = "3")]
+    pub arrived: bool,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Proposal {
@@ -276,7 +290,7 @@ pub struct Proposal {
     pub number: u64,
     #[prost(
         oneof = "proposal::Command",
-        tags = "10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23"
+        tags = "10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24"
     )]
     pub command: ::core::option::Option<proposal::Command>,
 }
@@ -312,6 +326,9 @@ pub mod proposal {
         RaiseFeatureLevel(u32),
         #[prost(message, tag = "23")]
         UnsafeRecover(super::UnsafeRecover),
+        /// From feature level 2.
+        #[prost(message, tag = "24")]
+        Place(super::Place),
     }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -386,6 +403,14 @@ pub mod unsafe_recover {
         #[prost(bool, tag = "2")]
         All(bool),
     }
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Place {
+    #[prost(uint32, tag = "1")]
+    pub partition: u32,
+    /// 0: the operator wishes nothing any more.
+    #[prost(uint32, tag = "2")]
+    pub node: u32,
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]

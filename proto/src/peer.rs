@@ -5,14 +5,14 @@ pub struct Heartbeats {
     #[prost(message, repeated, tag = "1")]
     pub heartbeats: ::prost::alloc::vec::Vec<Heartbeat>,
 }
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Heartbeat {
     #[prost(oneof = "heartbeat::Body", tags = "1, 2")]
     pub body: ::core::option::Option<heartbeat::Body>,
 }
 /// Nested message and enum types in `Heartbeat`.
 pub mod heartbeat {
-    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Oneof)]
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
     pub enum Body {
         #[prost(message, tag = "1")]
         Ping(super::Ping),
@@ -20,7 +20,7 @@ pub mod heartbeat {
         Pong(super::Pong),
     }
 }
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Ping {
     #[prost(uint64, tag = "1")]
     pub session: u64,
@@ -29,6 +29,53 @@ pub struct Ping {
     /// The asker's clock, in nanoseconds. It comes back as it was.
     #[prost(uint64, tag = "3")]
     pub sent: u64,
+    /// What the asker says of itself. Absent: it is of a release that says nothing, or has not looked yet.
+    #[prost(message, optional, tag = "4")]
+    pub report: ::core::option::Option<Report>,
+}
+/// What a node says of itself.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Report {
+    /// Work of the partitions that it leads, in units a second.
+    #[prost(uint64, tag = "1")]
+    pub load: u64,
+    /// Those with the most work, the busiest first.
+    #[prost(message, repeated, tag = "2")]
+    pub busiest: ::prost::alloc::vec::Vec<PartitionLoad>,
+    /// Its store takes nothing but what frees space.
+    #[prost(bool, tag = "3")]
+    pub exhausted: bool,
+    /// What the directory and the delivery queue count, where they run.
+    #[prost(message, optional, tag = "4")]
+    pub residents: ::core::option::Option<Residents>,
+    /// Copies that it makes of partitions that it leads.
+    #[prost(message, repeated, tag = "5")]
+    pub copies: ::prost::alloc::vec::Vec<Copy>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PartitionLoad {
+    #[prost(uint32, tag = "1")]
+    pub partition: u32,
+    #[prost(uint32, tag = "2")]
+    pub load: u32,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Residents {
+    #[prost(uint64, tag = "1")]
+    pub accounts: u64,
+    #[prost(uint64, tag = "2")]
+    pub deliveries: u64,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Copy {
+    #[prost(uint32, tag = "1")]
+    pub partition: u32,
+    /// The learner.
+    #[prost(uint32, tag = "2")]
+    pub node: u32,
+    /// Sent so far.
+    #[prost(uint64, tag = "3")]
+    pub bytes: u64,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Pong {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use vspace::INPUT_KINDS;
 
 /// Every kind of fault that a run may meet.
-pub const FAULT_KINDS: [&str; 77] = [
+pub const FAULT_KINDS: [&str; 78] = [
     "IMAP client vanishes",
     "POP3 client vanishes",
     "all nodes lose power",
@@ -69,6 +69,7 @@ pub const FAULT_KINDS: [&str; 77] = [
     "packet comes late",
     "page or chunk is overtaken",
     "partition is not served for a moment",
+    "partition is placed by an operator",
     "primary stands still beyond its lease",
     "read fails",
     "read goes to the disk",

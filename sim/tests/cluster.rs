@@ -14,7 +14,7 @@ fn run(name: &str, seed: u64, mutation: Option<ClusterMutation>) -> Outcome {
 }
 
 /// Runs the seeds of a scenario; everything that it is there for happens.
-fn holds(name: &str, faults: &[&str]) {
+fn holds(name: &str, faults: &[&str]) -> Coverage {
     let mut coverage = Coverage::default();
     for seed in SEEDS {
         let outcome = run(name, seed, None);
@@ -28,6 +28,7 @@ fn holds(name: &str, faults: &[&str]) {
     }
     let never: Vec<_> = faults.iter().filter(|fault| coverage.faults[**fault] == 0).collect();
     assert!(never.is_empty(), "never happened: {never:?}");
+    coverage
 }
 
 #[test]
@@ -128,6 +129,28 @@ fn stray_values_are_repaired() {
 }
 
 #[test]
+fn moves_hold() {
+    let coverage = holds(
+        "cluster-moves",
+        &["partition is placed by an operator", "node of a cluster ends", "disk is replaced"],
+    );
+    assert!(coverage.actions["copy is told of"] > 0);
+}
+
+#[test]
+fn work_moves_and_rests() {
+    let faults = ["node of a cluster ends", "control majority is gone"];
+    let coverage = holds("cluster-hot", &faults);
+    assert!(coverage.actions["work has moved"] > 100, "{:?}", coverage.actions);
+}
+
+#[test]
+fn full_disks_hold() {
+    let coverage = holds("cluster-full", &["disk is full", "node of a cluster ends"]);
+    assert!(coverage.actions["blind write is refused"] > 0);
+}
+
+#[test]
 fn equal_seeds_give_equal_traces_and_others_do_not() {
     let trace = |seed| {
         let outcome = run("cluster-storm", seed, None);
@@ -174,6 +197,17 @@ fn an_acknowledgement_below_the_least_set_is_noticed() {
 #[test]
 fn a_learner_promoted_too_early_is_noticed() {
     noticed("cluster-storm", ClusterMutation::PromoteEarly, 4);
+}
+
+#[test]
+fn a_learner_that_a_move_promotes_too_early_is_noticed() {
+    noticed("cluster-moves", ClusterMutation::PromoteEarly, 4);
+}
+
+#[test]
+fn work_that_moves_without_hysteresis_is_noticed() {
+    let failure = noticed("cluster-hot", ClusterMutation::NoHysteresis, 8);
+    assert_eq!(failure.invariant, "work_rests", "{failure}");
 }
 
 #[test]

@@ -39,6 +39,8 @@ pub trait Host {
     fn operator_done(&mut self, session: SessionId, token: Token, completion: vspace::Completion);
     fn sessions(&mut self, token: Token, lines: Vec<SessionLine>);
     fn kicked(&mut self, token: Token, count: u64);
+    /// Nodes that did not say that they have ended the sessions of a user.
+    fn kick_told(&mut self, token: Token, unanswered: Vec<NodeId>);
     fn loaded(&mut self, token: Token, loaded: bool);
     /// The answers to clients of the hash table, by what each knows its request as.
     fn clients_done(&mut self, answers: Vec<(u64, DdsResponse)>);
@@ -231,6 +233,7 @@ impl Worker {
             }
             Outward::Sessions { token, lines } => host.sessions(token, lines),
             Outward::Kicked { token, count } => host.kicked(token, count),
+            Outward::KickTold { token, unanswered } => host.kick_told(token, unanswered),
             Outward::Loaded { token, loaded } => host.loaded(token, loaded),
             Outward::ClientDone { origin, response } => self.answers.push((origin, *response)),
             Outward::Passed(passed) => host.passed(passed),

@@ -24,12 +24,13 @@ pub struct Applied {
 
 /// What a command has touched so far.
 #[derive(Debug, Default)]
-struct Touched {
+pub(super) struct Touched {
     settings: bool,
     voters: bool,
     nodes: BTreeSet<NodeId>,
     groups: BTreeSet<PartitionId>,
-    suggestions: BTreeSet<PartitionId>,
+    pub suggestions: BTreeSet<PartitionId>,
+    pub placements: BTreeSet<PartitionId>,
 }
 
 /// A registration, without the node's number.
@@ -41,7 +42,7 @@ struct Registration {
     features: u32,
 }
 
-type Judged = Result<(), Objection>;
+pub(super) type Judged = Result<(), Objection>;
 
 impl ClusterMap {
     /// Applies the entry `index` of the control log.
@@ -75,6 +76,7 @@ impl ClusterMap {
                 Err(objection) => Verdict::Refused(objection),
             },
         };
+        self.follow_placements(&mut touched);
         self.void_suggestions(&mut touched);
         Applied { verdict, delta: self.delta_of(touched) }
     }
@@ -112,6 +114,7 @@ impl ClusterMap {
             | Command::SetMinInSync { .. }
             | Command::ReachMinInSync
             | Command::SetReplicas { .. }
+            | Command::Place { .. }
             | Command::RaiseFeatureLevel { .. }
             | Command::UnsafeRecover { .. } => {}
         }
@@ -157,6 +160,7 @@ impl ClusterMap {
             Command::SetMinInSync { count } => self.set_min_in_sync(touched, *count),
             Command::ReachMinInSync => self.reach_min_in_sync(touched),
             Command::SetReplicas { count } => self.set_replicas(touched, *count),
+            Command::Place { partition, node } => self.place(touched, *partition, *node),
             Command::RaiseFeatureLevel { level } => self.raise_feature_level(touched, *level),
             Command::UnsafeRecover { scope, from } => self.unsafe_recover(touched, *scope, *from),
         }
@@ -461,6 +465,7 @@ impl ClusterMap {
         let node = |node: NodeId| (node, self.nodes.get(&node).cloned());
         let group = |id: PartitionId| Some((id, self.group(id)?.clone()));
         let suggestion = |id: PartitionId| (id, self.suggestion(id));
+        let placement = |id: PartitionId| (id, self.placements.get(&id).copied());
         Delta {
             index: self.index,
             whole: false,
@@ -469,6 +474,7 @@ impl ClusterMap {
             groups: touched.groups.into_iter().filter_map(group).collect(),
             suggestions: touched.suggestions.into_iter().map(suggestion).collect(),
             voters: touched.voters.then(|| self.voters.clone()),
+            placements: touched.placements.into_iter().map(placement).collect(),
         }
     }
 }

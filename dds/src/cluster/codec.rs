@@ -3,8 +3,8 @@
 //! Invariant: bytes that come from a peer or a disk are decoded without panics, and what is decoded is sound.
 
 use super::{
-    Address, ClusterMap, Command, GroupChange, Incarnation, Node, NodeId, NodeState, Proposal,
-    ReplicaGroup, Scope, Session, Settings, Site, Start, Suggestion, invariant_sound,
+    Address, ClusterMap, Command, GroupChange, Incarnation, Node, NodeId, NodeState, Placement,
+    Proposal, ReplicaGroup, Scope, Session, Settings, Site, Start, Suggestion, invariant_sound,
 };
 use crate::{GroupVersion, PartitionId};
 use bytes::Bytes;
@@ -42,6 +42,7 @@ pub fn encode_map(map: &ClusterMap) -> Bytes {
         groups: map.groups.iter().map(wire_group).collect(),
         suggestions: map.suggestions.values().map(wire_suggestion).collect(),
         voters: numbers(&map.voters),
+        placements: map.placements.iter().map(wire_placement).collect(),
     };
     record.encode_to_vec().into()
 }
@@ -67,6 +68,10 @@ pub fn decode_map(bytes: &[u8]) -> Decoded<ClusterMap> {
     for record in record.suggestions {
         let suggestion = suggestion(record)?;
         map.suggestions.insert(suggestion.partition, suggestion);
+    }
+    for record in record.placements {
+        let placement = Placement { node: node(record.node)?, arrived: record.arrived };
+        map.placements.insert(partition(record.partition)?, placement);
     }
     invariant_sound(&map).map_err(|broken| Malformed(broken.what))?;
     Ok(map)
@@ -115,6 +120,10 @@ fn to_wire(proposal: &Proposal) -> wire::Proposal {
         Command::SetMinInSync { count } => Wire::SetMinInSync(u32::from(*count)),
         Command::ReachMinInSync => Wire::ReachMinInSync(true),
         Command::SetReplicas { count } => Wire::SetReplicas(u32::from(*count)),
+        Command::Place { partition, node } => Wire::Place(wire::Place {
+            partition: partition.0.into(),
+            node: node.map_or(0, |node| node.0.into()),
+        }),
         Command::RaiseFeatureLevel { level } => Wire::RaiseFeatureLevel(*level),
         Command::UnsafeRecover { scope, from } => {
             let scope = match scope {
@@ -171,6 +180,10 @@ fn from_wire(proposal: wire::Proposal) -> Decoded<Proposal> {
         Wire::SetMinInSync(asked) => Command::SetMinInSync { count: small(asked)? },
         Wire::ReachMinInSync(_) => Command::ReachMinInSync,
         Wire::SetReplicas(asked) => Command::SetReplicas { count: small(asked)? },
+        Wire::Place(asked) => Command::Place {
+            partition: partition(asked.partition)?,
+            node: optional_node(asked.node)?,
+        },
         Wire::RaiseFeatureLevel(level) => Command::RaiseFeatureLevel { level },
         Wire::UnsafeRecover(asked) => {
             let scope = match asked.scope.ok_or(Malformed("scope"))? {
@@ -292,6 +305,14 @@ fn suggestion(record: wire::Suggestion) -> Decoded<Suggestion> {
         expect: GroupVersion(record.expect),
         change: change(record.change)?,
     })
+}
+
+fn wire_placement((partition, placement): (&PartitionId, &Placement)) -> wire::Placement {
+    wire::Placement {
+        partition: partition.0.into(),
+        node: placement.node.0.into(),
+        arrived: placement.arrived,
+    }
 }
 
 fn wire_change(change: GroupChange) -> wire::GroupChange {

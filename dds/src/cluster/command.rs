@@ -59,6 +59,9 @@ pub struct Suggestion {
     pub change: GroupChange,
 }
 
+/// The feature level from which on nodes know [`Command::Place`].
+pub const PLACES: u32 = 2;
+
 /// A change of the cluster map.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
@@ -92,6 +95,9 @@ pub enum Command {
     ReachMinInSync,
     /// By the operator.
     SetReplicas { count: u8 },
+    /// By the operator: `node` shall lead `partition`, and hold it for that; `None`: whoever placement chooses. From
+    /// [`PLACES`] on.
+    Place { partition: PartitionId, node: Option<NodeId> },
     /// By the operator.
     RaiseFeatureLevel { level: u32 },
     /// By the operator, when the holders of partitions will not come back: `from` becomes the only holder, with what it has.
@@ -164,6 +170,10 @@ pub enum Objection {
     TooFewInSync,
     #[error("not every node knows that feature level")]
     FeatureUnknown,
+    #[error("the feature level of the cluster is too low for that")]
+    FeatureMissing,
+    #[error("the node is draining")]
+    NodeIsDraining,
     #[error("a later proposal of the same node was applied before it; propose it again")]
     Overtaken,
     #[error("too many proposals wait for a verdict")]

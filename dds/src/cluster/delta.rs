@@ -1,6 +1,6 @@
 //! What changed in the cluster map by one entry of the control log, for those who follow it.
 
-use super::{ClusterMap, Node, NodeId, ReplicaGroup, Settings, Suggestion};
+use super::{ClusterMap, Node, NodeId, Placement, ReplicaGroup, Settings, Suggestion};
 use crate::{GroupVersion, PartitionId};
 
 /// New values of what changed. A watcher that patches its copy with every delta has the map, but for the marks.
@@ -17,6 +17,8 @@ pub struct Delta {
     /// `None`: the suggestion is void.
     pub suggestions: Vec<(PartitionId, Option<Suggestion>)>,
     pub voters: Option<Vec<NodeId>>,
+    /// `None`: the operator wishes nothing any more, or the node has left.
+    pub placements: Vec<(PartitionId, Option<Placement>)>,
 }
 
 impl Delta {
@@ -29,6 +31,7 @@ impl Delta {
             && self.groups.is_empty()
             && self.suggestions.is_empty()
             && self.voters.is_none()
+            && self.placements.is_empty()
     }
 
     /// The whole of `map`.
@@ -36,6 +39,7 @@ impl Delta {
     pub fn whole(map: &ClusterMap) -> Self {
         let nodes = map.nodes.iter().map(|(&node, known)| (node, Some(known.clone())));
         let suggestions = map.suggestions.iter();
+        let placements = map.placements.iter();
         Self {
             index: map.index,
             whole: true,
@@ -44,6 +48,7 @@ impl Delta {
             groups: map.partitions().map(|(id, group)| (id, group.clone())).collect(),
             suggestions: suggestions.map(|(&id, &suggestion)| (id, Some(suggestion))).collect(),
             voters: Some(map.voters.clone()),
+            placements: placements.map(|(&id, &placement)| (id, Some(placement))).collect(),
         }
     }
 }
@@ -79,6 +84,12 @@ impl ClusterMap {
         }
         if let Some(voters) = &delta.voters {
             self.voters.clone_from(voters);
+        }
+        for (partition, placement) in &delta.placements {
+            match placement {
+                Some(placement) => self.placements.insert(*partition, *placement),
+                None => self.placements.remove(partition),
+            };
         }
     }
 

@@ -27,6 +27,12 @@ pub fn invariant_sound(map: &ClusterMap) -> Checked {
     for (partition, group) in map.partitions() {
         invariant_group(map, group).map_err(|what| Broken { what, partition: Some(partition) })?;
     }
+    for (&partition, placement) in &map.placements {
+        let leads = map.group(partition).is_some_and(|group| group.primary == Some(placement.node));
+        let fits = placement.arrived || (map.is_up(placement.node) && !leads);
+        let known = map.group(partition).is_some() && map.nodes.contains_key(&placement.node);
+        check(known && fits, "who is placed is there, or on its way", Some(partition))?;
+    }
     for (&partition, suggestion) in &map.suggestions {
         let fits = suggestion.partition == partition
             && map.group(partition).is_some_and(|group| group.version == suggestion.expect);

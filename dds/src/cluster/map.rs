@@ -37,6 +37,15 @@ pub struct Node {
     pub features: u32,
 }
 
+/// Who shall lead a partition, by the operator's word. It rests while the node is down for long or drains, and ends when the
+/// operator says otherwise or the node leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Placement {
+    pub node: NodeId,
+    /// It has led the partition since that was said. Until then the placement is a move: it ends with the node's session.
+    pub arrived: bool,
+}
+
 /// Who is there, and who holds what. Changes by commands alone: see `apply`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClusterMap {
@@ -50,6 +59,8 @@ pub struct ClusterMap {
     pub suggestions: BTreeMap<PartitionId, Suggestion>,
     /// Nodes that vote in the control group. Rising.
     pub voters: Vec<NodeId>,
+    /// Where the operator wants partitions to be led.
+    pub placements: BTreeMap<PartitionId, Placement>,
     /// Number of the last proposal of each node's run that was applied. Not told to watchers.
     pub(super) marks: BTreeMap<NodeId, u64>,
 }
@@ -86,6 +97,12 @@ impl ClusterMap {
     #[must_use]
     pub fn suggestion(&self, partition: PartitionId) -> Option<Suggestion> {
         self.suggestions.get(&partition).copied()
+    }
+
+    /// Who shall lead `partition` by the operator's word, if anybody.
+    #[must_use]
+    pub fn placed(&self, partition: PartitionId) -> Option<NodeId> {
+        self.placements.get(&partition).map(|placement| placement.node)
     }
 
     /// The hash that assigns route keys to partitions.

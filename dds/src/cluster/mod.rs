@@ -10,9 +10,11 @@ mod codec;
 mod command;
 mod delta;
 mod group_change;
+mod heat;
 mod invariants;
 mod map;
 mod names;
+mod place;
 mod placement;
 mod rebalance;
 mod recovery;
@@ -22,13 +24,14 @@ mod succession;
 pub use apply::Applied;
 pub use codec::{Malformed, decode_map, decode_proposal, encode_map, encode_proposal};
 pub use command::{
-    Address, Command, Objection, Proposal, Scope, Settings, Site, Suggestion, Verdict,
+    Address, Command, Objection, PLACES, Proposal, Scope, Settings, Site, Suggestion, Verdict,
 };
 pub use delta::Delta;
+pub use heat::{Heat, HeatLimits, Relief, Reports};
 pub use invariants::{Broken, invariant_followed, invariant_sound};
-pub use map::{ClusterMap, NODES_MAX, Node, NodeState, REPLICAS_MAX};
+pub use map::{ClusterMap, NODES_MAX, Node, NodeState, Placement, REPLICAS_MAX};
 pub use names::{Incarnation, NodeId, Session, Start};
 pub use placement::{Candidate, wanted_replicas};
-pub use rebalance::{Rebalancer, Throttle};
+pub use rebalance::{Conditions, Rebalancer, Throttle};
 pub use recovery::{Recovered, Recovery};
 pub use replica_group::{GroupChange, ReplicaGroup};

@@ -22,16 +22,18 @@ pub(super) fn preference(partition: PartitionId, node: NodeId) -> u64 {
 }
 
 /// The nodes that should hold `partition`, the one that should lead it first: at most `replicas`, of as many zones as there
-/// are.
+/// are. If `placed` is one of the candidates it comes first, whatever its rank and weight.
 #[must_use]
 pub fn wanted_replicas(
     candidates: &[Candidate],
     partition: PartitionId,
     replicas: usize,
+    placed: Option<NodeId>,
 ) -> Vec<NodeId> {
-    let able = candidates.iter().filter(|candidate| candidate.weight > 0);
+    let is_placed = |candidate: &Candidate| Some(candidate.node) == placed;
+    let able = candidates.iter().filter(|candidate| candidate.weight > 0 || is_placed(candidate));
     let mut ranked: Vec<_> = able.map(|each| (cost(partition, each), each)).collect();
-    ranked.sort_unstable_by_key(|(cost, each)| (*cost, each.node));
+    ranked.sort_unstable_by_key(|(cost, each)| (!is_placed(each), *cost, each.node));
     let (mut chosen, mut zones) = (Vec::new(), BTreeSet::new());
     for (_, candidate) in &ranked {
         // A node without a zone is a zone of its own.
@@ -109,7 +111,7 @@ mod tests {
     fn shares(candidates: &[Candidate], replicas: usize) -> BTreeMap<u16, usize> {
         let mut shares = BTreeMap::new();
         for partition in (0..4096).map(PartitionId) {
-            for node in wanted_replicas(candidates, partition, replicas) {
+            for node in wanted_replicas(candidates, partition, replicas, None) {
                 *shares.entry(node.0).or_default() += 1;
             }
         }
@@ -137,8 +139,8 @@ mod tests {
     fn a_node_that_leaves_moves_only_what_it_held() {
         let all = candidates(&[(1, "", 100), (2, "", 100), (3, "", 100), (4, "", 100)]);
         for partition in (0..512).map(PartitionId) {
-            let before = wanted_replicas(&all, partition, 2);
-            let after = wanted_replicas(&all[..3], partition, 2);
+            let before = wanted_replicas(&all, partition, 2, None);
+            let after = wanted_replicas(&all[..3], partition, 2, None);
             let kept = before.iter().filter(|node| after.contains(node)).count();
             assert!(kept >= 2 - usize::from(before.contains(&NodeId(4))));
         }
@@ -148,9 +150,23 @@ mod tests {
     fn zones_come_before_ranks_and_weight_0_takes_nothing() {
         let some = candidates(&[(1, "a", 100), (2, "a", 900), (3, "b", 1), (4, "c", 0)]);
         for partition in (0..256).map(PartitionId) {
-            let wanted = wanted_replicas(&some, partition, 2);
+            let wanted = wanted_replicas(&some, partition, 2, None);
             assert!(wanted.contains(&NodeId(3)), "{wanted:?}");
-            assert_eq!(wanted_replicas(&some, partition, 5).len(), 3);
+            assert_eq!(wanted_replicas(&some, partition, 5, None).len(), 3);
+        }
+    }
+
+    #[test]
+    fn who_is_placed_comes_first_and_displaces_the_last() {
+        let some = candidates(&[(1, "", 100), (2, "", 100), (3, "", 100), (4, "", 0)]);
+        for partition in (0..64).map(PartitionId) {
+            let before = wanted_replicas(&some, partition, 2, None);
+            for placed in [1, 2, 3, 4].map(NodeId) {
+                let wanted = wanted_replicas(&some, partition, 2, Some(placed));
+                assert_eq!((wanted.len(), wanted[0]), (2, placed));
+                assert!(before.contains(&wanted[1]) && wanted[1] != placed);
+            }
+            assert_eq!(wanted_replicas(&some, partition, 2, Some(NodeId(9))), before);
         }
     }
 }

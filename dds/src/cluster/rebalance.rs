@@ -5,7 +5,7 @@
 //! control leader, and ends with that version. What is under way is read off the map: suggestions and learners.
 //!
 //! Invariants: a surplus member goes only when the others are as many as wanted; a primary moves only to a member that is in
-//! sync and up; at no time more is under way than the throttle allows.
+//! sync and up, and never from where the operator wants it; at no time more is under way than the throttle allows.
 //!
 //! Cost: where replicas should be is computed when nodes change; a step looks at partitions that are not as they should be.
 
@@ -21,6 +21,16 @@ pub struct Throttle {
     pub repairs_max: usize,
     /// Partitions whose replicas or primaries move only for the sake of balance or of a draining node.
     pub moves_max: usize,
+}
+
+/// What else decides on the next suggestions.
+#[derive(Clone, Copy, Debug)]
+pub struct Conditions<'a> {
+    pub throttle: Throttle,
+    /// Nodes whose stores take nothing but what frees space: they get nothing new.
+    pub exhausted: &'a BTreeSet<NodeId>,
+    /// Partitions with so much work that it decides who leads them, not their number.
+    pub busy: &'a BTreeSet<PartitionId>,
 }
 
 /// Primaries of one node over another that are left alone, besides a sixteenth of what it leads: moving one costs its
@@ -50,23 +60,47 @@ impl Rebalancer {
     /// The map has changed by `delta`. When other nodes are `absent` for long, or at the beginning, it is the whole map.
     pub fn on_changed(&mut self, map: &ClusterMap, delta: &Delta, absent: &BTreeSet<NodeId>) {
         if delta.whole || !delta.nodes.is_empty() || delta.settings.is_some() {
-            self.want(map, map.candidates(absent));
+            self.want(map, map.candidates(absent), delta.whole);
             self.unsettled.extend(map.partitions().map(|(partition, _)| partition));
+        }
+        for (partition, _) in &delta.placements {
+            let wanted = self.wanted_of(map, *partition);
+            if let Some(before) = self.wanted.get_mut(usize::from(partition.0)) {
+                *before = wanted;
+            }
+            self.unsettled.insert(*partition);
         }
         self.unsettled.extend(delta.groups.iter().map(|(partition, _)| *partition));
         self.unsettled.extend(delta.suggestions.iter().map(|(partition, _)| *partition));
         self.spread |= !delta.is_empty();
     }
 
-    fn want(&mut self, map: &ClusterMap, candidates: Vec<Candidate>) {
+    fn want(&mut self, map: &ClusterMap, candidates: Vec<Candidate>, anew: bool) {
         let replicas = usize::from(map.settings.replicas);
-        if candidates == self.candidates && replicas == self.replicas {
+        if candidates == self.candidates && replicas == self.replicas && !anew {
             return;
         }
-        let wanted = |(partition, _)| wanted_replicas(&candidates, partition, replicas);
-        self.wanted = map.partitions().map(wanted).collect();
         self.candidates = candidates;
         self.replicas = replicas;
+        self.wanted =
+            map.partitions().map(|(partition, _)| self.wanted_of(map, partition)).collect();
+    }
+
+    fn wanted_of(&self, map: &ClusterMap, partition: PartitionId) -> Vec<NodeId> {
+        wanted_replicas(&self.candidates, partition, self.replicas, map.placed(partition))
+    }
+
+    /// Partitions that may have to change, those first that the operator waits for.
+    fn in_turn(&self, map: &ClusterMap) -> Vec<PartitionId> {
+        let placed = |partition: &PartitionId| map.placements.contains_key(partition);
+        let (mut first, rest): (Vec<_>, Vec<_>) = self.unsettled.iter().copied().partition(placed);
+        first.extend(rest);
+        first
+    }
+
+    /// Other partitions are busy now.
+    pub fn look_again(&mut self) {
+        self.spread = true;
     }
 
     /// Whether [`Self::next_changes`] would look at anything.
@@ -76,15 +110,17 @@ impl Rebalancer {
     }
 
     /// The next suggestions. What does not fit under the throttle stays for later.
-    pub fn next_changes(&mut self, map: &ClusterMap, throttle: Throttle) -> Vec<Suggestion> {
+    pub fn next_changes(&mut self, map: &ClusterMap, at: Conditions<'_>) -> Vec<Suggestion> {
+        let throttle = at.throttle;
         let (mut repairs, mut moves) = under_way(map);
         let (mut chosen, mut settled) = (Vec::new(), Vec::new());
-        for &partition in &self.unsettled {
+        for partition in self.in_turn(map) {
             let Some(group) = map.group(partition) else { continue };
             let Some(wanted) = self.wanted.get(usize::from(partition.0)) else { continue };
             // A change of either brings the partition back here.
             let waits = map.suggestions.contains_key(&partition) || group.primary.is_none();
-            let step = if waits { None } else { next_step(map, group, wanted) };
+            let aim = Aim { wanted, placed: map.placed(partition), exhausted: at.exhausted };
+            let step = if waits { None } else { next_step(map, group, &aim) };
             let change = match step {
                 None => {
                     settled.push(partition);
@@ -107,7 +143,7 @@ impl Rebalancer {
         }
         if self.unsettled.is_empty() && chosen.is_empty() && self.spread {
             let room = throttle.moves_max.saturating_sub(moves);
-            chosen = self.spread_primaries(map, room);
+            chosen = self.spread_primaries(map, room, &at);
             // Looked at again when one of them has moved.
             self.spread = chosen.len() >= room;
         }
@@ -115,8 +151,16 @@ impl Rebalancer {
     }
 
     /// Moves primaries from nodes that lead more than their share, while all replicas are in their places.
-    fn spread_primaries(&self, map: &ClusterMap, room: usize) -> Vec<Suggestion> {
-        let able = |candidate: &&Candidate| map.is_up(candidate.node) && candidate.weight > 0;
+    fn spread_primaries(
+        &self,
+        map: &ClusterMap,
+        room: usize,
+        at: &Conditions<'_>,
+    ) -> Vec<Suggestion> {
+        let able = |candidate: &&Candidate| {
+            let full = at.exhausted.contains(&candidate.node);
+            map.is_up(candidate.node) && candidate.weight > 0 && !full
+        };
         let able: BTreeMap<NodeId, usize> = self
             .candidates
             .iter()
@@ -137,6 +181,9 @@ impl Rebalancer {
         for (partition, group) in map.partitions() {
             if chosen.len() >= room {
                 break;
+            }
+            if map.placements.contains_key(&partition) || at.busy.contains(&partition) {
+                continue;
             }
             let Some(from) = group.primary.filter(|primary| led.contains_key(primary)) else {
                 continue;
@@ -173,9 +220,25 @@ fn under_way(map: &ClusterMap) -> (usize, usize) {
     })
 }
 
-/// The next step of one partition that has a primary, toward the members that are `wanted`.
-fn next_step(map: &ClusterMap, group: &ReplicaGroup, wanted: &[NodeId]) -> Option<Step> {
+/// What one partition should become.
+struct Aim<'a> {
+    /// The best primary first.
+    wanted: &'a [NodeId],
+    placed: Option<NodeId>,
+    exhausted: &'a BTreeSet<NodeId>,
+}
+
+/// The next step of one partition that has a primary.
+fn next_step(map: &ClusterMap, group: &ReplicaGroup, aim: &Aim<'_>) -> Option<Step> {
     let primary = group.primary?;
+    let wanted = aim.wanted;
+    let leads = |node: &NodeId| map.is_up(*node) && group.is_in_sync(*node);
+    // Who drains, or is gone for long, is not wanted, wherever it was placed.
+    if let Some(placed) = aim.placed.filter(|node| wanted.contains(node) && leads(node))
+        && placed != primary
+    {
+        return Some(Step::Move(GroupChange::HandOver(placed)));
+    }
     if let Some(&stray) = group.learners.iter().find(|node| !wanted.contains(node)) {
         return Some(Step::Move(GroupChange::Remove(stray)));
     }
@@ -183,12 +246,12 @@ fn next_step(map: &ClusterMap, group: &ReplicaGroup, wanted: &[NodeId]) -> Optio
         return None;
     }
     let mut missing = wanted.iter().filter(|&&node| map.is_up(node) && !group.is_in_sync(node));
-    if let Some(&node) = missing.next() {
+    if let Some(&node) = missing.clone().find(|node| !aim.exhausted.contains(node)) {
         let change = GroupChange::AddLearner(node);
         let few = group.in_sync.len() < wanted.len();
         return Some(if few { Step::Repair(change) } else { Step::Move(change) });
     }
-    if group.in_sync.len() <= wanted.len() {
+    if group.in_sync.len() <= wanted.len() || missing.next().is_some() {
         return None;
     }
     let surplus = group.in_sync.iter().copied().filter(|node| !wanted.contains(node));
@@ -197,6 +260,6 @@ fn next_step(map: &ClusterMap, group: &ReplicaGroup, wanted: &[NodeId]) -> Optio
     if stray != primary {
         return Some(Step::Move(GroupChange::Remove(stray)));
     }
-    let heir = wanted.iter().find(|&&node| map.is_up(node) && group.is_in_sync(node))?;
+    let heir = wanted.iter().find(|node| leads(node))?;
     Some(Step::Move(GroupChange::HandOver(*heir)))
 }

@@ -6,7 +6,7 @@ use super::membership::{self, Membership, Step};
 use super::proposals::{Errand, Proposals};
 use super::sessions::Sessions;
 use super::{Config, Limits};
-use crate::cluster::{ClusterMap, Command, Delta, NodeId, Session};
+use crate::cluster::{ClusterMap, Command, Delta, NodeId, Relief, Reports, Session};
 use fsm::Mono;
 
 #[derive(Debug)]
@@ -34,7 +34,7 @@ impl Leading {
     pub fn on_tick(
         &mut self,
         now: Mono,
-        (map, config): (&ClusterMap, &Config),
+        (map, reports, config): (&ClusterMap, &Reports, &Config),
         proposals: &Proposals,
     ) -> Vec<(Errand, Command)> {
         let limits: &Limits = &config.limits;
@@ -43,7 +43,7 @@ impl Leading {
         let give_up = |(node, session)| (Errand::GiveUp(node), Command::GiveUp { node, session });
         let mut wanted: Vec<_> = silent.into_iter().map(give_up).collect();
         if !proposals.is_asked(Errand::Suggest) {
-            let suggestions = self.controller.on_tick(now, map, limits);
+            let suggestions = self.controller.on_tick(now, (map, reports), limits);
             if !suggestions.is_empty() {
                 wanted.push((Errand::Suggest, Command::Suggest(suggestions)));
             }
@@ -52,6 +52,11 @@ impl Leading {
         wanted.extend(reached.map(|command| (Errand::ReachMinInSync, command)));
         wanted.retain(|(errand, _)| !proposals.is_asked(*errand));
         wanted
+    }
+
+    /// The move for the sake of work that the last tick has chosen, if it has.
+    pub fn take_relief(&mut self) -> Option<Relief> {
+        self.controller.take_relief()
     }
 
     /// Moves the members of the group along, one step.

@@ -1,6 +1,6 @@
 //! Limits and times of the control plane.
 
-use crate::cluster::Throttle;
+use crate::cluster::{HeatLimits, Throttle};
 use std::time::Duration;
 
 /// Documented defaults; a simulation shrinks them.
@@ -44,6 +44,8 @@ pub struct Limits {
     pub replace_after: Duration,
     /// How much the controller has under way.
     pub throttle: Throttle,
+    /// When work is moved from busy nodes.
+    pub heat: HeatLimits,
     /// Entries of one page when records are read at the start. Our choice.
     pub page_entries_max: usize,
     /// Bytes of one page when records are read at the start. Our choice.
@@ -71,6 +73,7 @@ impl Default for Limits {
             retry_after: Duration::from_millis(200),
             replace_after: Duration::from_secs(600),
             throttle: Throttle { repairs_max: 64, moves_max: 8 },
+            heat: HeatLimits::default(),
             page_entries_max: 1024,
             page_bytes_max: 4 * 1024 * 1024,
         }

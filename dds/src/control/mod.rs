@@ -29,14 +29,16 @@ mod sessions;
 mod writer;
 
 use crate::cluster::{
-    ClusterMap, Command, Delta, Incarnation, NodeId, Objection, Session, Settings, Site, Start,
-    Verdict, decode_map, encode_map,
+    ClusterMap, Command, Delta, Incarnation, NodeId, Objection, Relief, Session, Settings, Site,
+    Start, Verdict, decode_map, encode_map,
 };
+use crate::report::Report;
 use crate::{Group, Read, ReadDone, StoreError, StoreOp};
 use bytes::Bytes;
 use fsm::{Cx, Digest, Machine, TimerKey, Token};
 use raft_log::RaftLog;
 use running::{Beginning, Health, Running};
+use std::sync::Arc;
 use writer::{After, Writer};
 
 pub use limits::Limits;
@@ -84,6 +86,8 @@ pub enum Input {
     /// A ping arrived from `node`, which says that it has registered as `session` (0: not yet). Also tells a node that is to join
     /// whom it can ask.
     Heard { node: NodeId, session: Session },
+    /// A node says this of itself; so does this one.
+    Reported { node: NodeId, report: Arc<Report> },
     /// The completion of [`Effect::Store`].
     Stored { token: Token, result: Result<(), StoreError> },
     /// The completion of [`Effect::Read`]. Misses of memory are the executor's to resolve.
@@ -159,6 +163,8 @@ pub enum Event {
     Leading { term: u64 },
     /// This leader gives up a node.
     GivingUp { node: NodeId, session: Session },
+    /// This leader moves the primary of a partition from a node with much work to one with less.
+    Relieving(Relief),
     /// A message was dropped: its sender is broken, or of another release.
     Refused { from: NodeId, why: &'static str },
     /// The store refused a write; it is tried again.
@@ -329,6 +335,10 @@ impl Control {
             (State::Running(running), Input::Heard { node, session }) => {
                 running.on_heard(cx, node, session)
             }
+            (State::Running(running), Input::Reported { node, report }) => {
+                running.on_reported(node, report);
+                Ok(())
+            }
             (State::Running(running), Input::Stored { token, result }) => {
                 running.on_stored(cx, token, result)
             }
@@ -357,6 +367,7 @@ impl Control {
                 State::Idle | State::Reading { .. } | State::Stopped,
                 Input::Received { .. }
                 | Input::Heard { .. }
+                | Input::Reported { .. }
                 | Input::Stored { .. }
                 | Input::TimerFired(_),
             ) => Ok(()),

@@ -11,14 +11,16 @@ use super::writer::{After, Writer, Written};
 use super::{Config, Effect, Event, RAFT_TICK, RETRY, Stop, TICK, records};
 use crate::StoreError;
 use crate::cluster::{
-    ClusterMap, Command, Delta, Incarnation, Node, NodeId, Objection, Session, Start, Verdict,
+    ClusterMap, Command, Delta, Incarnation, Node, NodeId, Objection, Reports, Session, Start, Verdict,
     decode_map, decode_proposal, encode_map, encode_proposal,
 };
+use crate::report::Report;
 use bytes::Bytes;
 use fsm::{Cx, Digest, Token};
 use prost::Message;
 use proto::cluster as wire;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use wire::control_message::Body;
 
 #[derive(Debug)]
@@ -37,6 +39,8 @@ pub(super) struct Running {
     told: bool,
     /// Whom a node that is to join can ask, and how often each was.
     met: BTreeMap<NodeId, u64>,
+    /// What nodes say of themselves: for when this one leads.
+    reports: Reports,
     armed: Armed,
 }
 
@@ -83,6 +87,7 @@ impl Running {
             leader: None,
             told: false,
             met: BTreeMap::new(),
+            reports: Reports::new(),
             armed: Armed::default(),
         }
     }
@@ -174,6 +179,12 @@ impl Running {
         Ok(())
     }
 
+    pub fn on_reported(&mut self, node: NodeId, report: Arc<Report>) {
+        if self.map.nodes.contains_key(&node) {
+            self.reports.insert(node, report);
+        }
+    }
+
     pub fn on_propose(
         &mut self,
         cx: &mut Cx<'_, Effect>,
@@ -245,9 +256,15 @@ impl Running {
         let me = self.me();
         let Role::Leading(leading) = &mut self.role else { return };
         let now = cx.mono();
-        let wanted = leading.on_tick(now, (&self.map, &self.config), &self.proposals);
+        self.reports.retain(|node, _| self.map.nodes.contains_key(node));
+        let known = (&self.map, &self.reports, &self.config);
+        let wanted = leading.on_tick(now, known, &self.proposals);
+        let relief = leading.take_relief();
         if !self.log.standing().leads_with_all {
             return;
+        }
+        if let Some(relief) = relief {
+            cx.emit(Effect::Log(Event::Relieving(relief)));
         }
         for (errand, command) in wanted {
             if let Command::GiveUp { node, session } = command {

@@ -9,7 +9,7 @@ use crate::cluster::NodeId;
 use crate::layout::ReplicaRecord;
 use crate::{Chain, Durability, Group, PartitionId, Read, ReadDone, StoreError, StoreOp};
 use bytes::Bytes;
-use fsm::{Cx, TimerKey, Token};
+use fsm::{Cx, Mono, TimerKey, Token};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -57,6 +57,8 @@ pub struct Core {
     pub limits: Arc<Limits>,
     pub view: View,
     pub log: Log,
+    /// The store had no space; until then it is not asked for more.
+    pub full_until: Mono,
     pub writes: BTreeMap<Token, Written>,
     pub reads: BTreeMap<Token, ReadFor>,
     /// Reads of the partition machine that wait until what they need is applied.
@@ -76,7 +78,8 @@ impl Core {
     ) -> Self {
         let (writes, reads) = (BTreeMap::new(), BTreeMap::new());
         let (gate, held) = (Vec::new(), Vec::new());
-        Self { me, partition, limits, view, log, writes, reads, gate, held, look: None }
+        let (full_until, look) = (Mono(0), None);
+        Self { me, partition, limits, view, log, full_until, writes, reads, gate, held, look }
     }
 
     pub fn read(&mut self, cx: Context<'_, '_>, read: Read, read_for: ReadFor) {
@@ -121,9 +124,26 @@ impl Core {
         if self.writes.is_empty() { Chain::Starts } else { Chain::Follows }
     }
 
-    /// Logs entries that follow the last one; synced.
+    /// Whether the store of this node takes nothing but what frees space.
+    pub fn is_full(&self, now: Mono) -> bool {
+        now < self.full_until || self.view.exhausted.contains(&self.me)
+    }
+
+    /// Logs entries that follow the last one; synced. They are in other logs already: what a set of replicas took is owed by each
+    /// of them, also below the watermarks. Whoever takes it knows who is short of space.
     pub fn log_entries(&mut self, cx: Context<'_, '_>, entries: Vec<Arc<Entry>>) {
-        let frees_space = entries.iter().all(|entry| entry.frees_space);
+        let group = self.logged(entries);
+        self.commit_logged(cx, group);
+    }
+
+    /// Logs a new entry, if the store has the space; synced.
+    pub fn log_new(&mut self, cx: Context<'_, '_>, entry: Entry) {
+        let frees_space = entry.frees_space;
+        let group = self.logged(vec![Arc::new(entry)]);
+        self.commit_logged(cx, Group { frees_space, ..group });
+    }
+
+    fn logged(&mut self, entries: Vec<Arc<Entry>>) -> Group {
         let mut ops = Vec::new();
         for entry in entries {
             if let Some(look) = &mut self.look {
@@ -131,10 +151,12 @@ impl Core {
             }
             self.log.push(entry, &mut ops);
         }
-        let through = self.log.last().number;
         let bytes = ops.iter().map(op_bytes).sum();
-        let chain = self.chain();
-        let group = Group { partition: self.partition, ops, bytes, frees_space, chain };
+        Group { partition: self.partition, ops, bytes, frees_space: true, chain: self.chain() }
+    }
+
+    fn commit_logged(&mut self, cx: Context<'_, '_>, group: Group) {
+        let through = self.log.last().number;
         self.commit(cx, group, Durability::Synced, Written::Logged(through));
     }
 

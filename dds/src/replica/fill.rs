@@ -17,6 +17,8 @@ use bytes::Bytes;
 pub struct Fill {
     mark: Mark,
     step: Step,
+    /// Read for it so far.
+    bytes: u64,
     /// In a new round, until the learner has said that it still is where it was.
     paused: bool,
 }
@@ -51,7 +53,12 @@ pub struct Place {
 
 impl Fill {
     pub fn waiting() -> Self {
-        Self { mark: Mark::default(), step: Step::Waiting, paused: false }
+        Self { mark: Mark::default(), step: Step::Waiting, bytes: 0, paused: false }
+    }
+
+    /// Bytes of the copy so far.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     /// Whether the learner takes entries of the log already.
@@ -198,6 +205,8 @@ impl Fill {
             return false;
         }
         let column = from.column;
+        let size = |(key, value): &(Bytes, Bytes)| (key.len() + value.len()) as u64;
+        self.bytes += entries.iter().map(size).sum::<u64>();
         let behind = entries.last().map(|(key, _)| {
             let mut next = key.to_vec();
             next.push(0);

@@ -18,6 +18,9 @@ pub struct Limits {
     pub ask_after: Duration,
     /// After its store failed a replica reads its log again. Our choice.
     pub wake_after: Duration,
+    /// A store that had no space is not asked for more for so long, unless it is known to have some. Our choice: above the time
+    /// after which it is looked at anew.
+    pub full_for: Duration,
     /// Bytes of entries in one message. Our choice.
     pub append_bytes_max: usize,
     /// Bytes sent to one member that it has not acknowledged, before more waits. Our choice.
@@ -41,6 +44,7 @@ impl Default for Limits {
             silent_after: Duration::from_millis(400),
             ask_after: Duration::from_millis(500),
             wake_after: Duration::from_secs(1),
+            full_for: Duration::from_secs(3),
             append_bytes_max: 256 * 1024,
             window_bytes_max: 4 * 1024 * 1024,
             page_bytes_max: 256 * 1024,

@@ -33,7 +33,7 @@ use crate::cluster::{GroupChange, NodeId};
 use crate::scrub::Step;
 use crate::{Durability, Group, GroupVersion, PartitionId, Read, ReadDone, StoreError, fills};
 use core::{Context, Core, ReadFor, TICK, Written};
-use fsm::{Cx, Digest, Machine, TimerKey, Token};
+use fsm::{Cx, Digest, Machine, Mono, TimerKey, Token};
 use log::Log;
 use member::Member;
 use primary::Primary;
@@ -146,6 +146,8 @@ pub struct Replica {
     /// The version in which it asked to lead no more. Until it is known what became of that, it does not: whoever takes over
     /// need not wait for the leases of this one.
     leaves: Option<GroupVersion>,
+    /// The store had no space; until then it is not asked for more.
+    full_until: Mono,
     state: State,
 }
 
@@ -176,7 +178,8 @@ impl Replica {
     /// Knows nothing, and holds no memory, until the map says that this node is a member.
     #[must_use]
     pub fn new(me: NodeId, partition: PartitionId, limits: Arc<Limits>) -> Self {
-        Self { me, partition, limits, view: None, leaves: None, state: State::Asleep }
+        let (leaves, full_until) = (None, Mono(0));
+        Self { me, partition, limits, view: None, leaves, full_until, state: State::Asleep }
     }
 
     /// The version that this replica goes by.
@@ -211,6 +214,15 @@ impl Replica {
     #[must_use]
     pub fn acknowledges(&self) -> bool {
         self.view.as_ref().is_some_and(View::may_acknowledge)
+    }
+
+    /// Learners that are filled with a copy, and the bytes that each was sent; for those who watch.
+    #[must_use]
+    pub fn copies(&self) -> Vec<(NodeId, u64)> {
+        match &self.state {
+            State::Awake(_, Role::Primary(primary)) => primary.copies(),
+            State::Awake(..) | State::Asleep | State::Waking(_) | State::Failed(_) => Vec::new(),
+        }
     }
 
     /// The last entry, and up to where everything is decided; for those who watch.
@@ -265,6 +277,7 @@ impl Replica {
             if view.group.version == known.group.version {
                 known.wanted = view.wanted;
                 known.min_in_sync = view.min_in_sync;
+                known.exhausted = view.exhausted;
                 if let State::Awake(core, _) = &mut self.state {
                     core.view = known.clone();
                 }
@@ -376,7 +389,7 @@ impl Replica {
             {
                 return primary.on_pass_refused(core, cx, (mark.number, error));
             }
-            return self.fail(cx);
+            return self.fail(cx, &error);
         }
         match written {
             Written::Logged(through) => core.log.durable = core.log.durable.max(through),
@@ -391,8 +404,16 @@ impl Replica {
         }
     }
 
-    /// The store refused: what the log promised can't be kept from here on. Others take over.
-    fn fail(&mut self, cx: Context<'_, '_>) {
+    /// The store refused: what the log promised can't be kept from here on. Others take over, unless it is only the space that
+    /// lacks: then this replica begins anew with what its disk holds, and takes what frees space. What others have logged of the
+    /// refused it fetches from them.
+    fn fail(&mut self, cx: Context<'_, '_>, error: &StoreError) {
+        let full = *error == StoreError::NoSpace;
+        let mut wait = self.limits.wake_after;
+        if full {
+            self.full_until = cx.mono().plus(self.limits.full_for);
+            wait = self.limits.tick;
+        }
         let State::Awake(mut core, role) = std::mem::replace(&mut self.state, State::Asleep) else {
             return;
         };
@@ -401,7 +422,7 @@ impl Replica {
         match role {
             Role::Primary(primary) => {
                 primary.end(&mut core, cx);
-                if core.view.group.in_sync.len() > 1 {
+                if core.view.group.in_sync.len() > 1 && !full {
                     self.leaves = Some(core.view.group.version);
                     self.step_down(cx);
                 }
@@ -412,7 +433,7 @@ impl Replica {
             }
             Role::Outside => {}
         }
-        cx.arm(TICK, self.limits.wake_after);
+        cx.arm(TICK, wait);
     }
 
     fn on_read_done(
@@ -483,7 +504,9 @@ impl Replica {
     fn on_found(&mut self, cx: Context<'_, '_>, log: Log) {
         let Some(view) = self.view.clone() else { return };
         let place = (self.partition, Arc::clone(&self.limits));
-        self.state = State::Awake(Box::new(Core::new(self.me, place, view, log)), Role::Outside);
+        let mut core = Box::new(Core::new(self.me, place, view, log));
+        core.full_until = self.full_until;
+        self.state = State::Awake(core, Role::Outside);
         self.take_role(cx);
     }
 

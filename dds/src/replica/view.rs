@@ -1,7 +1,9 @@
 //! What the map says of a group, as one node sees it.
 
-use crate::cluster::ReplicaGroup;
+use crate::cluster::{NodeId, ReplicaGroup};
 use fsm::Mono;
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// See the head of the file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -13,6 +15,8 @@ pub struct View {
     pub wanted: usize,
     /// No lease that this node may have granted to a node given up holds from here on.
     pub fence_at: Mono,
+    /// Nodes whose stores take nothing but what frees space, as far as they have told.
+    pub exhausted: Arc<BTreeSet<NodeId>>,
 }
 
 impl View {

@@ -74,6 +74,8 @@ fn the_commands() {
         Command::UnsafeRecover { scope: Scope::One(partition), from: node },
         Command::UnsafeRecover { scope: Scope::All, from: node },
         change(GroupChange::StepDown),
+        Command::Place { partition, node: Some(node) },
+        Command::Place { partition, node: None },
     ];
     assert_eq!(commands.len(), GOLDEN_COMMANDS.len());
     for (command, golden) in commands.into_iter().zip(GOLDEN_COMMANDS) {
@@ -82,6 +84,24 @@ fn the_commands() {
         assert_eq!(hex(&bytes), golden, "{proposal:?}");
         assert_eq!(decode_proposal(&bytes), Ok(proposal));
     }
+}
+
+#[test]
+fn a_map_with_placements() {
+    let mut map = map();
+    let partition = PartitionId(1);
+    map.apply(9, &Command::Undrain { node: NodeId(2) });
+    map.settings.feature_level = 2;
+    let commands = [
+        Command::Place { partition, node: Some(NodeId(2)) },
+        Command::Place { partition: PartitionId(0), node: Some(NodeId(1)) },
+    ];
+    for (index, command) in (10..).zip(&commands) {
+        map.apply(index, command);
+    }
+    assert_eq!(map.placements.len(), 2);
+    assert_eq!(hex(&encode_map(&map)), GOLDEN_PLACEMENTS);
+    assert_eq!(decode_map(&encode_map(&map)), Ok(map));
 }
 
 /// What a founder has on disk after its first start.
@@ -105,7 +125,8 @@ fn the_records() {
 }
 
 const GOLDEN_MAP: &str = "0808121c080211010000000000000019020000000000000020032801300238011a1e0801120220641901000000000000002801310b00000000000000380148011a200802120220641902000000000000002801310c00000000000000380140014801220c080310011a0201022a020102220a080110011a01012a01012a0810031a0408011002320101";
-const GOLDEN_COMMANDS: [&str; 21] = [
+const GOLDEN_PLACEMENTS: &str = "080b121c080211010000000000000019020000000000000020032801300238021a1e0801120220641901000000000000002801310b00000000000000380148011a1e0802120220641902000000000000002801310c0000000000000038014801220c080310011a0201022a020102220a080110011a01012a01012a0a080110011a04080310023201013a04100118013a0408011002";
+const GOLDEN_COMMANDS: [&str; 23] = [
     "08011102000000000000001803522e08011101000000000000001a022064221d0880081101000000000000001902000000000000002003280130023801",
     "080111020000000000000018035a0f08021102000000000000001a022064",
     "080111020000000000000018036218080211020000000000000018032104000000000000002801",
@@ -127,6 +148,8 @@ const GOLDEN_COMMANDS: [&str; 21] = [
     "08011102000000000000001803ba010408071802",
     "08011102000000000000001803ba010410011802",
     "08011102000000000000001803720a080710051a0208072003",
+    "08011102000000000000001803c2010408071002",
+    "08011102000000000000001803c201020807",
 ];
 const GOLDEN_RECORDS: [(&str, &str); 5] = [
     ("ffff00650000000000000002", "0110021802"),

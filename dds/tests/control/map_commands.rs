@@ -49,6 +49,71 @@ fn register_as(node: u16, incarnation: u64, (session, start): (u64, u64)) -> Com
     }
 }
 
+/// Whether partition 0 is placed, and has arrived there.
+fn placed(map: &ClusterMap) -> Option<(u16, bool)> {
+    map.placements.get(&P0).map(|placement| (placement.node.0, placement.arrived))
+}
+
+fn place(node: u16) -> Command {
+    Command::Place { partition: P0, node: Some(NodeId(node)) }
+}
+
+/// Four nodes, three of them in sync.
+fn with_a_spare() -> ClusterMap {
+    let mut map = cluster(3);
+    done(&mut map, &[add(4), register(4, 1, 14)]);
+    map.settings.feature_level = 2;
+    map
+}
+
+#[test]
+fn a_mailbox_is_placed_on_a_node_without_a_copy() {
+    let mut map = with_a_spare();
+    done(&mut map, &[place(4)]);
+    assert_eq!(placed(&map), Some((4, false)));
+    let suggested = |map: &ClusterMap| map.suggestion(P0).map(|suggestion| suggestion.change);
+    assert_eq!(suggested(&map), Some(GroupChange::AddLearner(NodeId(4))));
+    assert_eq!(change(&mut map, GroupChange::AddLearner(NodeId(4))), Verdict::Done);
+    assert_eq!(suggested(&map), None, "the controller takes the next steps");
+    assert_eq!(change(&mut map, GroupChange::HandOver(NodeId(4))), refused(Objection::NotMember));
+    assert_eq!(change(&mut map, GroupChange::Promote(NodeId(4))), Verdict::Done);
+    assert_eq!(placed(&map), Some((4, false)));
+    assert_eq!(change(&mut map, GroupChange::HandOver(NodeId(4))), Verdict::Done);
+    assert_eq!(placed(&map), Some((4, true)));
+    // It stays placed while the node is away, and goes with it.
+    done(&mut map, &[give_up(4, 1)]);
+    assert_ne!(group(&map).primary, Some(NodeId(4)));
+    assert_eq!(placed(&map), Some((4, true)));
+    done(&mut map, &[Command::RemoveNode { node: NodeId(4) }]);
+    assert_eq!(placed(&map), None);
+}
+
+#[test]
+fn a_move_ends_with_its_target_and_by_the_operators_word() {
+    let mut map = with_a_spare();
+    done(&mut map, &[place(4)]);
+    assert_eq!(change(&mut map, GroupChange::AddLearner(NodeId(4))), Verdict::Done);
+    done(&mut map, &[give_up(4, 1)]);
+    assert_eq!((placed(&map), group(&map).learners.len()), (None, 0));
+    assert_eq!(apply(&mut map, &place(4)), refused(Objection::NodeIsDown));
+    done(&mut map, &[register(4, 2, 24), place(4), Command::Drain { node: NodeId(4) }]);
+    assert_eq!((placed(&map), map.suggestion(P0)), (None, None));
+    assert_eq!(apply(&mut map, &place(4)), refused(Objection::NodeIsDraining));
+    // In sync already: one step. Said twice it is the same.
+    done(&mut map, &[place(2), place(2)]);
+    let suggestion = map.suggestion(P0).map(|suggestion| suggestion.change);
+    assert_eq!(suggestion, Some(GroupChange::HandOver(NodeId(2))));
+    done(&mut map, &[Command::Place { partition: P0, node: None }]);
+    assert_eq!((placed(&map), map.suggestion(P0)), (None, None));
+    done(&mut map, &[place(1)]);
+    assert_eq!(placed(&map), Some((1, true)), "it leads already");
+    let unknown = Command::Place { partition: PartitionId(9), node: None };
+    assert_eq!(apply(&mut map, &unknown), refused(Objection::UnknownPartition));
+    assert_eq!(apply(&mut map, &place(9)), refused(Objection::UnknownNode));
+    let mut old = cluster(3);
+    assert_eq!(apply(&mut old, &place(2)), refused(Objection::FeatureMissing));
+}
+
 fn give_up(node: u16, session: u64) -> Command {
     Command::GiveUp { node: NodeId(node), session: Session(session) }
 }

@@ -2,12 +2,13 @@
 
 use crate::map_commands::{found, site};
 use dds::cluster::{
-    ClusterMap, Command, GroupChange, Incarnation, NodeId, Proposal, Rebalancer, Scope, Session,
-    Start, Suggestion, Throttle, decode_map, decode_proposal, encode_map, encode_proposal,
+    ClusterMap, Command, Conditions, GroupChange, Incarnation, NodeId, Proposal, Rebalancer, Scope,
+    Session, Start, Suggestion, Throttle, decode_map, decode_proposal, encode_map, encode_proposal,
     invariant_followed, invariant_sound,
 };
 use dds::{GroupVersion, PartitionId};
 use proptest::prelude::*;
+use std::collections::BTreeSet;
 
 const NODES: u16 = 5;
 const PARTITIONS: u16 = 4;
@@ -36,6 +37,11 @@ enum Act {
         partition: u16,
         node: u16,
     },
+    Place {
+        partition: u16,
+        node: Option<u16>,
+    },
+    Level,
     Drain(u16, bool),
     Remove(u16),
     MinInSync(u8),
@@ -60,6 +66,9 @@ fn act() -> impl Strategy<Value = Act> {
             |(partition, kind, node, stale)| Act::Change { partition, kind, node, stale }
         ),
         1 => (partition(), node()).prop_map(|(partition, node)| Act::Suggest { partition, node }),
+        4 => (partition(), prop::option::weighted(0.8, node()))
+            .prop_map(|(partition, node)| Act::Place { partition, node }),
+        1 => Just(Act::Level),
         1 => (node(), any::<bool>()).prop_map(|(node, draining)| Act::Drain(node, draining)),
         1 => node().prop_map(Act::Remove),
         1 => (0..4_u8).prop_map(Act::MinInSync),
@@ -86,9 +95,13 @@ fn command(map: &ClusterMap, act: &Act) -> Command {
                 incarnation: Incarnation(incarnation),
                 session: Session(session),
                 start: Start(start),
-                features: 1,
+                features: 2,
             }
         }
+        Act::Place { partition, node } => {
+            Command::Place { partition: PartitionId(partition), node: node.map(NodeId) }
+        }
+        Act::Level => Command::RaiseFeatureLevel { level: 2 },
         Act::GiveUp { node } => {
             let session = map.node(NodeId(node)).map_or(Session(0), |known| known.session);
             Command::GiveUp { node: NodeId(node), session }
@@ -169,7 +182,7 @@ proptest! {
 
     /// Primaries that do what is suggested bring every partition to where it should be, and then nothing is suggested any more.
     #[test]
-    fn suggestions_lead_to_the_wanted_placement(nodes in 1..7_u16, drained in 0..7_u16, moves_max in 1..5_usize) {
+    fn suggestions_lead_to_the_wanted_placement(nodes in 1..7_u16, drained in 0..7_u16, moves_max in 1..5_usize, placed in prop::collection::vec((0..64_u16, 1..7_u16), 0..8)) {
         let mut map = ClusterMap::default();
         map.apply(1, &found(64));
         let apply = |map: &mut ClusterMap, command: Command| {
@@ -183,16 +196,22 @@ proptest! {
             apply(&mut map, crate::map_commands::add(node));
             apply(&mut map, crate::map_commands::register(node, 1, 1));
         }
+        map.settings.feature_level = 2;
+        for &(partition, node) in placed.iter().filter(|(_, node)| *node <= nodes) {
+            let (partition, node) = (PartitionId(partition), Some(NodeId(node)));
+            apply(&mut map, Command::Place { partition, node });
+        }
         let drains = drained <= nodes && drained > 0 && nodes > 1;
         for round in 0..4000 {
             if round == 2000 && drains {
                 let command = Command::Drain { node: NodeId(drained) };
                 apply(&mut map, command);
             }
-            let absent = std::collections::BTreeSet::new();
+            let absent = BTreeSet::new();
             rebalancer.on_changed(&map, &dds::cluster::Delta::whole(&map), &absent);
             let throttle = Throttle { repairs_max: 6, moves_max };
-            let suggestions = rebalancer.next_changes(&map, throttle);
+            let at = Conditions { throttle, exhausted: &absent, busy: &BTreeSet::new() };
+            let suggestions = rebalancer.next_changes(&map, at);
             prop_assert!(suggestions.len() <= 6 + moves_max);
             if suggestions.is_empty() && (round > 2000 || !drains) {
                 break;
@@ -216,7 +235,13 @@ proptest! {
             prop_assert!(!drains || !group.is_in_sync(NodeId(drained)));
             *led.entry(group.primary.unwrap()).or_insert(0) += 1;
         }
+        for (&partition, placement) in &map.placements {
+            let rests = drains && placement.node == NodeId(drained);
+            let leads = map.group(partition).unwrap().primary == Some(placement.node);
+            prop_assert_eq!(leads, !rests, "{:?} {:?}", partition, placement);
+            prop_assert!(placement.arrived);
+        }
         let share = 64 / left.max(1);
-        prop_assert!(led.values().all(|&count| count <= share + share / 8 + 6), "{:?}", led);
+        prop_assert!(led.values().all(|&count| count <= share + share / 8 + 6 + map.placements.len()), "{:?}", led);
     }
 }

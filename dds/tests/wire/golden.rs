@@ -2,7 +2,7 @@
 
 use crate::{PARTITION, envelope, payloads};
 use bytes::Bytes;
-use dds::cluster::{Session, Start};
+use dds::cluster::{NodeId, Session, Start};
 use dds::links::{self, Run};
 use dds::replica::{Body, Entry, Mark, Message, Page, Round, Seen, Slice, Stand};
 use dds::wire::{
@@ -10,9 +10,9 @@ use dds::wire::{
     decode_packet,
 };
 use dds::{
-    Batch, BlobId, Claimed, Column, Epoch, Expect, GroupVersion, Limits, Op, Outcome, PageSum,
-    Precondition, Refusal, Request, Response, RouteKey, Seq, SortKey, StoreOp, Version, Writer,
-    layout,
+    Batch, BlobId, Claimed, Column, Copying, Epoch, Expect, GroupVersion, Limits, Op, Outcome, PageSum,
+    PartitionId, Precondition, Refusal, Report, Request, Residents, Response, RouteKey, Seq,
+    SortKey, StoreOp, Version, Writer, layout,
 };
 use fsm::{Mono, Wall};
 use std::sync::Arc;
@@ -114,9 +114,19 @@ fn messages() {
 fn heartbeats() {
     let run = Run { session: Session(3), start: Start(4) };
     let sent = Mono(1_000_000_000);
-    let ping = links::Message::Ping { run, sent };
+    let ping = links::Message::Ping { run, sent, report: None };
     let pong = |granted| links::Message::Pong { run, sent, granted };
-    for (message, golden) in [ping, pong(true), pong(false)].into_iter().zip(HEARTBEATS) {
+    let report = Report {
+        load: 700,
+        busiest: vec![(PartitionId(5), 300)],
+        exhausted: true,
+        residents: Some(Residents { accounts: 4, deliveries: 2 }),
+        copies: vec![Copying { partition: PartitionId(6), node: NodeId(2), bytes: 9 }],
+    };
+    let telling = links::Message::Ping { run, sent, report: Some(Arc::new(report)) };
+    let messages = [ping, pong(true), pong(false), telling];
+    assert_eq!(messages.len(), HEARTBEATS.len());
+    for (message, golden) in messages.into_iter().zip(HEARTBEATS) {
         let payload = payload(Channel::Heartbeat, Item::Heartbeat(&message));
         assert_eq!(hex(&payload), golden, "{message:?}");
         assert_eq!(decode_heartbeats(payload), Ok(vec![Ok(message)]));
@@ -265,10 +275,11 @@ const MESSAGES: [&str; 22] = [
     "0a110882021009190b0a000000000000d80101",
 ];
 
-const HEARTBEATS: [&str; 3] = [
+const HEARTBEATS: [&str; 4] = [
     "0a130a110803110400000000000000188094ebdc03",
     "0a1512130803110400000000000000188094ebdc032001",
     "0a1312110803110400000000000000188094ebdc03",
+    "0a2f0a2d0803110400000000000000188094ebdc03221a08bc051205080510ac0218012204080410022a06080610021809",
 ];
 
 const ASKS: [&str; 10] = [

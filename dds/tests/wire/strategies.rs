@@ -2,15 +2,15 @@
 
 use crate::PARTITION;
 use bytes::Bytes;
-use dds::cluster::{Session, Start};
+use dds::cluster::{NodeId, Session, Start};
 use dds::layout;
 use dds::links;
 use dds::replica::{Body, Entry, LOOK_BYTES_MAX, Mark, Message, Page, Round, Seen, Slice, Stand};
 use dds::wire::NUMBER_MAX;
 use dds::{
-    Batch, BlobId, Claimed, Column, Epoch, Expect, GroupVersion, Limits, Op, Outcome, PageSum,
-    PartitionId, Precondition, Refusal, Request, Response, RouteKey, Seq, SortKey, StoreOp,
-    Version, Writer,
+    Batch, BlobId, Claimed, Column, Copying, Epoch, Expect, GroupVersion, Limits, Op, Outcome, PageSum,
+    PartitionId, Precondition, REPORT_PARTITIONS_MAX, Refusal, Report, Request, Residents,
+    Response, RouteKey, Seq, SortKey, StoreOp, Version, Writer,
 };
 use fsm::{Mono, Wall};
 use proptest::collection::vec;
@@ -150,13 +150,36 @@ pub fn message() -> impl Strategy<Value = Message> {
 pub fn heartbeat() -> impl Strategy<Value = links::Message> {
     let run = (any::<u64>(), any::<u64>())
         .prop_map(|(session, start)| links::Run { session: Session(session), start: Start(start) });
-    (run, any::<u64>(), option::of(any::<bool>())).prop_map(|(run, sent, granted)| {
+    let granted = option::of(any::<bool>());
+    (run, any::<u64>(), granted, option::of(report())).prop_map(|(run, sent, granted, report)| {
         let sent = Mono(sent);
         match granted {
-            None => links::Message::Ping { run, sent },
+            None => links::Message::Ping { run, sent, report: report.map(Arc::new) },
             Some(granted) => links::Message::Pong { run, sent, granted },
         }
     })
+}
+
+fn report() -> impl Strategy<Value = Report> {
+    let partition = || (0..16_384_u16).prop_map(PartitionId);
+    let copy = (partition(), 1..u16::MAX, any::<u64>())
+        .prop_map(|(partition, node, bytes)| Copying { partition, node: NodeId(node), bytes });
+    let residents = (any::<u64>(), any::<u64>())
+        .prop_map(|(accounts, deliveries)| Residents { accounts, deliveries });
+    (
+        any::<u64>(),
+        vec((partition(), any::<u32>()), 0..=REPORT_PARTITIONS_MAX),
+        any::<bool>(),
+        option::of(residents),
+        vec(copy, 0..=REPORT_PARTITIONS_MAX),
+    )
+        .prop_map(|(load, busiest, exhausted, residents, copies)| Report {
+            load,
+            busiest,
+            exhausted,
+            residents,
+            copies,
+        })
 }
 
 fn route() -> impl Strategy<Value = RouteKey> {

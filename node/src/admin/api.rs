@@ -429,6 +429,9 @@ pub struct StatusReply {
     /// Over all nodes that answered; absent on a node alone.
     #[prost(message, optional, tag = "20")]
     pub sums: ::core::option::Option<Sums>,
+    /// By number; at most 100.
+    #[prost(message, repeated, tag = "21")]
+    pub moves: ::prost::alloc::vec::Vec<MoveUnderWay>,
     #[prost(message, optional, tag = "30")]
     pub scrub: ::core::option::Option<ScrubState>,
 }
@@ -534,6 +537,34 @@ pub struct Node {
     pub users_loaded: ::core::option::Option<u64>,
     #[prost(uint64, optional, tag = "15")]
     pub sessions: ::core::option::Option<u64>,
+    /// Work of the partitions that it leads, in units a second. Absent: it has said nothing yet.
+    #[prost(uint64, optional, tag = "16")]
+    pub load: ::core::option::Option<u64>,
+    /// Its store takes nothing but what frees space.
+    #[prost(bool, tag = "17")]
+    pub exhausted: bool,
+}
+/// A partition that changes hands or members.
+#[derive(serde::Serialize)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct MoveUnderWay {
+    #[prost(uint32, tag = "1")]
+    pub partition: u32,
+    /// The node that leads it; empty: none does.
+    #[prost(string, tag = "2")]
+    pub primary: ::prost::alloc::string::String,
+    /// The node that is to be added, filled, promoted or removed, or that takes over.
+    #[prost(string, tag = "3")]
+    pub node: ::prost::alloc::string::String,
+    /// to be added, filling, to be removed, handing over, waiting.
+    #[prost(string, tag = "4")]
+    pub step: ::prost::alloc::string::String,
+    /// By `move`: the partition shall be led by that node.
+    #[prost(bool, tag = "5")]
+    pub ordered: bool,
+    /// Bytes copied to it so far, while it is filled.
+    #[prost(uint64, tag = "6")]
+    pub copied_bytes: u64,
 }
 #[derive(serde::Serialize)]
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -570,6 +601,9 @@ pub struct ClusterState {
     pub copies_in_sync: u64,
     #[prost(uint64, tag = "13")]
     pub copies_wanted: u64,
+    /// Partitions whose primary is where `move` has put it.
+    #[prost(uint64, tag = "14")]
+    pub placed: u64,
 }
 /// What a worker lets in.
 #[derive(serde::Serialize)]
@@ -742,6 +776,7 @@ pub struct NodeReply {
 pub struct MoveRequest {
     #[prost(string, tag = "1")]
     pub address: ::prost::alloc::string::String,
+    /// Empty: placement decides again, and a move that has not arrived ends.
     #[prost(string, tag = "2")]
     pub node: ::prost::alloc::string::String,
 }

@@ -2,7 +2,7 @@
 
 use super::api;
 use crate::control::{
-    AdmissionReport, CheckReport, ClusterReport, Latency, NodeReport, NodeState, ScrubReport,
+    AdmissionReport, CheckReport, ClusterReport, Latency, MoveReport, NodeReport, NodeState, ScrubReport,
     ScrubState, SessionReport, SpaceState, StageReport, StatusReport, StoreReport,
 };
 use dds::scrub::Round;
@@ -48,6 +48,7 @@ pub fn status(report: StatusReport) -> api::StatusReply {
         cluster_state: Some(cluster_state(report.cluster_state)),
         sums: None,
         scrub: Some(scrub_state(report.scrub)),
+        moves: report.moves.into_iter().map(move_under_way).collect(),
     }
 }
 
@@ -68,6 +69,8 @@ fn node(it: NodeReport) -> api::Node {
         users: None,
         users_loaded: None,
         sessions: None,
+        load: it.load,
+        exhausted: it.exhausted,
     }
 }
 
@@ -86,6 +89,18 @@ fn cluster_state(it: ClusterReport) -> api::ClusterState {
         filling: it.filling,
         copies_in_sync: it.copies_in_sync,
         copies_wanted: it.copies_wanted,
+        placed: it.placed,
+    }
+}
+
+fn move_under_way(it: MoveReport) -> api::MoveUnderWay {
+    api::MoveUnderWay {
+        partition: it.partition.into(),
+        primary: it.primary,
+        node: it.node,
+        step: it.step.to_owned(),
+        ordered: it.ordered,
+        copied_bytes: it.copied_bytes,
     }
 }
 

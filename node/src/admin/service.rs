@@ -296,7 +296,7 @@ impl Admin for Service {
             ),
             None => return Err(Status::invalid_argument("whom to kick is not said")),
         };
-        Ok(Response::new(everywhere::kick(&self.control, (whom, request)).await?))
+        Ok(Response::new(everywhere::kick(&self.control, whom, request).await?))
     }
 
     async fn import(

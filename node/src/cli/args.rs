@@ -68,7 +68,10 @@ pub enum Command {
     #[command(subcommand)]
     Node(NodeCommand),
     /// Move a mailbox to another node
-    #[command(after_help = "Example: hikyaku move ann@example.org --to node2")]
+    #[command(after_help = "Example: hikyaku move ann@example.org --to node2\n\
+        Example: hikyaku move ann@example.org --cancel\n\
+        To any node: one without a copy is filled first; `hikyaku status` shows how far it is. The mailbox stays there\n\
+        until it is moved again, --cancel is said, or the node is removed.")]
     Move(MoveArgs),
     /// Verify checksums, references and indexes of all running nodes, and compare what they hold; or offline of a data
     /// directory or a backup
@@ -248,7 +251,7 @@ pub struct KickArgs {
     /// One session, by its number in the list
     #[arg(long, value_name = "NUMBER")]
     pub session: Option<u64>,
-    /// All sessions of an account
+    /// All sessions of an account, on every node
     #[arg(long, value_name = "ADDRESS")]
     pub account: Option<String>,
     /// All sessions from an address
@@ -344,8 +347,11 @@ pub struct MoveArgs {
     /// The mailbox; others of its partition move with it
     pub address: String,
     /// Name of the node in the file
-    #[arg(long, value_name = "NODE")]
-    pub to: String,
+    #[arg(long, value_name = "NODE", required_unless_present = "cancel")]
+    pub to: Option<String>,
+    /// End a move that has not arrived; where the mailbox is, placement decides from now on
+    #[arg(long, conflicts_with = "to")]
+    pub cancel: bool,
 }
 
 #[derive(Debug, Args)]

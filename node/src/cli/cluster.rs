@@ -77,11 +77,17 @@ async fn follow(
 }
 
 pub async fn r#move(cli: &Cli, args: &MoveArgs) -> anyhow::Result<ExitCode> {
-    let request = api::MoveRequest { address: args.address.clone(), node: args.to.clone() };
+    let node = args.to.clone().unwrap_or_default();
+    let request = api::MoveRequest { address: args.address.clone(), node };
     let reply = connect(cli).await?.r#move(request).await;
     let reply = reply.map_err(|status| told(&status))?.into_inner();
     if cli.json {
         output::json(&reply)?;
+    } else if reply.to.is_empty() {
+        output::text(&format!(
+            "{}, partition {}: at {}; from now on placement decides\n",
+            reply.account, reply.partition, reply.from
+        ))?;
     } else {
         output::text(&format!(
             "{}, partition {}: from {} to {} in {} ms\n",

@@ -85,7 +85,20 @@ async fn kick(cli: &Cli, args: &KickArgs) -> anyhow::Result<ExitCode> {
     if cli.json {
         output::json(&reply)?;
     } else {
-        output::text(&format!("{} sessions ended\n", reply.ended))?;
+        let mut text = format!("{} sessions ended\n", reply.ended);
+        if args.account.is_some() {
+            text = format!(
+                "{} sessions ended on this node; every other node that answered has ended its own\n",
+                reply.ended
+            );
+        }
+        if !reply.unanswered.is_empty() {
+            text.push_str(&format!(
+                "no answer from {}: sessions there go on, and end when it is reached\n",
+                reply.unanswered.join(", ")
+            ));
+        }
+        output::text(&text)?;
     }
     Ok(code)
 }
@@ -200,8 +213,9 @@ fn show_cluster(status: &api::StatusReply) -> anyhow::Result<()> {
         (now, wanted) => format!("{now} (to be {wanted})"),
     };
     output::text(&format!(
-        "{} replicas, {min} in sync before anything is acknowledged; {} moves under way; map {}\n",
-        cluster.replicas, cluster.moves, cluster.map_index
+        "{} replicas, {min} in sync before anything is acknowledged; {} moves under way, {} partitions placed by \
+         `move`; map {}\n",
+        cluster.replicas, cluster.moves, cluster.placed, cluster.map_index
     ))?;
     output::text(&format!(
         "partitions: {} whole, {} with fewer copies, {} with too few to acknowledge, {} without a primary\n\
@@ -237,19 +251,38 @@ fn show_cluster(status: &api::StatusReply) -> anyhow::Result<()> {
             (false, true) => "voter",
             (false, false) => "-",
         };
-        let state = if it.draining { format!("{}, draining", it.state) } else { it.state.clone() };
+        let mut state = it.state.clone();
+        state.push_str(if it.draining { ", draining" } else { "" });
+        state.push_str(if it.exhausted { ", no space" } else { "" });
         let counts = [it.primaries, it.in_sync, it.learning].map(|count| count.to_string());
         let named = [it.name.clone(), it.address.clone(), state, role.to_owned()];
         let told = |count: Option<u64>| count.map_or("-".to_owned(), |count| count.to_string());
-        let users = [it.users, it.users_loaded, it.sessions].map(told);
+        let users = [it.users, it.users_loaded, it.sessions, it.load].map(told);
         [named.to_vec(), counts.to_vec(), users.to_vec(), vec![it.session.to_string()]].concat()
     };
     let header = [
         "NODE", "ADDRESS", "STATE", "CONTROL", "LEADS", "IN SYNC", "FILLING", "USERS", "LOADED",
-        "SESSIONS", "START",
+        "SESSIONS", "LOAD", "START",
     ];
     output::table(&header, &status.nodes.iter().map(node).collect::<Vec<_>>())?;
+    output::text("\n")?;
+    if status.moves.is_empty() {
+        return Ok(());
+    }
+    let header = ["PARTITION", "LED BY", "NODE", "STEP", "COPIED", "ORDERED"];
+    output::table(&header, &status.moves.iter().map(move_under_way).collect::<Vec<_>>())?;
     Ok(output::text("\n")?)
+}
+
+fn move_under_way(it: &api::MoveUnderWay) -> Vec<String> {
+    vec![
+        it.partition.to_string(),
+        if it.primary.is_empty() { "(none)".to_owned() } else { it.primary.clone() },
+        it.node.clone(),
+        it.step.clone(),
+        output::size(it.copied_bytes),
+        if it.ordered { "by move" } else { "-" }.to_owned(),
+    ]
 }
 
 fn admission(it: &api::Admission) -> Vec<String> {

@@ -18,6 +18,12 @@ pub struct Cluster {
     pub partitions: u32,
     /// Bytes a second at which a node takes in what it lacks.
     pub fill_rate: Size,
+    /// Whether primaries move from nodes with much work to others.
+    pub balance_load: bool,
+    /// Units of work a second that a node must have more than another before that.
+    pub balance_load_min: u32,
+    /// The least time between two such moves of one partition.
+    pub balance_load_rest: Time,
     /// What nodes prove to each other.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub secret_file: Option<PathBuf>,
@@ -31,6 +37,9 @@ impl Default for Cluster {
             min_in_sync: 2,
             partitions: 1024,
             fill_rate: Size(64 << 20),
+            balance_load: true,
+            balance_load_min: 1000,
+            balance_load_rest: Time::from_secs(60),
             secret_file: None,
         }
     }
@@ -46,6 +55,9 @@ impl Cluster {
         section.count("min_in_sync", &mut it.min_in_sync, findings);
         section.count("partitions", &mut it.partitions, findings);
         section.size("fill_rate", &mut it.fill_rate, findings);
+        section.bool("balance_load", &mut it.balance_load, findings);
+        section.count("balance_load_min", &mut it.balance_load_min, findings);
+        section.time("balance_load_rest", &mut it.balance_load_rest, findings);
         it.secret_file = section.file("secret_file", findings);
         if it.fill_rate.0 == 0 {
             findings.error("cluster.fill_rate", "must be more than 0 B, in each second");

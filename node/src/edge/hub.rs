@@ -36,6 +36,7 @@ pub trait Service: Send + Sync {
     fn operator_done(&self, session: SessionId, token: fsm::Token, completion: Completion);
     fn sessions(&self, token: fsm::Token, lines: Vec<SessionLine>);
     fn kicked(&self, token: fsm::Token, count: u64);
+    fn kick_told(&self, token: fsm::Token, unanswered: Vec<NodeId>);
     fn loaded(&self, token: fsm::Token, loaded: bool);
     fn clients_done(&self, answers: Vec<(u64, DdsResponse)>);
     fn passed(&self, passed: Passed);
@@ -205,6 +206,10 @@ impl Host for HubHost {
 
     fn kicked(&mut self, token: fsm::Token, count: u64) {
         self.0.service.kicked(token, count);
+    }
+
+    fn kick_told(&mut self, token: fsm::Token, unanswered: Vec<NodeId>) {
+        self.0.service.kick_told(token, unanswered);
     }
 
     fn loaded(&mut self, token: fsm::Token, loaded: bool) {

@@ -76,6 +76,8 @@ pub struct Counters {
     pub delayed: Counter,
     pub blobs_collected: Counter,
     pub troubles: Counter,
+    /// Moves of hot partitions that this node has chosen.
+    pub relieved: Counter,
     /// Lines that the log had no room for.
     pub log_dropped: Counter,
 }
@@ -101,6 +103,7 @@ impl Counters {
             delayed: Counter::new(),
             blobs_collected: Counter::new(),
             troubles: Counter::new(),
+            relieved: Counter::new(),
             log_dropped: Counter::new(),
         }
     }

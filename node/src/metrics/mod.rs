@@ -38,8 +38,12 @@ const FAMILIES: &[(&str, Kind, &str)] = &[
     ("hikyaku_store_sync", Kind::Gauge, "1 when commits are synced; 0 is an experiment"),
     ("hikyaku_sessions", Kind::Gauge, "Sessions now"),
     ("hikyaku_users_loaded", Kind::Gauge, "Mailbox masters in memory"),
-    ("hikyaku_accounts", Kind::Gauge, "Accounts"),
-    ("hikyaku_deliveries_pending", Kind::Gauge, "Acceptances not yet delivered to everybody"),
+    ("hikyaku_accounts", Kind::Gauge, "Accounts of the cluster"),
+    (
+        "hikyaku_deliveries_pending",
+        Kind::Gauge,
+        "Acceptances of the cluster not yet delivered to everybody",
+    ),
     ("hikyaku_listener_connections", Kind::Gauge, "Open connections by listener"),
     ("hikyaku_listener_accepted_total", Kind::Counter, "Connections taken by listener"),
     ("hikyaku_listener_refused_total", Kind::Counter, "Connections turned away by listener"),
@@ -115,6 +119,12 @@ const FAMILIES: &[(&str, Kind, &str)] = &[
     ("hikyaku_scrub_repaired_total", Kind::Counter, "Replicas found wrong and built anew"),
     ("hikyaku_scrub_undecided_total", Kind::Counter, "Slices of which nobody knows what they held"),
     ("hikyaku_scrub_unfinished_total", Kind::Counter, "Partitions not compared to their end"),
+    ("hikyaku_load", Kind::Gauge, "Work of the partitions that this node leads, in units a second"),
+    (
+        "hikyaku_hot_partition_moves_total",
+        Kind::Counter,
+        "Moves of hot partitions that this node has chosen as leader of the control plane",
+    ),
     ("hikyaku_process_resident_bytes", Kind::Gauge, "Memory of the process"),
     ("hikyaku_process_cpu_seconds_total", Kind::Counter, "CPU time of the process"),
     ("hikyaku_process_open_files", Kind::Gauge, "File descriptors of the process"),
@@ -208,6 +218,9 @@ fn node(page: &mut Page, status: &StatusReport) {
     let under_replicated = status.partitions.under_replicated;
     page.count("hikyaku_partitions_under_replicated", &[], under_replicated);
     page.count("hikyaku_partitions_unavailable", &[], status.partitions.unavailable);
+    let own = status.nodes.iter().find(|node| node.name == status.node);
+    page.count("hikyaku_load", &[], own.and_then(|node| node.load).unwrap_or(0));
+    page.count("hikyaku_hot_partition_moves_total", &[], COUNTERS.relieved.get());
 }
 
 /// Listeners of one name (IPv4 and IPv6, say) are summed: their addresses are no labels.

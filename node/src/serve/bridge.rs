@@ -6,7 +6,8 @@ use crate::edge::{Doorkeeper, ListenerState, Service};
 use crate::life::Stranger;
 use crate::passwords::{HashDone, HashJob, HashKind, HashOutcome, HashPool, Secret};
 use crate::tls::TlsContext;
-use dds::cluster::{ClusterMap, Command, Session};
+use dds::Report;
+use dds::cluster::{ClusterMap, Command, Relief, Session};
 use dds::scrub::Round;
 use fsm::Token;
 use mailstore::directory::HashVerdict;
@@ -38,6 +39,7 @@ pub struct Bridge {
     operators: Mutex<HashMap<u64, oneshot::Sender<Completion>>>,
     session_lists: Mutex<HashMap<u64, oneshot::Sender<Vec<SessionLine>>>>,
     kicks: Mutex<HashMap<u64, oneshot::Sender<u64>>>,
+    user_kicks: Mutex<HashMap<u64, oneshot::Sender<Vec<NodeId>>>>,
     looks: Mutex<HashMap<u64, oneshot::Sender<bool>>>,
     /// Mailboxes that were found damaged since the start, and how.
     damaged: Mutex<BTreeMap<UserId, String>>,
@@ -66,6 +68,8 @@ pub struct ClusterView {
     pub leader: Option<NodeId>,
     /// What this node is registered as; none while it is not.
     pub session: Option<Session>,
+    /// What nodes say of themselves, this one among them.
+    pub reports: BTreeMap<NodeId, Arc<Report>>,
 }
 
 /// Clients of the hash table in the process of the node. Called by workers, which must not wait.
@@ -107,6 +111,7 @@ impl Bridge {
             operators: Mutex::default(),
             session_lists: Mutex::default(),
             kicks: Mutex::default(),
+            user_kicks: Mutex::default(),
             looks: Mutex::default(),
             damaged: Mutex::default(),
             found: Mutex::default(),
@@ -161,6 +166,11 @@ impl Bridge {
             Stranger::Apart | Stranger::Earlier => return,
         };
         self.endings.send_replace(Some(ending));
+    }
+
+    /// Looks at it without a copy.
+    pub fn look<T>(&self, look: impl FnOnce(&ClusterView) -> T) -> T {
+        look(&lock(&self.cluster))
     }
 
     /// Changes when the node has to stop by itself.
@@ -225,6 +235,15 @@ impl Bridge {
         lock(&self.kicks).insert(token.0, tell);
         self.tell(group, Inward::KickSessions { token, sessions });
         told.await.unwrap_or(0)
+    }
+
+    /// Ends the sessions of a user on every node; the nodes that did not answer.
+    pub async fn kick_user(&self, user: UserId) -> Vec<NodeId> {
+        let token = self.token();
+        let (tell, told) = oneshot::channel();
+        lock(&self.user_kicks).insert(token.0, tell);
+        self.tell(0, Inward::KickUser { token, user });
+        told.await.unwrap_or_default()
     }
 
     /// Whether the master of a user is in memory.
@@ -360,6 +379,12 @@ impl Service for Bridge {
         }
     }
 
+    fn kick_told(&self, token: Token, unanswered: Vec<NodeId>) {
+        if let Some(tell) = lock(&self.user_kicks).remove(&token.0) {
+            let _told = tell.send(unanswered);
+        }
+    }
+
     fn loaded(&self, token: Token, loaded: bool) {
         if let Some(tell) = lock(&self.looks).remove(&token.0) {
             let _told = tell.send(loaded);
@@ -396,7 +421,9 @@ impl Service for Bridge {
         use crate::config::LogLevel;
         let ending = match standing {
             Standing::Map(delta) => {
-                lock(&self.cluster).map.patch(&delta);
+                let view = &mut *lock(&self.cluster);
+                view.map.patch(&delta);
+                view.reports.retain(|node, _| view.map.nodes.contains_key(node));
                 return;
             }
             Standing::Registered(session) => {
@@ -411,6 +438,11 @@ impl Service for Bridge {
                 lock(&self.cluster).leader = leader;
                 return;
             }
+            Standing::Reported { node, report } => {
+                lock(&self.cluster).reports.insert(node, report);
+                return;
+            }
+            Standing::Event(dds::control::Event::Relieving(relief)) => return note_relief(&relief),
             Standing::Event(event) => {
                 let with = vec![("event", format!("{event:?}"))];
                 return crate::log::note(LogLevel::Info, "control plane", with);
@@ -439,4 +471,18 @@ impl Service for Bridge {
         }
         self.door.leave(ip);
     }
+}
+
+/// This node leads the control group, and moves a hot partition.
+fn note_relief(relief: &Relief) {
+    crate::metrics::COUNTERS.relieved.add(1);
+    let fields = vec![
+        ("partition", relief.partition.0.to_string()),
+        ("load", relief.load.to_string()),
+        ("from", relief.from.0.to_string()),
+        ("from load", relief.from_load.to_string()),
+        ("to", relief.to.0.to_string()),
+        ("to load", relief.to_load.to_string()),
+    ];
+    crate::log::note(crate::config::LogLevel::Info, "hot partition moves", fields);
 }

@@ -5,17 +5,12 @@ use super::control::NodeControl;
 use super::place::Neighbours;
 use crate::config::Config;
 use crate::control::{
-    ByteStream, ClusterReport, ControlError, HolderReport, HoldersReport, Moved, NodeChange,
-    NodeProgress, NodeReport,
+    ByteStream, ClusterReport, ControlError, HolderReport, HoldersReport, NodeChange, NodeProgress,
+    NodeReport,
 };
-use dds::PartitionId;
-use dds::cluster::{Command, GroupChange, NodeId, NodeState, ReplicaGroup, Suggestion, Verdict};
+use dds::cluster::{Command, NodeId, NodeState, ReplicaGroup, Verdict};
+use dds::{PartitionId, Residents};
 use mailstore::face::UserId;
-use std::time::{Duration, Instant};
-
-/// How long a planned move of one partition may take before it is given up. Our choice; it takes a tenth of a second.
-const MOVE_TIME_MAX: Duration = Duration::from_secs(10);
-const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 impl ClusterView {
     /// Members that a partition should have, as many as there are nodes for.
@@ -93,6 +88,8 @@ impl ClusterView {
                 in_sync,
                 learning,
                 zone: node.site.zone.clone(),
+                load: self.reports.get(&id).map(|report| report.load),
+                exhausted: self.reports.get(&id).is_some_and(|report| report.exhausted),
             }
         };
         self.map.nodes.iter().map(report).collect()
@@ -126,7 +123,18 @@ impl ClusterView {
             min_in_sync_wanted: self.map.settings.min_in_sync_wanted,
             moves: (self.map.suggestions.len().max(learning)) as u64,
             feature_level: self.map.settings.feature_level,
+            placed: self.map.placements.len() as u64,
         }
+    }
+
+    /// What the directory and the delivery queue count, where they run on another node than `here`.
+    #[must_use]
+    pub fn residents(&self, here: u16) -> Option<Residents> {
+        let primary = self.map.group(PartitionId(0)).and_then(|group| group.primary)?;
+        if primary == NodeId(here) {
+            return None;
+        }
+        self.reports.get(&primary).and_then(|report| report.residents)
     }
 
     /// The node that leads a partition.
@@ -138,17 +146,17 @@ impl ClusterView {
 }
 
 /// The name of a node in the file; its number, when it is not there.
-fn name_of(config: &Config, node: NodeId) -> String {
+pub(super) fn name_of(config: &Config, node: NodeId) -> String {
     let entry = usize::from(node.0).checked_sub(1).and_then(|at| config.node.get(at));
     entry.map_or_else(|| format!("number {}", node.0), |entry| entry.name.clone())
 }
 
-fn failed(what: impl Into<String>) -> ControlError {
+pub(super) fn failed(what: impl Into<String>) -> ControlError {
     ControlError::Failed(what.into())
 }
 
 impl NodeControl {
-    fn node_called(&self, name: &str) -> Result<NodeId, ControlError> {
+    pub(super) fn node_called(&self, name: &str) -> Result<NodeId, ControlError> {
         let at = self.config.node.iter().position(|node| node.name == name);
         let number = at.and_then(|at| u16::try_from(at + 1).ok());
         let number = number.or_else(|| name.parse().ok());
@@ -194,7 +202,7 @@ impl NodeControl {
         connected.map_err(|refused| failed(refused.to_string()))
     }
 
-    async fn command(&self, command: Command) -> Result<(), ControlError> {
+    pub(super) async fn command(&self, command: Command) -> Result<(), ControlError> {
         match self.bridge.command(command).await {
             None => Err(ControlError::Stopping),
             Some(Verdict::Done | Verdict::OldImage) => Ok(()),
@@ -266,45 +274,5 @@ impl NodeControl {
                 NodeProgress { done, total, waits_for }
             }
         })
-    }
-
-    /// Hands the partition of a user over to `name`.
-    pub async fn hand_over(&self, user: UserId, name: &str) -> Result<Moved, ControlError> {
-        let to = self.node_called(name)?;
-        let began = Instant::now();
-        let partition = self.map.partition_of(&mailstore::mailbox::route(user).0);
-        let first = self.bridge.cluster().primary_name(&self.config, partition);
-        loop {
-            let view = self.bridge.cluster();
-            let Some(group) = view.map.group(partition) else {
-                return Err(failed("the cluster map is not known yet"));
-            };
-            if group.primary == Some(to) {
-                let elapsed_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-                let to = name.to_owned();
-                return Ok(Moved { partition: partition.0, from: first, to, elapsed_ms });
-            }
-            if !view.map.is_up(to) {
-                return Err(failed(format!("node {name:?} is not up")));
-            }
-            if !group.is_in_sync(to) {
-                let holders = group.in_sync.iter().map(|node| name_of(&self.config, *node));
-                let holders = holders.collect::<Vec<_>>().join(", ");
-                return Err(failed(format!(
-                    "node {name:?} holds no copy of partition {} that is in sync; {holders} do: move it to \
-                     one of them",
-                    partition.0
-                )));
-            }
-            if began.elapsed() > MOVE_TIME_MAX {
-                return Err(failed("the primary did not hand over in time; see `hikyaku status`"));
-            }
-            if view.map.suggestion(partition).is_none() {
-                let change = GroupChange::HandOver(to);
-                let suggestion = Suggestion { partition, expect: group.version, change };
-                self.command(Command::Suggest(vec![suggestion])).await?;
-            }
-            tokio::time::sleep(LOOK_EVERY).await;
-        }
     }
 }

@@ -14,7 +14,7 @@ use crate::control::{
 };
 use dds::cluster::{Incarnation, NodeId, ReplicaGroup};
 use dds::scrub::Round;
-use dds::{DpMap, PartitionId};
+use dds::{DpMap, PartitionId, Residents};
 use dds_rocksdb::RocksStore;
 use mailstore::face::{Completion, FolderName, OpenMode, SessionId, Task, UserId, UserTask};
 use stages::{HistogramSnapshot, StageSnapshot};
@@ -143,8 +143,16 @@ impl NodeControl {
         let view = self.bridge.cluster();
         let damaged = self.bridge.damaged();
         let held: Vec<_> = self.stages.gauges.iter().map(|gauges| gauges.get()).collect();
-        let sum = |count: fn(&vspace::Population) -> usize| {
+        let sum = |count: fn(&vspace::Population) -> usize| -> u64 {
             held.iter().map(|population| count(population) as u64).sum()
+        };
+        // What runs here is counted here; elsewhere as it was told last.
+        let residents = match view.residents(self.node) {
+            Some(told) => told,
+            None => Residents {
+                accounts: sum(|held| held.accounts),
+                deliveries: sum(|held| held.deliveries),
+            },
         };
         StatusReport {
             node: self.node_name.clone(),
@@ -170,8 +178,9 @@ impl NodeControl {
             cluster_state: view.state(),
             scrub: self.scrub_state(&held),
             users_loaded: sum(|held| held.mailboxes),
-            accounts: sum(|held| held.accounts),
-            deliveries_pending: sum(|held| held.deliveries),
+            moves: view.moves(&self.config),
+            accounts: residents.accounts,
+            deliveries_pending: residents.deliveries,
         }
     }
 }
@@ -233,11 +242,20 @@ impl Control for NodeControl {
         Box::pin(async move { Ok(self.session_reports().await) })
     }
 
-    fn kick(&self, whom: Kick) -> Reply<'_, u64> {
+    fn kick(&self, whom: Kick) -> Reply<'_, Kicked> {
         Box::pin(async move {
+            if let Kick::Session(session) = &whom
+                && vspace::node_of(*session).0 != self.node
+            {
+                let node = super::cluster::name_of(&self.config, vspace::node_of(*session));
+                return Err(ControlError::Failed(format!(
+                    "session {} is on node {node}: ask it there, with --node {node}",
+                    session.0
+                )));
+            }
             let matches = |report: &SessionReport| match &whom {
                 Kick::Session(session) => report.session == session.0,
-                Kick::Account(address) => report
+                Kick::Account(address, _) => report
                     .account
                     .as_ref()
                     .is_some_and(|account| account.eq_ignore_ascii_case(address)),
@@ -253,7 +271,13 @@ impl Control for NodeControl {
                     .filter(|&id| usize::from(vspace::group_of(id).0) == group);
                 kicked += self.bridge.kick(group, chosen.collect()).await;
             }
-            Ok(kicked)
+            let unanswered = match &whom {
+                Kick::Account(_, user) => self.bridge.kick_user(*user).await,
+                Kick::Session(_) | Kick::Ip(_) => Vec::new(),
+            };
+            let name = |node| super::cluster::name_of(&self.config, node);
+            let unanswered = unanswered.into_iter().map(name).collect();
+            Ok(Kicked { ended: kicked, unanswered })
         })
     }
 
@@ -288,7 +312,7 @@ impl Control for NodeControl {
     }
 
     fn move_user(&self, user: UserId, node: String) -> Reply<'_, Moved> {
-        Box::pin(async move { self.hand_over(user, &node).await })
+        Box::pin(async move { self.place(user, &node).await })
     }
 
     fn backup(

@@ -11,6 +11,7 @@ pub mod hash_table;
 pub mod identity;
 mod limits;
 mod matching;
+mod moves;
 mod place;
 mod reload;
 mod running;

@@ -17,7 +17,7 @@ use std::time::Duration;
 use vspace::MembershipSetup;
 
 /// The feature level of a new cluster.
-const FEATURE_LEVEL: u32 = 1;
+const FEATURE_LEVEL: u32 = dds::cluster::PLACES;
 /// The share of the partitions that a node takes, relative to others.
 const WEIGHT: u32 = 100;
 
@@ -226,7 +226,12 @@ impl Place {
         };
         let address = Address { peers: text(self.entry.address), admin: text(self.entry.admin) };
         let boot = if identity.member.joined { Boot::Join } else { Boot::Found(settings) };
+        let mut control = dds::control::Limits::default();
+        control.heat.moves = config.cluster.balance_load;
+        control.heat.difference_min = config.cluster.balance_load_min.into();
+        control.heat.rests = config.cluster.balance_load_rest.0;
         Ok(MembershipSetup {
+            control,
             incarnation: identity.member.incarnation,
             start: Start(identity::draw()?),
             site: Site { address, zone, weight: WEIGHT },

@@ -480,7 +480,8 @@ async fn watch_space(store: Arc<RocksStore>, bridge: Arc<Bridge>) {
     loop {
         let space = match store.refresh_space() {
             SpaceState::Plenty => vspace::Space::Ample,
-            SpaceState::Low | SpaceState::Critical => vspace::Space::Low,
+            SpaceState::Low => vspace::Space::Low,
+            SpaceState::Critical => vspace::Space::Exhausted,
         };
         if space != known {
             let fields = vec![("space", format!("{space:?}").to_lowercase())];

@@ -34,6 +34,10 @@ impl Cluster {
             if !complete {
                 return Some(format!("not complete: {}", self.seats_of(partition)));
             }
+            let placement = self.map.placements.get(&partition);
+            if placement.is_some_and(|placement| group.primary != Some(placement.node)) {
+                return Some(format!("not where it was placed: {}", self.seats_of(partition)));
+            }
             for node in &group.in_sync {
                 let quiet = self.nodes[node].seat(partition).is_some_and(|seat| {
                     seat.replica().version() == group.version && seat.replica().is_quiet()

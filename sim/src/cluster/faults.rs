@@ -4,9 +4,10 @@ use super::node::{Image, Node};
 use super::{Cluster, ClusterMutation, Event};
 use crate::disk::End;
 use bytes::Bytes;
-use dds::Column;
-use dds::cluster::{Incarnation, NodeId, Session};
-use dds::control::CONTROL;
+use dds::cluster::{Command, Incarnation, NodeId, Session};
+use dds::control::{self, CONTROL};
+use dds::{Column, PartitionId};
+use fsm::Token;
 use std::collections::BTreeSet;
 
 /// A fault that comes again and again.
@@ -25,6 +26,10 @@ pub enum Fault {
     Recover,
     /// A copy of a partition holds what nobody wrote.
     Stray,
+    /// An operator's word.
+    Place,
+    /// A disk has no space.
+    Full,
 }
 
 const SECOND: u64 = 1_000_000_000;
@@ -43,6 +48,8 @@ impl Cluster {
             Fault::Move => scenario.move_ms,
             Fault::Recover => scenario.recover_ms,
             Fault::Stray => scenario.stray_ms,
+            Fault::Place => scenario.place_ms,
+            Fault::Full => scenario.full_ms,
         }
     }
 
@@ -58,6 +65,8 @@ impl Cluster {
             Fault::Move,
             Fault::Recover,
             Fault::Stray,
+            Fault::Place,
+            Fault::Full,
         ] {
             // The cluster forms first.
             self.plan(fault, 3 * SECOND);
@@ -120,6 +129,8 @@ impl Cluster {
             Fault::Move => self.move_some(node),
             Fault::Recover => self.lose_majority(),
             Fault::Stray => self.stray(node),
+            Fault::Place => self.place_some(node),
+            Fault::Full => self.fill(node),
         }
     }
 
@@ -178,7 +189,7 @@ impl Cluster {
         let kept = if reuse { control_records(node) } else { Vec::new() };
         node.disk.replace(&kept);
         self.disk_lost_at = self.schedule.now();
-        (node.image, node.stale, node.fresh) = (None, false, true);
+        (node.image, node.stale, node.fresh, node.full) = (None, false, true, false);
         if !reuse {
             (node.incarnation, node.session) = (incarnation, Session(0));
         }
@@ -256,6 +267,37 @@ impl Cluster {
         }
     }
 
+    /// An operator says at some node where a partition shall be led.
+    fn place_some(&mut self, node: NodeId) {
+        self.coverage.fault("partition is placed by an operator");
+        let partitions = u64::from(self.options.scenario.partitions);
+        let partition = PartitionId(u16::try_from(self.rng.below(partitions)).unwrap_or(0));
+        let target = self.some_node();
+        let target = self.rng.chance(4, 5).then_some(target);
+        self.asked += 1;
+        let (from, token) = (1, Token(self.asked));
+        let command = Command::Place { partition, node: target };
+        self.step_control(node, control::Input::Propose { from, token, command });
+    }
+
+    /// The disk takes what frees space, and a little more.
+    fn fill(&mut self, id: NodeId) {
+        self.coverage.fault("disk is full");
+        let room = usize::try_from(self.rng.below(8_000)).unwrap_or(0);
+        let nanos = self.rng.below(4 * SECOND);
+        let Some(node) = self.nodes.get_mut(&id) else { return };
+        node.disk.store.set_bytes_max(Some(node.disk.store.bytes() + room));
+        node.full = true;
+        self.schedule.after(nanos, Event::Emptied { node: id });
+    }
+
+    pub(super) fn empty(&mut self, id: NodeId) {
+        if let Some(node) = self.nodes.get_mut(&id) {
+            node.disk.store.set_bytes_max(None);
+            node.full = false;
+        }
+    }
+
     /// Everything works from here on.
     pub(super) fn heal(&mut self) {
         self.healed = true;
@@ -266,6 +308,7 @@ impl Cluster {
             node.paused_until = node.paused_until.min(now);
         }
         for node in self.nodes.keys().copied().collect::<Vec<_>>() {
+            self.empty(node);
             self.schedule.after(1_000_000, Event::Start { node });
         }
     }

@@ -14,6 +14,7 @@ mod mutate;
 mod node;
 mod options;
 mod recover;
+mod reports;
 mod requests;
 mod scrubs;
 mod seats;
@@ -87,6 +88,14 @@ enum Event {
     Follow {
         life: Life,
     },
+    /// The node says something of itself.
+    Report {
+        life: Life,
+    },
+    /// There is room on the disk again.
+    Emptied {
+        node: NodeId,
+    },
     /// The map is asked for a change.
     Change {
         life: Life,
@@ -140,6 +149,7 @@ pub struct Cluster {
     clients: Vec<Client>,
     /// Pages that may still come to each node.
     allowances: BTreeMap<NodeId, fills::Allowance>,
+    reliefs: reports::Reliefs,
     /// Which node led each version.
     leaders: Leaders,
     histories: BTreeMap<(u64, u64), History>,
@@ -201,6 +211,7 @@ impl Cluster {
             clients: Vec::new(),
             allowances: BTreeMap::new(),
             leaders: Leaders::default(),
+            reliefs: reports::Reliefs::default(),
             histories: BTreeMap::new(),
             limits: (Arc::default(), Arc::new(replication)),
             origins: 0,
@@ -317,6 +328,7 @@ impl Cluster {
             | Event::Read { life, .. }
             | Event::Change { life, .. }
             | Event::Permit { life, .. }
+            | Event::Report { life }
             | Event::Follow { life } => {
                 if !self.lives(*life) {
                     return;
@@ -326,6 +338,7 @@ impl Cluster {
             Event::Packet { to, .. } => Some(*to),
             Event::Asked { node, .. } => Some(*node),
             Event::Written { .. }
+            | Event::Emptied { .. }
             | Event::Act { .. }
             | Event::Answered { .. }
             | Event::Fault(_)
@@ -365,6 +378,8 @@ impl Cluster {
                 self.step_seat(life.node, partition, input);
             }
             Event::Follow { life } => self.on_follow(life),
+            Event::Report { life } => self.on_report(life),
+            Event::Emptied { node } => self.empty(node),
             Event::Change { life, partition, expect, change } => {
                 self.on_change(life, partition, (expect, change));
             }

@@ -10,7 +10,8 @@ use dds::scrub::Pacer;
 use dds::seat::Seat;
 use dds::{Column, GroupVersion, Leases, PartitionId};
 use fsm::{Host, Mono, TimerKey, Token};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// What a timer belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -53,6 +54,10 @@ pub struct Running {
     pub registered: bool,
     /// Changes of groups that the map is asked for.
     pub asks: BTreeMap<Token, (PartitionId, GroupVersion, GroupChange)>,
+    /// Units a second of the partitions that it leads, averaged.
+    pub work: BTreeMap<PartitionId, u64>,
+    /// Nodes that say that their stores are full.
+    pub exhausted: Arc<BTreeSet<NodeId>>,
     /// When each timer fires, by the virtual clock.
     pub timers: BTreeMap<(Owner, TimerKey), u64>,
 }
@@ -72,6 +77,8 @@ pub struct Node {
     pub stale: bool,
     /// The disk is a new one that was not registered yet.
     pub fresh: bool,
+    /// The disk takes nothing but what frees space.
+    pub full: bool,
     /// Rises with every start; what is meant for another life gets lost.
     pub life: u32,
     pub running: Option<Running>,
@@ -93,6 +100,7 @@ impl Node {
             image: None,
             stale: false,
             fresh: false,
+            full: false,
             life: 0,
             running: None,
             paused_until: 0,

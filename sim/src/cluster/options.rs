@@ -61,6 +61,12 @@ pub struct ClusterScenario {
     pub stray_ms: u64,
     /// When everything has come to rest, values on some disks change, vanish, or can't be read; then everybody is asked to scrub.
     pub rots: bool,
+    /// An operator wants a partition at some node, or no more.
+    pub place_ms: u64,
+    /// A disk takes nothing but what frees space, for a while.
+    pub full_ms: u64,
+    /// Nodes have much work of some partitions, now of these, now of others.
+    pub heat: bool,
 }
 
 const CALM: ClusterScenario = ClusterScenario {
@@ -88,11 +94,14 @@ const CALM: ClusterScenario = ClusterScenario {
     scrub_ms: 0,
     stray_ms: 0,
     rots: false,
+    place_ms: 0,
+    full_ms: 0,
+    heat: false,
 };
 
 impl ClusterScenario {
     /// All scenarios.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 17] = [
         CALM,
         Self {
             name: "cluster-storm",
@@ -189,6 +198,42 @@ impl ClusterScenario {
             ..CALM
         },
         Self {
+            name: "cluster-moves",
+            about: "five nodes; an operator moves partitions to nodes with and without copies, some of which end meanwhile",
+            place_ms: 400,
+            crash_ms: 4_000,
+            cut_ms: 6_000,
+            pause_ms: 15_000,
+            wipe_ms: 25_000,
+            loss: 50,
+            twice: 50,
+            late: 50,
+            ..CALM
+        },
+        Self {
+            name: "cluster-hot",
+            about: "five nodes with much work of some partitions: primaries move to nodes with less",
+            clients: 2,
+            heat: true,
+            move_ms: 0,
+            crash_ms: 20_000,
+            control_ms: 30_000,
+            place_ms: 20_000,
+            loss: 10,
+            ..CALM
+        },
+        Self {
+            name: "cluster-full",
+            about: "five nodes whose disks are full now and then, several at a time",
+            full_ms: 700,
+            crash_ms: 10_000,
+            cut_ms: 10_000,
+            place_ms: 10_000,
+            late: 50,
+            twice: 50,
+            ..CALM
+        },
+        Self {
             name: "cluster-steady",
             about: "five nodes under load, few faults: for the speed",
             crash_ms: 60_000,
@@ -250,8 +295,14 @@ impl ClusterScenario {
             replicas: 3,
             min_in_sync: 1,
             min_in_sync_wanted: 2,
-            feature_level: 1,
+            feature_level: dds::cluster::PLACES,
         }
+    }
+
+    /// Whether nodes say anything of themselves.
+    #[must_use]
+    pub fn reports(&self) -> bool {
+        self.heat || self.place_ms > 0 || self.full_ms > 0
     }
 
     #[must_use]
@@ -289,10 +340,12 @@ pub enum ClusterMutation {
     CompareElsewhere,
     /// What is answered first about a slice is taken for everybody's answer.
     OverlookRot,
+    /// Work is moved at the least difference, at once, and again at once.
+    NoHysteresis,
 }
 
 impl ClusterMutation {
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::SkipFence,
         Self::AcknowledgeAlone,
         Self::BelowMin,
@@ -306,6 +359,7 @@ impl ClusterMutation {
         Self::RecoverStale,
         Self::CompareElsewhere,
         Self::OverlookRot,
+        Self::NoHysteresis,
     ];
 
     #[must_use]
@@ -324,6 +378,7 @@ impl ClusterMutation {
             Self::RecoverStale => "recover-stale",
             Self::CompareElsewhere => "compare-elsewhere",
             Self::OverlookRot => "overlook-rot",
+            Self::NoHysteresis => "no-hysteresis",
         }
     }
 

@@ -1,6 +1,7 @@
 //! Steps of the control and links machines of a node, its disk and its wires.
 
 use super::node::{Owner, Running, Slot};
+use super::reports::heat_limits;
 use super::seats::say;
 use super::{Cluster, ClusterMutation, Event, Life, Packet};
 use crate::disk::Job;
@@ -37,9 +38,12 @@ impl Cluster {
             start,
             seed,
             site: Site { weight: 100, ..Site::default() },
-            features: 1,
+            features: dds::cluster::PLACES,
             boot,
-            limits: control::Limits::default(),
+            limits: control::Limits {
+                heat: heat_limits(self.options.mutation, self.options.scenario.heat),
+                ..control::Limits::default()
+            },
         });
         let links = Links::new(id, links::Limits::default(), node.mono(now));
         let seats = (0..self.options.scenario.partitions).map(|number| {
@@ -62,6 +66,8 @@ impl Cluster {
             map: ClusterMap::default(),
             registered: false,
             asks: BTreeMap::new(),
+            work: BTreeMap::new(),
+            exhausted: Arc::default(),
             timers: BTreeMap::new(),
         };
         if self.options.mutation == Some(ClusterMutation::ReadWithoutLease) {
@@ -72,6 +78,9 @@ impl Cluster {
         let life = Life { node: id, life: node.life };
         self.step_control(id, control::Input::Started);
         self.schedule.after(0, Event::Follow { life });
+        if self.options.scenario.reports() {
+            self.schedule.after(0, Event::Report { life });
+        }
     }
 
     /// Looks at what the map suggests; a node without a map asks to be let in.
@@ -154,6 +163,7 @@ impl Cluster {
                 self.crash(id, crate::disk::End::Killed);
                 self.restart_later(id);
             }
+            Effect::Log(control::Event::Relieving(relief)) => self.on_relief(id, relief),
             Effect::Leader(_) | Effect::Log(_) => {}
         }
     }
@@ -164,8 +174,13 @@ impl Cluster {
         let before = running.map.clone();
         running.map.patch(delta);
         if running.map.index > self.map.index {
-            self.map = running.map.clone();
+            let newest = running.map.clone();
+            let older = std::mem::replace(&mut self.map, newest);
+            self.follow_reliefs(&older);
         }
+        let Some(running) = self.nodes.get(&id).and_then(|node| node.running.as_ref()) else {
+            return;
+        };
         if running.registered {
             self.tell(id, &before, false);
         }
@@ -207,6 +222,7 @@ impl Cluster {
             return;
         };
         let fence_at = running.links.machine.fence_at();
+        let exhausted = Arc::clone(&running.exhausted);
         let restarted: Vec<NodeId> = map
             .nodes
             .iter()
@@ -223,7 +239,8 @@ impl Cluster {
                 if self.options.mutation == Some(ClusterMutation::BelowMin) {
                     min_in_sync = 1;
                 }
-                let view = View { group: group.clone(), min_in_sync, wanted, fence_at };
+                let (group, exhausted) = (group.clone(), Arc::clone(&exhausted));
+                let view = View { group, min_in_sync, wanted, fence_at, exhausted };
                 self.step_seat(id, partition, seat::Input::GroupIs(view));
                 self.release(id, partition);
             }
@@ -234,6 +251,18 @@ impl Cluster {
             if let Some(suggestion) = suggested {
                 self.step_seat(id, partition, seat::Input::Suggested(suggestion.change));
             }
+        }
+    }
+
+    /// Tells the seats of a node anew what they are told beside the map.
+    pub(super) fn tell_views(&mut self, id: NodeId) {
+        let Some(running) = self.nodes.get(&id).and_then(|node| node.running.as_ref()) else {
+            return;
+        };
+        if running.registered {
+            let mut before = running.map.clone();
+            before.settings = dds::cluster::Settings::default();
+            self.tell(id, &before, false);
         }
     }
 
@@ -343,6 +372,7 @@ impl Cluster {
                     let session = run.session;
                     self.step_control(id, control::Input::Heard { node, session });
                 }
+                links::Effect::Reported { node, report } => self.on_reported(id, (node, report)),
                 links::Effect::Silent { node: silent } => self.on_silent(id, silent),
             }
         }

@@ -152,6 +152,7 @@ impl World {
                 self.coverage.action("sessions kicked");
                 self.trace.word(count);
             }
+            Outward::KickTold { .. } => self.coverage.action("kick answered"),
             Outward::Loaded { .. } => self.coverage.action("mailbox looked for"),
             // Nothing asks the hash table but the machines of a node.
             Outward::ClientDone { .. } | Outward::Passed(_) => {

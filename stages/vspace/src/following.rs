@@ -36,6 +36,8 @@ pub enum News {
     Silent {
         node: NodeId,
     },
+    /// Of the other nodes, those whose stores take nothing but what frees space.
+    Exhausted(Arc<BTreeSet<NodeId>>),
 }
 
 impl Shard {
@@ -54,6 +56,7 @@ impl Shard {
                 self.leases.renew(from, until);
                 self.release_all();
             }
+            News::Exhausted(nodes) => self.on_exhausted(nodes),
             News::Silent { node } => {
                 let leads = self.seats.iter().filter(|(_, seat)| seat.slot.machine.leads());
                 let leading: BTreeSet<PartitionId> = leads.map(|(id, _)| *id).collect();
@@ -83,6 +86,12 @@ impl Shard {
             .nodes
             .iter()
             .filter(|(_, known)| known.as_ref().is_none_or(|known| known.state == NodeState::Down));
+        let ended = delta.nodes.iter().filter(|(node, known)| {
+            let before = self.map.node(*node).map(|before| before.start);
+            before.is_some() && before != known.as_ref().map(|known| known.start)
+        });
+        let ended: Vec<NodeId> = ended.map(|(node, _)| *node).collect();
+        ended.into_iter().for_each(|node| self.forget_kicks(node));
         let mut gone: BTreeSet<NodeId> = down.map(|(node, _)| *node).collect();
         gone.extend(restarted.iter().copied());
         let primary = |partition| self.map.group(partition).and_then(|group| group.primary);
@@ -144,7 +153,8 @@ impl Shard {
         let Some(group) = self.map.group(partition).cloned() else { return };
         let wanted = usize::from(self.map.settings.replicas).min(self.map.nodes.len());
         let min_in_sync = self.map.min_in_sync();
-        let view = View { group, min_in_sync, wanted, fence_at: self.fence_at };
+        let (fence_at, exhausted) = (self.fence_at, self.exhausted());
+        let view = View { group, min_in_sync, wanted, fence_at, exhausted };
         self.push(Rank::Completion, Work::Seat(partition, seat::Input::GroupIs(view)));
     }
 
@@ -249,6 +259,7 @@ impl Shard {
                 self.peers.insert(node);
                 self.ask_to_join();
                 self.retry();
+                self.kick_again(node);
                 // What was told while it could not be reached is told again.
                 let sessions: BTreeSet<_> =
                     self.sessions.iter().filter_map(|(id, slot)| Some((*id, slot.user?))).collect();
@@ -296,6 +307,8 @@ impl Shard {
         self.ask_accountless();
         self.erase_again();
         self.release_all();
+        self.count_work();
+        self.answer_kicks();
         if self.map.nodes.len() > 1 || !self.map.is_founded() {
             self.look_soon();
         }

@@ -62,6 +62,10 @@ pub enum Letter {
         user: UserId,
         reason: Cow<'static, str>,
     },
+    /// To whoever sent `Kick`: the sessions of the user end.
+    Kicked {
+        user: UserId,
+    },
     EraseUser {
         user: UserId,
     },
@@ -163,6 +167,7 @@ mod tests {
             Letter::NotHere { to: session, token, task: Task::User { user, task: search } },
             Letter::Notified { session, notice: Notice::MasterChanged },
             Letter::Kick { user, reason: "the password was changed".into() },
+            Letter::Kicked { user },
             Letter::ResidentsEnded,
             Letter::ScrubAsked { run: u64::MAX },
             Letter::Scrubbed {

@@ -35,6 +35,7 @@ impl Shard {
         let id = MachineId::Mailbox(user);
         let ends = matches!(input, Input::Ceased);
         let yielded = self.step_machine(id, machine, &mut stepped, input);
+        self.gauge.meter.count(self.place_of(user), 0);
         self.mailboxes.insert(user, mailbox);
         for effect in stepped.effects.drain(..) {
             self.on_mailbox_effect(user, effect);

@@ -3,6 +3,7 @@
 use crate::following::News;
 use crate::names::{GroupId, MachineId};
 use crate::queue::Rank;
+use crate::reports::Reports;
 use crate::shard::{Shard, Slot, Work};
 use crate::work::{Neighbour, Outward, Packet, Standing, Ticket};
 use dds::cluster::{
@@ -42,7 +43,7 @@ impl Membership {
 }
 
 /// The highest feature level that this release knows.
-const FEATURES: u32 = 1;
+const FEATURES: u32 = dds::cluster::PLACES;
 
 impl MembershipSetup {
     /// A node that founds a cluster of its own.
@@ -80,9 +81,10 @@ enum Asked {
 /// See the head of the file.
 #[derive(Debug)]
 pub(crate) struct Membership {
-    control: Slot<Control>,
+    pub control: Slot<Control>,
     links: Slot<Links>,
     fills: Slot<Fills>,
+    pub reports: Reports,
     start: Start,
     registered: bool,
     asked: BTreeMap<Token, Asked>,
@@ -112,6 +114,7 @@ impl Shard {
             control: Slot { machine: control, host: control_host },
             links: Slot { machine: links, host: links_host },
             fills: Slot { machine: fills, host: fills_host },
+            reports: Reports::default(),
             start,
             registered: false,
             asked: BTreeMap::new(),
@@ -184,7 +187,11 @@ impl Shard {
         let fence_at = membership.links.machine.fence_at();
         let delta = Arc::new(delta);
         self.out.push(Outward::Standing(Standing::Map(Arc::clone(&delta))));
+        let left = delta.whole || delta.nodes.iter().any(|(_, known)| known.is_none());
         self.tell_all(News::Map { delta, fence_at });
+        if left {
+            self.tell_exhausted();
+        }
     }
 
     fn on_registered(&mut self, session: Session) {
@@ -199,7 +206,7 @@ impl Shard {
     }
 
     /// Tells every group of this node, this one included.
-    fn tell_all(&mut self, news: News) {
+    pub(crate) fn tell_all(&mut self, news: News) {
         for group in (0..self.config.groups).map(GroupId) {
             if group != self.config.group {
                 self.tell(group, Neighbour::News(news.clone()));
@@ -230,6 +237,7 @@ impl Shard {
                     let input = control::Input::Heard { node, session };
                     self.push(Rank::Completion, Work::Control(input));
                 }
+                links::Effect::Reported { node, report } => self.on_reported(node, report),
                 links::Effect::Silent { node } => self.tell_all(News::Silent { node }),
             }
         }

@@ -57,6 +57,7 @@ impl Places {
             Letter::Asked { .. }
             | Letter::AskedAccount { .. }
             | Letter::Kick { .. }
+            | Letter::Kicked { .. }
             | Letter::Erased { .. }
             | Letter::ScrubAsked { .. }
             | Letter::Scrubbed { .. }

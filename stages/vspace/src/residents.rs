@@ -91,7 +91,7 @@ impl Shard {
                 self.post_home(user, Letter::AccountIs { user, facts });
             }
             Effect::Expected { user } => self.post_home(user, Letter::Expected { user }),
-            Effect::Kick { user, reason } => self.kick_everywhere(user, reason),
+            Effect::Kick { user, reason } => self.kick_everywhere(user, reason.into()),
             Effect::EraseUser { user } => {
                 self.erasures.insert(user);
                 self.post_home(user, Letter::EraseUser { user });

@@ -152,7 +152,7 @@ impl Shard {
     /// A session asks: a delivery waits for credits, somebody at a screen does not, but counts.
     fn submit(&mut self, id: SessionId, token: Token, lane: Lane, task: Task) {
         let bytes = weight(&task);
-        if self.space == Space::Low && lane == Lane::Delivery {
+        if self.space != Space::Ample && lane == Lane::Delivery {
             return self.refuse(id, token, TaskRefusal::NoSpace);
         }
         let admitted = match lane {
@@ -224,15 +224,6 @@ impl Shard {
         }
     }
 
-    /// Ends all sessions of a user, in every group of every node.
-    pub(crate) fn kick_everywhere(&mut self, user: UserId, reason: &'static str) {
-        let letter = Letter::Kick { user, reason: reason.into() };
-        for node in self.peers.clone() {
-            self.send(node, Packet::Letter(letter.clone()));
-        }
-        self.on_node_letter(self.me(), letter);
-    }
-
     pub(crate) fn kick_here(&mut self, user: UserId, reason: &str) {
         let of_user = |(id, slot): (&SessionId, &Box<_>)| {
             let slot: &crate::session::SessionSlot = slot;
@@ -289,6 +280,7 @@ impl Shard {
             Neighbour::MastersEnd { partition } => self.end_masters(partition),
             Neighbour::ScrubAsked { run } => self.begin_round(run),
             Neighbour::Scrubbed { run, round } => self.on_group_scrubbed(run, &round),
+            Neighbour::Counted { group, counted } => self.on_counted(group, counted),
             Neighbour::ResidentsMay(may) => self.on_residents_may(may),
         }
     }

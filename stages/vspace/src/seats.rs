@@ -79,6 +79,17 @@ impl Shard {
         // It may have ceased and begun anew within the step: then the effect is there.
         seat.led &= leads && !stepped.effects.contains(&Effect::Ceased);
         let begins = leads && !seat.led;
+        if leads {
+            let written = |effect: &Effect| match effect {
+                Effect::Store { group, .. } => group.bytes,
+                Effect::Answer { .. }
+                | Effect::Send { .. }
+                | Effect::Read { .. }
+                | Effect::Ask { .. }
+                | Effect::Ceased => 0,
+            };
+            self.gauge.meter.count(id, stepped.effects.iter().map(written).sum());
+        }
         self.seats.insert(id, seat);
         if let Some((trace, at)) = followed {
             self.out.push(Outward::Passed(Passed::Taken { trace, at }));

@@ -11,10 +11,12 @@
 
 use crate::admission::Admission;
 use crate::follow::{Followed, Passed};
+use crate::kicks::Kicks;
 use crate::membership::Membership;
 use crate::names::{GroupId, MachineId};
 use crate::origin::{Origin, Origins};
 use crate::queue::{Queue, Rank};
+use crate::reports::Gauge;
 use crate::requests::AwayRequest;
 use crate::scrub::Scrubbing;
 use crate::seats::{Gated, SeatSlot};
@@ -146,6 +148,8 @@ pub struct Shard {
     pub(crate) operators: Map<SessionId, BTreeSet<UserId>>,
     pub(crate) admission: Admission,
     pub(crate) space: Space,
+    pub(crate) gauge: Gauge,
+    pub(crate) kicks: Kicks,
     pub(crate) waiting: VecDeque<crate::route::Waiting>,
     pub(crate) sessions_made: u64,
     pub(crate) machines_made: u64,
@@ -203,6 +207,8 @@ impl Shard {
             operators: Map::default(),
             admission,
             space: Space::default(),
+            gauge: Gauge::default(),
+            kicks: Kicks::default(),
             waiting: VecDeque::new(),
             sessions_made: sessions,
             machines_made: machines,
@@ -274,6 +280,7 @@ impl Shard {
             Inward::Client { origin, followed, request } => {
                 self.ask_dds(Origin::Client { origin, followed }, *request);
             }
+            Inward::KickUser { token, user } => self.on_kick_user(token, user),
             Inward::IsLoaded { token, user } => {
                 let mailbox = self.mailboxes.get(&user);
                 let loaded = mailbox.is_some_and(|mailbox| mailbox.slot.machine.is_loaded());
@@ -322,16 +329,21 @@ impl Shard {
     fn on_space(&mut self, space: Space) {
         let changed = space != self.space;
         self.space = space;
-        if changed && self.sweep.is_some() {
+        if !changed {
+            return;
+        }
+        if self.sweep.is_some() {
             self.tell_room();
         }
+        self.tell_seats_anew();
+        self.report();
     }
 
     /// Tells the sweep how much room there is.
     pub(crate) fn tell_room(&mut self) {
         let room = match self.space {
             Space::Ample => sweep::Room::Ample,
-            Space::Low => sweep::Room::Scarce,
+            Space::Low | Space::Exhausted => sweep::Room::Scarce,
         };
         self.push(Rank::Rebalance, Work::Sweep(sweep::Input::RoomIs(room)));
     }

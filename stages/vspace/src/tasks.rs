@@ -170,6 +170,7 @@ impl Shard {
             Letter::AccountIs { user, facts } => self.on_account_is(user, facts),
             Letter::Expected { user } => self.on_expected(user),
             Letter::Kick { user, reason } => self.kick_here(user, &reason),
+            Letter::Kicked { user } => self.on_kicked(from, user),
             Letter::EraseUser { user } => self.on_erase_user(user),
             Letter::Erased { user } => {
                 self.erasures.remove(&user);
@@ -185,6 +186,11 @@ impl Shard {
 
     /// A letter of another node. What is for every group goes on from here.
     pub(crate) fn on_node_letter(&mut self, from: NodeId, letter: Letter) {
+        if let Letter::Kick { user, .. } = &letter
+            && from != self.me()
+        {
+            self.send(from, Packet::Letter(Letter::Kicked { user: *user }));
+        }
         match &letter {
             Letter::Kick { .. } | Letter::ResidentsEnded => {
                 for group in (0..self.config.groups).map(GroupId) {

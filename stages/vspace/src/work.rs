@@ -5,13 +5,14 @@ use crate::follow::Passed;
 use crate::following::News;
 use crate::letter::Letter;
 use crate::names::GroupId;
+use crate::reports::Counted;
 use crate::session::SessionLine;
 use bytes::Bytes;
 use dds::cluster::{Command, Delta, GroupChange, NodeId, Session, Verdict};
 use dds::replica::Body;
 use dds::wire::RequestId;
 use dds::{
-    Durability, Group, GroupVersion, PartitionId, Read, ReadDone, StoreError, control, fills,
+    Durability, Group, GroupVersion, PartitionId, Read, ReadDone, Report, StoreError, control, fills,
     links, replica, scrub,
 };
 use fsm::{Duration, Mono, Token};
@@ -92,6 +93,11 @@ pub enum Inward {
         followed: bool,
         request: Box<dds::Request>,
     },
+    /// End all sessions of a user, on every node; to group 0, answered by [`Outward::KickTold`].
+    KickUser {
+        token: Token,
+        user: UserId,
+    },
     /// Is the master of this user in memory? Answered by [`Outward::Loaded`].
     IsLoaded {
         token: Token,
@@ -151,6 +157,8 @@ pub enum Space {
     Ample,
     /// Deliveries are refused for now; everybody else works on.
     Low,
+    /// The store takes nothing but what frees space.
+    Exhausted,
 }
 
 /// Messages between the worker groups of a node.
@@ -207,6 +215,11 @@ pub enum Neighbour {
     Scrubbed {
         run: u64,
         round: scrub::Round,
+    },
+    /// To group 0, once a second: what a group has counted.
+    Counted {
+        group: GroupId,
+        counted: Counted,
     },
     /// To group 0: whether the directory and what goes with it may run here.
     ResidentsMay(bool),
@@ -296,6 +309,11 @@ pub enum Standing {
     Unregistered,
     Leader(Option<NodeId>),
     Event(control::Event),
+    /// A node says this of itself; so does this one.
+    Reported {
+        node: NodeId,
+        report: Arc<Report>,
+    },
     /// It has left the cluster: it stops.
     Removed,
     /// The data directory is an old image: it starts again under a new incarnation.
@@ -349,6 +367,11 @@ pub enum Outward {
     Kicked {
         token: Token,
         count: u64,
+    },
+    /// The answer to [`Inward::KickUser`]: nodes that have not said that they did. They are told again when they are reached.
+    KickTold {
+        token: Token,
+        unanswered: Vec<NodeId>,
     },
     Loaded {
         token: Token,

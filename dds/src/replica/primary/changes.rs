@@ -126,6 +126,35 @@ impl Primary {
         }
     }
 
+    /// Whether a group that frees no space must be refused: a member would owe it that has no space for it. A member without
+    /// which the set is large enough is to go; what comes until then is owed all the same, for as long as that takes.
+    pub(super) fn lacks_space(&mut self, core: &Core, cx: Context<'_, '_>) -> bool {
+        let now = cx.mono();
+        if core.is_full(now) {
+            return true;
+        }
+        let in_sync = &core.view.group.in_sync;
+        let full = || in_sync.iter().copied().filter(|node| core.view.exhausted.contains(node));
+        let Some(first) = full().next() else {
+            self.evicting = None;
+            return false;
+        };
+        if in_sync.len() - full().count() < core.view.min_in_sync.max(1) {
+            return true;
+        }
+        let since = *self.evicting.get_or_insert(now);
+        self.ask(core, cx, GroupChange::Remove(first));
+        now.since(since) >= core.limits.ask_after
+    }
+
+    /// A learner that has no space for a copy is not filled any more.
+    pub(super) fn give_up_full(&mut self, core: &Core, cx: Context<'_, '_>) {
+        let full = |node: &&NodeId| core.view.exhausted.contains(*node);
+        if let Some(node) = core.view.group.learners.iter().find(full).copied() {
+            self.ask(core, cx, GroupChange::Remove(node));
+        }
+    }
+
     /// The map refused the change: it is of another version, or can't be.
     pub fn on_refused(&mut self, core: &mut Core, cx: Context<'_, '_>, change: GroupChange) {
         if self.asked.is_some_and(|(asked, _)| asked == change) {

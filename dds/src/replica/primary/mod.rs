@@ -22,7 +22,6 @@ use crate::{Chain, Durability, Group, StoreError};
 use fsm::{Digest, Mono, Token};
 use scrub::Scrub;
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
 
 /// See the head of the file.
 #[derive(Debug)]
@@ -42,6 +41,8 @@ pub struct Primary {
     asked: Option<(GroupChange, Mono)>,
     /// Its promotion was asked for in this version: decisions wait for it.
     promoting: Option<NodeId>,
+    /// Since when the map is asked to remove a member that is short of space.
+    evicting: Option<Mono>,
     /// The timer runs.
     looks: bool,
     scrub: Scrub,
@@ -123,6 +124,7 @@ impl Primary {
             refused: false,
             asked: None,
             promoting: None,
+            evicting: None,
             looks: false,
             scrub: Scrub::default(),
         };
@@ -134,6 +136,7 @@ impl Primary {
     pub fn next_version(&mut self, core: &mut Core, cx: Context<'_, '_>) {
         self.asked = None;
         self.promoting = None;
+        self.evicting = None;
         if !core.view.may_acknowledge() && core.log.decided < core.log.last().number {
             // Some of it may have been acknowledged before, and nobody knows which: until it can be decided, nothing is read.
             self.cease(core, cx);
@@ -308,10 +311,12 @@ impl Primary {
         if let Phase::Leaving { .. } = self.phase {
             return self.held.push((token, group));
         }
-        self.refused = match group.chain {
-            Chain::Starts => !core.view.may_acknowledge(),
-            Chain::Follows => self.refused || !core.view.may_acknowledge(),
-        };
+        self.refused &= group.chain == Chain::Follows;
+        if !self.refused && self.serving && !group.frees_space && self.lacks_space(core, cx) {
+            self.refused = true;
+            return cx.emit(Effect::Decided { token, result: Err(StoreError::NoSpace) });
+        }
+        self.refused |= !core.view.may_acknowledge();
         if self.refused || !self.serving {
             let result = Err(StoreError::Io("too few replicas are in sync".into()));
             return cx.emit(Effect::Decided { token, result });
@@ -336,7 +341,7 @@ impl Primary {
             // Nothing was owed so far.
             peer.since = now;
         }
-        core.log_entries(cx, vec![Arc::new(entry)]);
+        core.log_new(cx, entry);
         for node in self.peers.keys().copied().collect::<Vec<_>>() {
             self.pump(core, cx, node);
         }
@@ -401,6 +406,16 @@ impl Primary {
     pub fn answers(&self) -> bool {
         let gives_up = self.asked.is_some_and(|(change, _)| changes::gives_up_lead(change));
         self.serving && !gives_up && !matches!(self.phase, Phase::Leaving { asked: true, .. })
+    }
+
+    /// Learners that are filled, and the bytes that each was sent.
+    #[must_use]
+    pub fn copies(&self) -> Vec<(NodeId, u64)> {
+        let copy = |(node, peer): (&NodeId, &Peer)| match &peer.standing {
+            Standing::Filling(fill) => Some((*node, fill.bytes())),
+            Standing::Asked | Standing::Stood(_) | Standing::Following | Standing::Dropping => None,
+        };
+        self.peers.iter().filter_map(copy).collect()
     }
 
     /// A learner that may be in sync already, for all that is known here: its lease counts too.

@@ -127,6 +127,7 @@ impl Primary {
         if let Some(node) = late {
             self.ask(core, cx, GroupChange::Remove(node));
         }
+        self.give_up_full(core, cx);
         if busy {
             self.keep_looking(core, cx);
         }

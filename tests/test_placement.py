@@ -1,0 +1,263 @@
+"""Mailboxes move to any node, work moves to nodes that have less of it, and full disks and lost connections are told as they are."""
+
+import os
+import re
+import shutil
+import subprocess
+import threading
+
+import pytest
+
+from cluster import Cluster
+from harness import eventually, message, need
+from test_cluster import Sender
+
+USERS = ("ann", "bob", "carol", "dave")
+FIVE = ("a", "b", "c", "d", "e")
+
+
+@pytest.fixture
+def five():
+    with Cluster(names=FIVE) as cluster:
+        cluster.until_whole()
+        cluster.addresses_of_users = cluster["a"].accounts(*USERS)
+        yield cluster
+
+
+def copies(cluster):
+    """Replicas that are in sync, over all nodes."""
+    return sum(node["in_sync"] for node in cluster.status()["nodes"])
+
+
+def test_a_mailbox_moves_to_nodes_without_a_copy(five):
+    address = five.addresses_of_users[0]
+    first = five.master(address)
+    watcher = next(node for node in five.nodes.values() if node is not first)
+    imap = watcher.imap(address)
+    for count in range(60):
+        imap.append("INBOX", message(f"early-{count}", size=(600, 20_000, 120_000)[count % 3]))
+    imap.must("SELECT INBOX")
+    early = imap.bodies()
+    tag = imap.send("IDLE")
+    assert imap.response()[0] == "+"
+    senders = [Sender(five[name], address) for name in "ab"]
+    # Three of five nodes have a copy: two of these moves are to nodes without one.
+    for target in [node for node in five.nodes.values() if node is not first] + [first]:
+        moved = watcher.cli_json("move", address, "--to", target.name)
+        assert moved["to"] == target.name
+        assert eventually(lambda: five.master(address) is target, what="that every node knows")
+    for sender in senders:
+        sender.end()
+        assert len(sender.acknowledged) > 5
+        assert sender.longest < 10, f"a pause of {sender.longest} s"
+    imap.line.send(b"DONE\r\n")
+    kind, _, untagged = imap.finish(tag)
+    assert kind == "OK"
+    counts = [int(items[0]) for items in untagged if len(items) > 1 and items[1] == "EXISTS"]
+    assert counts[-1] >= 60 + sum(len(sender.acknowledged) for sender in senders) // 2, counts
+    after = imap.bodies()
+    assert {uid: after[uid] for uid in early} == early
+    imap.logout()
+    # Surplus copies go, and it stays where it was put.
+    five.until_whole()
+    assert copies(five) == 3 * 32
+    status = five.status()["cluster_state"]
+    assert (status["placed"], status["moves"]) == (1, 0)
+    assert five.master(address) is first
+    keys = {body.split(b"X-Key: ", 1)[1].split(b"\r\n", 1)[0] for body in after.values()}
+    assert len(keys) == len(after) == 60 + sum(len(sender.acknowledged) for sender in senders)
+
+
+def node_without_a_copy(cluster, address):
+    """Found by what a move to it does: a copy more, until it is taken back. The mailbox is where it was afterwards."""
+    partition = cluster["a"].cli_json("where", address)[0]["partition"]
+    first = cluster.master(address)
+    for node in cluster.nodes.values():
+        if node is first:
+            continue
+        node.pause()
+        try:
+            asked = first.cli("move", address, "--to", node.name, code=None, timeout=60)
+        finally:
+            node.go_on()
+        if asked.returncode != 0 and "ended before it led" in asked.stderr:
+            return node, first, partition, asked
+        cluster.until_whole()
+        first.cli("move", address, "--to", first.name)
+    raise AssertionError("every node has a copy")
+
+
+def test_a_move_ends_with_its_target(five):
+    address = five.addresses_of_users[1]
+    assert five["a"].smtp().deliver(message("stays"), address)[0] == 250
+    node, first, partition, asked = node_without_a_copy(five, address)
+    assert f"partition {partition}" in asked.stderr and f"stays at {first.name}" in asked.stderr, asked.stderr
+    five.until_whole()
+    assert five.master(address) is first
+    assert copies(five) == 3 * 32
+    # Once more, with the target alive; then the operator takes it back.
+    assert first.cli_json("move", address, "--to", node.name)["to"] == node.name
+    five.until_whole()
+    assert five.master(address) is node
+    assert "placement decides" in node.cli("move", address, "--cancel").stdout
+    assert five.status()["cluster_state"]["placed"] == 0
+    five.until_whole()
+    assert len(five["c"].imap(address).bodies()) == 1
+    refused = first.cli("move", address, "--to", "nobody", code=1).stderr
+    assert "nobody" in refused
+
+
+def test_a_move_to_a_node_that_is_down_is_refused(five):
+    address = five.addresses_of_users[2]
+    master = five.master(address)
+    down = next(node for node in five.nodes.values() if node is not master)
+    down.kill()
+    eventually(lambda: "down" in [node["state"] for node in master.cli_json("status", code=None)["nodes"]])
+    assert "is not up" in master.cli("move", address, "--to", down.name, code=1).stderr
+    down.start()
+    five.until_whole()
+
+
+def test_hot_partitions_move_to_nodes_with_less_work():
+    settings = {"balance_load_min": "200", "balance_load_rest": '"4 s"'}
+    with Cluster(settings=settings) as cluster:
+        cluster.until_whole()
+        addresses = cluster["a"].accounts(*[f"user{n}" for n in range(12)])
+        for address in addresses:
+            cluster["a"].cli("move", address, "--to", "a")
+        for address in addresses:
+            cluster["a"].cli("move", address, "--cancel")
+        loads = threading.Event()
+
+        def work(address):
+            imap = cluster["b"].imap(address)
+            imap.append("INBOX", message("hot"))
+            imap.must("SELECT INBOX")
+            while not loads.is_set():
+                imap.must(r"STORE 1 +FLAGS.SILENT (\Flagged)")
+                imap.must(r"STORE 1 -FLAGS.SILENT (\Flagged)")
+            imap.logout()
+
+        threads = [threading.Thread(target=work, args=(address,), daemon=True) for address in addresses[:6]]
+        for thread in threads:
+            thread.start()
+
+        def relieved():
+            logs = [node.log() for node in cluster.nodes.values()]
+            return [line for log in logs for line in log.splitlines() if "hot partition moves" in line]
+
+        lines = eventually(relieved, 90, "that a hot partition moves")
+        assert re.search(r"partition=\d+", lines[0]) and "from=1" in lines[0], lines
+        shown = cluster["c"].cli_json("status", code=None)["nodes"]
+        assert max(node["load"] for node in shown) > 0, shown
+        loads.set()
+        for thread in threads:
+            thread.join(60)
+            assert not thread.is_alive()
+        moves = 0
+        for node in cluster.nodes.values():
+            page = metrics(node)
+            moves += int(float(re.search(r"^hikyaku_hot_partition_moves_total (\S+)", page, re.M)[1]))
+        assert moves >= 1
+
+
+def metrics(node):
+    with urllib.request.urlopen(f"http://127.0.0.1:{node.ports['admin']}/metrics", timeout=10) as page:
+        return page.read().decode()
+
+
+def test_every_node_counts_the_accounts_of_the_cluster(five):
+    for node in five.nodes.values():
+        eventually(lambda: node.cli_json("status", code=None)["accounts"] == len(USERS), what=f"accounts on {node.name}")
+    five["b"].cli("account", "remove", five.addresses_of_users[3])
+    for node in five.nodes.values():
+        eventually(lambda: node.cli_json("status", code=None)["accounts"] == 3, what=f"accounts on {node.name}")
+
+
+def is_ended(imap):
+    """Whether the server has closed the connection."""
+    try:
+        imap.line.sock.settimeout(0.2)
+        return imap.line.sock.recv(1) == b""
+    except TimeoutError:
+        return False
+    except OSError:
+        return True
+
+
+def test_sessions_end_on_a_node_that_could_not_be_reached(five):
+    address = five.addresses_of_users[0]
+    directory = five["a"]
+    away = five["e"]
+    imap = away.imap(address)
+    imap.must("SELECT INBOX")
+    assert directory.cli_json("session", "kick", "--account", address)["unanswered"] == []
+    eventually(lambda: is_ended(imap), what="the end of the session")
+    imap = away.imap(address)
+    imap.must("SELECT INBOX")
+    away.pause()
+    try:
+        told = directory.cli("session", "kick", "--account", address, "--json", code=1, timeout=30)
+        assert '"unanswered":["e"]' in told.stdout.replace(" ", ""), told.stdout
+    finally:
+        away.go_on()
+    eventually(lambda: is_ended(imap), 30, "the end of the session, once its node is reached")
+
+
+def mounted(path, size):
+    assert os.getuid() == 0, "mounting a tmpfs needs root"
+    os.makedirs(path, exist_ok=True)
+    subprocess.run([need("mount"), "-t", "tmpfs", "-o", f"size={size}", "hikyaku-test", path], check=True)
+
+
+def test_a_node_without_space_refuses_what_it_leads_and_takes_part_in_nothing_new():
+    names = ("a", "b", "c")
+    cluster = Cluster(names=names)
+    place = cluster["c"].dir
+    mounted(place, "400m")
+    try:
+        with cluster:
+            cluster.until_whole()
+            here, there = cluster["a"].accounts("here", "there")
+            cluster["a"].cli("move", here, "--to", "c")
+            cluster["a"].cli("move", there, "--to", "b")
+            for address in (here, there):
+                assert cluster["a"].smtp().deliver(message("before", size=5_000), address)[0] == 250
+            stat = os.statvfs(place)
+            junk = os.path.join(place, "junk")
+            with open(junk, "wb") as file:
+                os.posix_fallocate(file.fileno(), 0, stat.f_bavail * stat.f_frsize - (24 << 20))
+
+            def exhausted():
+                nodes = cluster["a"].cli_json("status", code=None)["nodes"]
+                return [node["name"] for node in nodes if node["exhausted"]] == ["c"]
+
+            eventually(exhausted, 30, "that the others know")
+            code, text = cluster["a"].smtp().deliver(message("refused", size=5_000), here)
+            assert code == 452, f"{code} {text}"
+            # It goes on with what it has, and is still the master.
+            imap = cluster["a"].imap(here)
+            imap.must("SELECT INBOX")
+            assert len(imap.bodies()) == 1
+            imap.must(r"STORE 1 +FLAGS.SILENT (\Deleted)")
+            imap.must("EXPUNGE")
+            assert cluster.master(here).name == "c"
+            # What others lead goes on without it.
+            code, text = cluster["a"].smtp().deliver(message("taken", size=5_000), there)
+            assert code == 250, f"{code} {text}"
+            assert cluster.status()["partitions"]["under_replicated"] > 0
+            refused = cluster["a"].cli("move", there, "--to", "c", code=1).stderr
+            assert "has no space" in refused
+            os.unlink(junk)
+
+            def taken():
+                return cluster["a"].smtp().deliver(message("late", size=5_000), here)[0] == 250
+
+            eventually(taken, 30, "that mail is taken again")
+            cluster.until_whole()
+            assert len(imap.search("ALL")) >= 1
+            imap.logout()
+            assert len(cluster["c"].imap(there).bodies()) == 2
+    finally:
+        subprocess.run([need("umount"), "-l", place], check=False)
+        shutil.rmtree(cluster.dir, ignore_errors=True)
