@@ -113,9 +113,8 @@ impl Cluster {
         let mut flip = None;
         for (partition, group) in self.map.partitions() {
             let Some(old) = before.group(partition) else { continue };
-            let moved = old.primary.is_some() && group.primary != old.primary;
-            let place = (partition, old.version);
-            if !moved || self.reliefs.chosen.get(&place).copied() != group.primary {
+            let chosen = self.reliefs.chosen.get(&(partition, old.version)).copied();
+            if chosen.is_none() || old.primary == chosen || group.primary != chosen {
                 continue;
             }
             self.coverage.action("work has moved");

@@ -182,6 +182,7 @@ impl Host for NoSockets {
     fn operator_done(&mut self, _session: SessionId, _token: fsm::Token, _done: Completion) {}
     fn sessions(&mut self, _token: fsm::Token, _lines: Vec<SessionLine>) {}
     fn kicked(&mut self, _token: fsm::Token, _count: u64) {}
+    fn kick_told(&mut self, _token: fsm::Token, _unanswered: Vec<NodeId>) {}
     fn loaded(&mut self, _token: fsm::Token, _loaded: bool) {}
     fn clients_done(&mut self, _answers: Vec<(u64, vspace::DdsResponse)>) {}
     fn passed(&mut self, _passed: vspace::Passed) {}
