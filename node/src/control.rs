@@ -37,8 +37,11 @@ pub trait Control: Send + Sync + 'static {
     /// Who is connected.
     fn sessions(&self) -> Reply<'_, Vec<SessionReport>>;
 
-    /// Ends the sessions that match.
-    fn kick(&self, whom: Kick) -> Reply<'_, Kicked>;
+    /// Ends the sessions that match, of this node; how many there were.
+    fn kick(&self, whom: Kick) -> Reply<'_, u64>;
+
+    /// Ends the sessions of a user on every node: on those that can't be reached now, when they are.
+    fn kick_everywhere(&self, user: UserId) -> Reply<'_, ()>;
 
     /// A snapshot of the node.
     fn status(&self) -> Reply<'_, StatusReport>;
@@ -236,18 +239,9 @@ pub enum ControlError {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kick {
     Session(SessionId),
-    /// All sessions of an account, by its canonical address, on every node.
-    Account(String, UserId),
+    /// All sessions of an account, by its canonical address.
+    Account(String),
     Ip(IpAddr),
-}
-
-/// Sessions that were ended.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Kicked {
-    /// On this node.
-    pub ended: u64,
-    /// Nodes that did not answer; their sessions end when they are reached.
-    pub unanswered: Vec<String>,
 }
 
 /// One line of `session list`.

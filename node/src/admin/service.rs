@@ -296,7 +296,19 @@ impl Admin for Service {
             ),
             None => return Err(Status::invalid_argument("whom to kick is not said")),
         };
-        Ok(Response::new(everywhere::kick(&self.control, whom, request).await?))
+        // Sessions on nodes that do not answer end when they are reached.
+        let user = match &request.whom {
+            Some(Whom::Account(account)) if !request.this_node_only => {
+                Some(self.session().account(account).await?)
+            }
+            _ => None,
+        };
+        let reply = everywhere::kick(&self.control, (whom, request)).await?;
+        if let Some(user) = user {
+            let told = self.control.kick_everywhere(user).await;
+            told.map_err(|error| status_of(&error))?;
+        }
+        Ok(Response::new(reply))
     }
 
     async fn import(

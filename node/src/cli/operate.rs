@@ -85,20 +85,10 @@ async fn kick(cli: &Cli, args: &KickArgs) -> anyhow::Result<ExitCode> {
     if cli.json {
         output::json(&reply)?;
     } else {
-        let mut text = format!("{} sessions ended\n", reply.ended);
-        if args.account.is_some() {
-            text = format!(
-                "{} sessions ended on this node; every other node that answered has ended its own\n",
-                reply.ended
-            );
+        output::text(&format!("{} sessions ended\n", reply.ended))?;
+        if args.account.is_some() && reply.answers.iter().any(|it| it.silent.is_some()) {
+            output::text("on nodes that did not answer they go on, and end when the node is reached\n")?;
         }
-        if !reply.unanswered.is_empty() {
-            text.push_str(&format!(
-                "no answer from {}: sessions there go on, and end when it is reached\n",
-                reply.unanswered.join(", ")
-            ));
-        }
-        output::text(&text)?;
     }
     Ok(code)
 }

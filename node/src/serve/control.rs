@@ -242,20 +242,11 @@ impl Control for NodeControl {
         Box::pin(async move { Ok(self.session_reports().await) })
     }
 
-    fn kick(&self, whom: Kick) -> Reply<'_, Kicked> {
+    fn kick(&self, whom: Kick) -> Reply<'_, u64> {
         Box::pin(async move {
-            if let Kick::Session(session) = &whom
-                && vspace::node_of(*session).0 != self.node
-            {
-                let node = super::cluster::name_of(&self.config, vspace::node_of(*session));
-                return Err(ControlError::Failed(format!(
-                    "session {} is on node {node}: ask it there, with --node {node}",
-                    session.0
-                )));
-            }
             let matches = |report: &SessionReport| match &whom {
                 Kick::Session(session) => report.session == session.0,
-                Kick::Account(address, _) => report
+                Kick::Account(address) => report
                     .account
                     .as_ref()
                     .is_some_and(|account| account.eq_ignore_ascii_case(address)),
@@ -271,13 +262,14 @@ impl Control for NodeControl {
                     .filter(|&id| usize::from(vspace::group_of(id).0) == group);
                 kicked += self.bridge.kick(group, chosen.collect()).await;
             }
-            let unanswered = match &whom {
-                Kick::Account(_, user) => self.bridge.kick_user(*user).await,
-                Kick::Session(_) | Kick::Ip(_) => Vec::new(),
-            };
-            let name = |node| super::cluster::name_of(&self.config, node);
-            let unanswered = unanswered.into_iter().map(name).collect();
-            Ok(Kicked { ended: kicked, unanswered })
+            Ok(kicked)
+        })
+    }
+
+    fn kick_everywhere(&self, user: UserId) -> Reply<'_, ()> {
+        Box::pin(async move {
+            self.bridge.kick_user(user);
+            Ok(())
         })
     }
 
