@@ -166,11 +166,16 @@ impl Heat {
 
     /// Partitions whose leaders are chosen by work: those that may be moved, and those that were a while ago.
     #[must_use]
-    pub fn busy(&self, reports: &Reports, limits: &HeatLimits) -> BTreeSet<PartitionId> {
+    pub fn busy(
+        &self,
+        (map, reports): (&ClusterMap, &Reports),
+        limits: &HeatLimits,
+    ) -> BTreeSet<PartitionId> {
         if !limits.moves {
             return BTreeSet::new();
         }
-        let named = reports.values().flat_map(|report| &report.busiest);
+        let up = reports.iter().filter(|(node, _)| map.is_up(**node));
+        let named = up.flat_map(|(_, report)| &report.busiest);
         let busy = named.filter(|(_, load)| *load >= limits.partition_min);
         busy.map(|(partition, _)| *partition).chain(self.moved.keys().copied()).collect()
     }
@@ -411,6 +416,8 @@ mod tests {
         let mut stand = Stand::new(2, &[1, 1], vec![2_000; 2]);
         stand.seconds(200, &HeatLimits { moves: false, ..limits });
         assert_eq!(stand.moves, []);
-        assert!(stand.heat.busy(&stand.reports(), &limits).contains(&PartitionId(1)));
+        let reports = stand.reports();
+        let busy = stand.heat.busy((&stand.map, &reports), &limits);
+        assert!(busy.contains(&PartitionId(1)));
     }
 }

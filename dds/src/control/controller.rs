@@ -69,7 +69,7 @@ impl Controller {
             (self.absent, self.exhausted) = (late, exhausted);
             self.rebalancer.on_changed(map, &Delta::whole(map), &self.absent);
         }
-        let busy = self.heat.busy(reports, &limits.heat);
+        let busy = self.heat.busy((map, reports), &limits.heat);
         if busy != self.busy {
             self.busy = busy;
             self.rebalancer.look_again();

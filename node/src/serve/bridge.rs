@@ -480,9 +480,9 @@ fn note_relief(relief: &Relief) {
         ("partition", relief.partition.0.to_string()),
         ("load", relief.load.to_string()),
         ("from", relief.from.0.to_string()),
-        ("from load", relief.from_load.to_string()),
+        ("from_load", relief.from_load.to_string()),
         ("to", relief.to.0.to_string()),
-        ("to load", relief.to_load.to_string()),
+        ("to_load", relief.to_load.to_string()),
     ];
     crate::log::note(crate::config::LogLevel::Info, "hot partition moves", fields);
 }
