@@ -1,5 +1,6 @@
 """Mailboxes move to any node, work moves to nodes that have less of it, and full disks and lost connections are told as they are."""
 
+import json
 import os
 import re
 import shutil

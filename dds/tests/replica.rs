@@ -105,7 +105,8 @@ impl Bench {
             candidates: vec![PEER],
             consented: true,
         };
-        let view = View { group, min_in_sync: 1, wanted: 2, fence_at: Mono(0) };
+        let view =
+            View { group, min_in_sync: 1, wanted: 2, fence_at: Mono(0), exhausted: Arc::default() };
         self.step(Input::GroupIs(view));
         self.round = Round(5);
         assert!(matches!(bodies(&self.hears(Body::Join))[..], [Body::Stand(_)]));
@@ -470,7 +471,8 @@ fn a_doubted_copy_keeps_nothing_as_a_learner() {
         let primary = Some(PEER);
         let group =
             ReplicaGroup { version, primary, in_sync, learners, candidates, consented: true };
-        let view = View { group, min_in_sync: 1, wanted: 2, fence_at: Mono(0) };
+        let view =
+            View { group, min_in_sync: 1, wanted: 2, fence_at: Mono(0), exhausted: Arc::default() };
         bench.step(Input::GroupIs(view));
         let message = Message { version, round: Round(version.0), body: Body::Join };
         let told = bench.step(Input::Received { from: PEER, message });

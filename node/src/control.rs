@@ -434,6 +434,8 @@ pub struct PartitionsReport {
 #[derive(Clone, Debug, Serialize)]
 pub struct Location {
     pub node: String,
+    /// Nodes with a copy in sync, by name.
+    pub in_sync: Vec<String>,
     pub partition: u16,
     pub worker: u16,
     pub loaded: bool,

@@ -11,8 +11,8 @@ use super::writer::{After, Writer, Written};
 use super::{Config, Effect, Event, RAFT_TICK, RETRY, Stop, TICK, records};
 use crate::StoreError;
 use crate::cluster::{
-    ClusterMap, Command, Delta, Incarnation, Node, NodeId, Objection, Reports, Session, Start, Verdict,
-    decode_map, decode_proposal, encode_map, encode_proposal,
+    ClusterMap, Command, Delta, Incarnation, Node, NodeId, Objection, Reports, Session, Start,
+    Verdict, decode_map, decode_proposal, encode_map, encode_proposal,
 };
 use crate::report::Report;
 use bytes::Bytes;

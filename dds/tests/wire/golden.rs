@@ -10,9 +10,9 @@ use dds::wire::{
     decode_packet,
 };
 use dds::{
-    Batch, BlobId, Claimed, Column, Copying, Epoch, Expect, GroupVersion, Limits, Op, Outcome, PageSum,
-    PartitionId, Precondition, Refusal, Report, Request, Residents, Response, RouteKey, Seq,
-    SortKey, StoreOp, Version, Writer, layout,
+    Batch, BlobId, Claimed, Column, Copying, Epoch, Expect, GroupVersion, Limits, Op, Outcome,
+    PageSum, PartitionId, Precondition, Refusal, Report, Request, Residents, Response, RouteKey,
+    Seq, SortKey, StoreOp, Version, Writer, layout,
 };
 use fsm::{Mono, Wall};
 use std::sync::Arc;

@@ -8,8 +8,8 @@ use dds::links;
 use dds::replica::{Body, Entry, LOOK_BYTES_MAX, Mark, Message, Page, Round, Seen, Slice, Stand};
 use dds::wire::NUMBER_MAX;
 use dds::{
-    Batch, BlobId, Claimed, Column, Copying, Epoch, Expect, GroupVersion, Limits, Op, Outcome, PageSum,
-    PartitionId, Precondition, REPORT_PARTITIONS_MAX, Refusal, Report, Request, Residents,
+    Batch, BlobId, Claimed, Column, Copying, Epoch, Expect, GroupVersion, Limits, Op, Outcome,
+    PageSum, PartitionId, Precondition, REPORT_PARTITIONS_MAX, Refusal, Report, Request, Residents,
     Response, RouteKey, Seq, SortKey, StoreOp, Version, Writer,
 };
 use fsm::{Mono, Wall};

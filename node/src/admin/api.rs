@@ -752,6 +752,9 @@ pub struct Location {
     pub loaded: bool,
     #[prost(string, optional, tag = "7")]
     pub trouble: ::core::option::Option<::prost::alloc::string::String>,
+    /// Nodes with a copy in sync.
+    #[prost(string, repeated, tag = "8")]
+    pub in_sync: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(serde::Serialize)]
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -2,8 +2,8 @@
 
 use super::api;
 use crate::control::{
-    AdmissionReport, CheckReport, ClusterReport, Latency, MoveReport, NodeReport, NodeState, ScrubReport,
-    ScrubState, SessionReport, SpaceState, StageReport, StatusReport, StoreReport,
+    AdmissionReport, CheckReport, ClusterReport, Latency, MoveReport, NodeReport, NodeState,
+    ScrubReport, ScrubState, SessionReport, SpaceState, StageReport, StatusReport, StoreReport,
 };
 use dds::scrub::Round;
 

@@ -366,6 +366,7 @@ impl Admin for Service {
                 worker: u32::from(it.worker),
                 loaded: it.loaded,
                 trouble: it.trouble,
+                in_sync: it.in_sync,
             });
         }
         Ok(Response::new(api::WhereReply { locations }))

@@ -87,7 +87,9 @@ async fn kick(cli: &Cli, args: &KickArgs) -> anyhow::Result<ExitCode> {
     } else {
         output::text(&format!("{} sessions ended\n", reply.ended))?;
         if args.account.is_some() && reply.answers.iter().any(|it| it.silent.is_some()) {
-            output::text("on nodes that did not answer they go on, and end when the node is reached\n")?;
+            output::text(
+                "on nodes that did not answer they go on, and end when the node is reached\n",
+            )?;
         }
     }
     Ok(code)
@@ -319,13 +321,14 @@ pub async fn r#where(cli: &Cli, args: &WhereArgs) -> anyhow::Result<ExitCode> {
             vec![
                 it.account.clone(),
                 it.node.clone(),
+                it.in_sync.join(","),
                 it.partition.to_string(),
                 it.worker.to_string(),
                 if it.loaded { "loaded" } else { "asleep" }.to_owned(),
                 it.trouble.clone().unwrap_or_else(|| "-".to_owned()),
             ]
         };
-        let header = ["ACCOUNT", "NODE", "PARTITION", "WORKER", "MASTER", "TROUBLE"];
+        let header = ["ACCOUNT", "NODE", "IN SYNC", "PARTITION", "WORKER", "MASTER", "TROUBLE"];
         output::table(&header, &locations.iter().map(row).collect::<Vec<_>>())?;
     }
     let is_well = locations.iter().all(|it| it.trouble.is_none());

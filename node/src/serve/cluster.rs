@@ -10,7 +10,6 @@ use crate::control::{
 };
 use dds::cluster::{Command, NodeId, NodeState, ReplicaGroup, Verdict};
 use dds::{PartitionId, Residents};
-use mailstore::face::UserId;
 
 impl ClusterView {
     /// Members that a partition should have, as many as there are nodes for.
@@ -142,6 +141,12 @@ impl ClusterView {
     pub fn primary_name(&self, config: &Config, partition: PartitionId) -> String {
         let primary = self.map.group(partition).and_then(|group| group.primary);
         primary.map_or_else(|| "(none)".to_owned(), |node| name_of(config, node))
+    }
+
+    /// The names of those that hold a partition in sync.
+    pub fn names_in_sync(&self, config: &Config, partition: PartitionId) -> Vec<String> {
+        let in_sync = self.map.group(partition).map(|group| &group.in_sync[..]).unwrap_or_default();
+        in_sync.iter().map(|&node| name_of(config, node)).collect()
     }
 }
 

@@ -268,7 +268,8 @@ impl Control for NodeControl {
 
     fn kick_everywhere(&self, user: UserId) -> Reply<'_, ()> {
         Box::pin(async move {
-            self.bridge.kick_user(user);
+            // Who has not answered by now is told again when it is reached.
+            let _unanswered = self.bridge.kick_user(user).await;
             Ok(())
         })
     }
@@ -287,6 +288,7 @@ impl Control for NodeControl {
             let view = self.bridge.cluster();
             Ok(Location {
                 node: view.primary_name(&self.config, partition),
+                in_sync: view.names_in_sync(&self.config, partition),
                 partition: partition.0,
                 worker,
                 loaded,

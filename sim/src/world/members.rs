@@ -189,7 +189,10 @@ impl World {
                 return Ok(true);
             }
             Standing::Map(_) => self.check_level()?,
-            Standing::Unregistered | Standing::Leader(_) | Standing::Event(_) => {}
+            Standing::Unregistered
+            | Standing::Leader(_)
+            | Standing::Reported { .. }
+            | Standing::Event(_) => {}
         }
         Ok(false)
     }

@@ -22,7 +22,7 @@ impl World {
 
     /// A packet that leaves: a lease is taken for granted with the question.
     pub(super) fn mistake_departing(&mut self, from: Life, to: NodeId, packet: &Packet) {
-        if let Packet::Link(Message::Ping { run, sent }) = packet
+        if let Packet::Link(Message::Ping { run, sent, report: _ }) = packet
             && self.errs(Mutation::TakeLease)
         {
             let message = Message::Pong { run: *run, sent: *sent, granted: true };

@@ -86,6 +86,8 @@ impl Shard {
                 | Effect::Send { .. }
                 | Effect::Read { .. }
                 | Effect::Ask { .. }
+                | Effect::Fill(_)
+                | Effect::Scrubbed(_)
                 | Effect::Ceased => 0,
             };
             self.gauge.meter.count(id, stepped.effects.iter().map(written).sum());

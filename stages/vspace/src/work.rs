@@ -12,8 +12,8 @@ use dds::cluster::{Command, Delta, GroupChange, NodeId, Session, Verdict};
 use dds::replica::Body;
 use dds::wire::RequestId;
 use dds::{
-    Durability, Group, GroupVersion, PartitionId, Read, ReadDone, Report, StoreError, control, fills,
-    links, replica, scrub,
+    Durability, Group, GroupVersion, PartitionId, Read, ReadDone, Report, StoreError, control,
+    fills, links, replica, scrub,
 };
 use fsm::{Duration, Mono, Token};
 use mailstore::directory::HashVerdict;
