@@ -283,8 +283,9 @@ def test_sessions_and_status_are_of_the_whole_cluster(three):  # noqa: F811
 
     assert listed("b") == {("a", ann), ("b", ann), ("c", ann), ("c", bob)}
     assert listed("b", "--this-node") == {("b", ann)}
+    eventually(lambda: three["a"].cli_json("status")["sums"]["accounts"] == len(USERS), what="all accounts in the sums")
     status = three["a"].cli_json("status")
-    assert status["sums"]["sessions"] == 4 and status["sums"]["accounts"] == len(USERS)
+    assert status["sums"]["sessions"] == 4
     assert [it["sessions"] for it in status["nodes"]] == [1, 1, 2]
     users = {it["name"]: it["users"] for it in status["nodes"]}
     masters = [three.master(address).name for address in three.addresses_of_users]

@@ -12,8 +12,7 @@ pub struct Options {
     pub mutation: Option<Mutation>,
 }
 
-/// How often something goes wrong. Means of times between two faults in virtual milliseconds, 0:
-/// never; chances in 10,000.
+/// How often something goes wrong. Means of times between two faults in virtual milliseconds, 0: never; chances in 10,000.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FaultRates {
     /// The node ends between two effects: the machine lost power, or the process was killed.

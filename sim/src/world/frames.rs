@@ -13,8 +13,8 @@ use dds::wire::{
 use vspace::{Letter, Packet};
 
 /// The release that is written here, and the one after it: what each knows.
-pub const THIS_RELEASE: u32 = 1;
-pub const NEXT_RELEASE: u32 = 2;
+pub const THIS_RELEASE: u32 = dds::cluster::PLACES;
+pub const NEXT_RELEASE: u32 = THIS_RELEASE + 1;
 
 /// Of fields that no release has yet.
 const LATER: u32 = 1_000;

@@ -82,13 +82,12 @@ pub async fn status(control: &Node, this_node_only: bool) -> Result<api::StatusR
     let answers = answers(&status.node, &said);
     let present: Vec<api::StatusReply> =
         said.into_iter().filter_map(|(_, said)| said.ok()).collect();
-    let mut sums = api::Sums { answers, ..api::Sums::default() };
+    // Every node tells both of the whole cluster.
+    let (accounts, deliveries_pending) = (status.accounts, status.deliveries_pending);
+    let mut sums = api::Sums { answers, accounts, deliveries_pending, ..api::Sums::default() };
     for one in std::iter::once(&status).chain(&present) {
         sums.sessions += one.sessions;
         sums.users_loaded += one.users_loaded;
-        // Both are counted where partition 0 is led.
-        sums.accounts += one.accounts;
-        sums.deliveries_pending += one.deliveries_pending;
         let store = one.store.clone().unwrap_or_default();
         sums.disk_bytes_used += store.disk_bytes_used;
         sums.errors.extend(store.errors.iter().map(|error| format!("node {}: {error}", one.node)));
