@@ -1,0 +1,20 @@
+//! The webmail: what its pages show and how its forms are read. No sockets, no HTTP, no tasks: the node asks the MailStore
+//! and hands over what it got.
+//!
+//! - [`envelope`], [`structure`]: what the MailStore computed of a message at arrival, read back.
+//! - [`pages`]: the pages, as templates.
+//! - [`query`]: what is typed into the search box.
+//! - [`compose`]: a message, from a form.
+//! - [`browser`]: log-ins of browsers, and the secrets that prove them.
+//! - [`settings`]: what a user chose.
+
+pub mod assets;
+pub mod browser;
+pub mod compose;
+pub mod date;
+pub mod envelope;
+pub mod pages;
+pub mod query;
+pub mod settings;
+pub mod structure;
+mod value;

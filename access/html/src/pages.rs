@@ -1,0 +1,380 @@
+//! The pages. Everything is escaped where it is shown; a field of type [`Safe`] holds HTML that was made to be shown.
+
+use crate::assets::{ICON, SCRIPT, STYLE};
+use crate::settings::{PAGE_SIZES, Settings};
+use askama::Template;
+
+/// HTML that is shown as it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Safe(pub String);
+
+/// What every page of a log-in shows around its own.
+#[derive(Clone, Debug, Default)]
+pub struct Frame {
+    pub title: String,
+    pub address: String,
+    pub theme: &'static str,
+    pub form_token: String,
+    pub folders: Vec<FolderLine>,
+    /// The folder that is shown.
+    pub folder: Option<u32>,
+    pub quota: Option<Quota>,
+    pub notice: Option<Notice>,
+    /// What stands in the search box.
+    pub query: String,
+}
+
+impl Frame {
+    fn is_here(&self, id: &u32) -> bool {
+        self.folder == Some(*id)
+    }
+}
+
+/// Something to tell at the top of a page.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    pub text: String,
+    pub kind: NoticeKind,
+    /// A form that takes back what was done.
+    pub undo: Option<Undo>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoticeKind {
+    Done,
+    Failed,
+}
+
+impl Notice {
+    #[must_use]
+    pub fn done(text: impl Into<String>) -> Self {
+        Self { text: text.into(), kind: NoticeKind::Done, undo: None }
+    }
+
+    #[must_use]
+    pub fn failed(text: impl Into<String>) -> Self {
+        Self { text: text.into(), kind: NoticeKind::Failed, undo: None }
+    }
+
+    fn class(&self) -> &'static str {
+        match self.kind {
+            NoticeKind::Done => "done",
+            NoticeKind::Failed => "failed",
+        }
+    }
+}
+
+/// Messages that were moved, and where they go back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Undo {
+    /// Where they are.
+    pub folder: u32,
+    pub uids: String,
+    /// Where they came from.
+    pub back: u32,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct Quota {
+    /// 0 to 100.
+    pub percent: u8,
+    pub text: String,
+}
+
+/// A folder beside the list.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FolderLine {
+    /// `None`: only a parent of others.
+    pub id: Option<u32>,
+    /// The last level of its name.
+    pub label: String,
+    pub name: String,
+    /// As in `inbox`, `sent`; `folder` for the others.
+    pub icon: &'static str,
+    pub depth: usize,
+    pub unread: u32,
+    pub messages: u32,
+    /// May be renamed and deleted.
+    pub own: bool,
+}
+
+/// The log-in.
+#[derive(Clone, Debug, Default, Template)]
+#[template(path = "login.html")]
+pub struct LoginPage {
+    pub notice: Option<Notice>,
+    pub address: String,
+    pub remember: bool,
+    /// Where to go then: a path of this site.
+    pub next: String,
+}
+
+/// A folder, and perhaps a message of it.
+#[derive(Clone, Debug, Default, Template)]
+#[template(path = "mail.html")]
+pub struct MailPage {
+    pub frame: Frame,
+    pub list: List,
+    pub message: Option<MessagePane>,
+}
+
+/// A page of a folder, or of what was found in it.
+#[derive(Clone, Debug, Default)]
+pub struct List {
+    pub folder: u32,
+    pub title: String,
+    pub lines: Vec<Line>,
+    /// The first and last shown, counted from 1, of how many.
+    pub first: usize,
+    pub last: usize,
+    pub total: usize,
+    pub newer: Option<String>,
+    pub older: Option<String>,
+    pub unread_only: bool,
+    /// Address of the same list with the filter the other way.
+    pub toggle_unread: String,
+    /// Words to mark.
+    pub words: Vec<String>,
+    /// What is to be done with its messages.
+    pub kind: FolderKind,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FolderKind {
+    #[default]
+    Usual,
+    Trash,
+    Junk,
+    Drafts,
+    Sent,
+}
+
+impl List {
+    fn may_be_emptied(&self) -> bool {
+        matches!(self.kind, FolderKind::Trash | FolderKind::Junk)
+    }
+}
+
+/// One message of a list.
+#[derive(Clone, Debug, Default)]
+pub struct Line {
+    pub uid: u32,
+    pub href: String,
+    pub who: Safe,
+    pub subject: Safe,
+    pub preview: String,
+    pub date: String,
+    pub date_long: String,
+    pub date_machine: String,
+    pub size: String,
+    pub unread: bool,
+    pub flagged: bool,
+    pub answered: bool,
+    pub attachment: bool,
+    /// It is the one that is shown.
+    pub here: bool,
+}
+
+/// A message. Also alone, for a page that has the rest already.
+#[derive(Clone, Debug, Default, Template)]
+#[template(path = "message.html")]
+pub struct MessagePane {
+    pub frame: Frame,
+    pub folder: u32,
+    pub uid: u32,
+    pub subject: String,
+    pub from: Vec<crate::envelope::Address>,
+    pub to: Vec<crate::envelope::Address>,
+    pub cc: Vec<crate::envelope::Address>,
+    pub bcc: Vec<crate::envelope::Address>,
+    pub date: String,
+    pub date_machine: String,
+    pub flagged: bool,
+    pub shown: Vec<Shown>,
+    pub attachments: Vec<AttachmentLine>,
+    /// Pictures and the like that were not fetched.
+    pub remote_blocked: bool,
+    pub newer: Option<String>,
+    pub older: Option<String>,
+    pub back: String,
+    pub kind: FolderKind,
+}
+
+/// A text of a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Shown {
+    Text(Safe),
+    /// HTML, in a frame of its own.
+    Html {
+        src: String,
+    },
+    /// It can't be shown, and why.
+    Not(String),
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AttachmentLine {
+    pub name: String,
+    pub media: String,
+    pub size: String,
+    pub href: String,
+    /// It can be looked at in the browser.
+    pub preview: bool,
+    pub picture: bool,
+}
+
+/// Writing.
+#[derive(Clone, Debug, Default, Template)]
+#[template(path = "compose.html")]
+pub struct ComposePage {
+    pub frame: Frame,
+    pub from: String,
+    pub draft: crate::compose::Draft,
+    /// UID of the saved draft in its folder; 0: none.
+    pub draft_uid: u32,
+    /// Of the message that is answered: its folder and UID, so that it is marked.
+    pub answers: String,
+    pub forwards: String,
+    /// Names of what the form has attached already, by its part number in the saved draft.
+    pub kept: Vec<(String, String, String)>,
+    pub attachment_limit: String,
+    /// Asks once whether something was forgotten.
+    pub warned: bool,
+}
+
+/// Folders: made, renamed, deleted.
+#[derive(Clone, Debug, Default, Template)]
+#[template(path = "folders.html")]
+pub struct FoldersPage {
+    pub frame: Frame,
+}
+
+/// The address book.
+#[derive(Clone, Debug, Default, Template)]
+#[template(path = "contacts.html")]
+pub struct ContactsPage {
+    pub frame: Frame,
+    pub contacts: Vec<crate::envelope::Address>,
+}
+
+/// Settings, and where somebody is logged in.
+#[derive(Clone, Debug, Default, Template)]
+#[template(path = "settings.html")]
+pub struct SettingsPage {
+    pub frame: Frame,
+    pub settings: Settings,
+    pub browsers: Vec<BrowserLine>,
+    pub zones: Vec<String>,
+}
+
+impl SettingsPage {
+    fn page_sizes(&self) -> [u16; 4] {
+        PAGE_SIZES
+    }
+
+    fn has_theme(&self, name: &str) -> bool {
+        self.settings.theme.name() == name
+    }
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct BrowserLine {
+    /// Name of its record.
+    pub id: String,
+    pub agent: String,
+    pub ip: String,
+    pub used: String,
+    pub here: bool,
+}
+
+/// Something went wrong.
+#[derive(Clone, Debug, Default, Template)]
+#[template(path = "error.html")]
+pub struct ErrorPage {
+    pub theme: &'static str,
+    pub title: String,
+    pub text: String,
+    /// Where to go from here.
+    pub back: String,
+}
+
+fn style() -> &'static str {
+    &STYLE.path
+}
+
+fn script() -> &'static str {
+    &SCRIPT.path
+}
+
+fn icon() -> &'static str {
+    &ICON.path
+}
+
+/// Text with what was looked for marked, escaped.
+#[must_use]
+pub fn marked(text: &str, words: &[String]) -> Safe {
+    let lower = text.to_lowercase();
+    // Lower case may be longer or shorter: then positions do not fit, and nothing is marked.
+    let fits = lower.len() == text.len();
+    let mut marks = vec![false; if fits { text.len() } else { 0 }];
+    for word in words.iter().filter(|word| fits && !word.is_empty()) {
+        for (at, found) in lower.match_indices(&word.to_lowercase()) {
+            marks[at..at + found.len()].fill(true);
+        }
+    }
+    let mut out = String::with_capacity(text.len() + 16);
+    let mut inside = false;
+    for (at, c) in text.char_indices() {
+        let mark = marks.get(at).copied().unwrap_or(false);
+        if mark != inside {
+            out.push_str(if mark { "<mark>" } else { "</mark>" });
+            inside = mark;
+        }
+        escape_into(c, &mut out);
+    }
+    if inside {
+        out.push_str("</mark>");
+    }
+    Safe(out)
+}
+
+/// Text as HTML.
+#[must_use]
+pub fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    text.chars().for_each(|c| escape_into(c, &mut out));
+    out
+}
+
+fn escape_into(c: char, out: &mut String) {
+    match c {
+        '<' => out.push_str("&lt;"),
+        '>' => out.push_str("&gt;"),
+        '&' => out.push_str("&amp;"),
+        '"' => out.push_str("&quot;"),
+        '\'' => out.push_str("&#39;"),
+        c => out.push(c),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn marks_do_not_open_a_way_in() {
+        let words = ["<b".to_owned(), "X".to_owned()];
+        assert_eq!(marked("a<b>x", &words).0, "a<mark>&lt;b</mark>&gt;<mark>x</mark>");
+        assert_eq!(marked("İx", &words).0, "İx", "lower case of another length");
+        assert_eq!(marked("naïve", &["ï".to_owned()]).0, "na<mark>ï</mark>ve");
+    }
+
+    #[test]
+    fn a_page_escapes_what_mail_brings() {
+        let line = Line { preview: "<script>".into(), ..Line::default() };
+        let list = List { lines: vec![line], title: "<i>".into(), ..List::default() };
+        let page = MailPage { list, ..MailPage::default() }.render().expect("a page");
+        assert!(!page.contains("<script>") && !page.contains("<i>"), "{page}");
+        assert!(page.contains("&#60;script&#62;") || page.contains("&lt;script&gt;"), "{page}");
+    }
+}
