@@ -23,6 +23,7 @@ mod private_file;
 mod serve;
 mod systemd;
 mod tls;
+mod web;
 
 use std::process::ExitCode;
 

@@ -15,6 +15,8 @@ pub mod date;
 pub mod envelope;
 pub mod pages;
 pub mod query;
+pub mod reading;
 pub mod settings;
+pub mod shown;
 pub mod structure;
 mod value;

@@ -7,7 +7,7 @@ use crate::tls::TlsContext;
 use dds::cluster::{ClusterMap, Command, Session};
 use fsm::Token;
 use mailstore::directory::HashVerdict;
-use mailstore::face::{LogEvent, SessionId, UserId};
+use mailstore::face::{LogEvent, Notice, SessionId, UserId};
 use rustls::ServerConfig;
 use stages::{Clock, HashOrder, PortSender};
 use std::collections::{BTreeMap, HashMap};
@@ -28,6 +28,8 @@ pub struct Bridge {
     ports: OnceLock<Vec<PortSender<Inward>>>,
     pool: OnceLock<Arc<HashPool>>,
     operators: Mutex<HashMap<u64, oneshot::Sender<Completion>>>,
+    /// Who listens for what masters tell sessions of the node's own.
+    listening: Mutex<HashMap<SessionId, mpsc::UnboundedSender<Notice>>>,
     session_lists: Mutex<HashMap<u64, oneshot::Sender<Vec<SessionLine>>>>,
     kicks: Mutex<HashMap<u64, oneshot::Sender<u64>>>,
     looks: Mutex<HashMap<u64, oneshot::Sender<bool>>>,
@@ -78,6 +80,7 @@ impl Bridge {
             ports: OnceLock::new(),
             pool: OnceLock::new(),
             operators: Mutex::default(),
+            listening: Mutex::default(),
             session_lists: Mutex::default(),
             kicks: Mutex::default(),
             looks: Mutex::default(),
@@ -154,6 +157,19 @@ impl Bridge {
         lock(&self.operators).insert(token.0, tell);
         self.tell(0, Inward::Operator { session, token, task });
         told.await.ok()
+    }
+
+    /// What masters tell a session of the node's own, from now on.
+    pub fn listen(&self, session: SessionId) -> mpsc::UnboundedReceiver<Notice> {
+        let (tell, told) = mpsc::unbounded_channel();
+        lock(&self.listening).insert(session, tell);
+        told
+    }
+
+    /// A session of the node's own ends.
+    pub fn end_own(&self, session: SessionId) {
+        lock(&self.listening).remove(&session);
+        self.tell(0, Inward::OperatorGone { session });
     }
 
     /// The sessions of one group.
@@ -271,6 +287,12 @@ impl Service for Bridge {
     fn operator_done(&self, _session: SessionId, token: Token, completion: Completion) {
         if let Some(tell) = lock(&self.operators).remove(&token.0) {
             let _told = tell.send(completion);
+        }
+    }
+
+    fn operator_notice(&self, session: SessionId, notice: Notice) {
+        if let Some(tell) = lock(&self.listening).get(&session) {
+            let _told = tell.send(notice);
         }
     }
 

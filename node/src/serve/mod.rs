@@ -14,6 +14,7 @@ mod place;
 mod reload;
 mod running;
 mod socketmap;
+mod webmail;
 
 pub use identity::draw;
 

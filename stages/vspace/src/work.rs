@@ -15,7 +15,7 @@ use dds::{
 use fsm::{Duration, Token};
 use mailstore::directory::HashVerdict;
 use mailstore::face::{
-    Completion, LogEvent, Peer, SessionId, SessionInput, Task, TaskRefusal, UserId,
+    Completion, LogEvent, Notice, Peer, SessionId, SessionInput, Task, TaskRefusal, UserId,
 };
 use mailstore::mailbox::{MatchHits, MatchJob};
 use std::net::IpAddr;
@@ -238,6 +238,11 @@ pub enum Outward {
         session: SessionId,
         token: Token,
         completion: Completion,
+    },
+    /// What a master tells a session of the node's own.
+    OperatorNotice {
+        session: SessionId,
+        notice: Notice,
     },
     Sessions {
         token: Token,

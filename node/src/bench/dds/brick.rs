@@ -147,6 +147,8 @@ impl Host for NoSockets {
     fn log(&mut self, _event: LogEvent) {}
     fn hash(&mut self, _order: HashOrder) {}
     fn operator_done(&mut self, _session: SessionId, _token: fsm::Token, _done: Completion) {}
+
+    fn operator_notice(&mut self, _session: SessionId, _notice: vspace::Notice) {}
     fn sessions(&mut self, _token: fsm::Token, _lines: Vec<SessionLine>) {}
     fn kicked(&mut self, _token: fsm::Token, _count: u64) {}
     fn loaded(&mut self, _token: fsm::Token, _loaded: bool) {}
