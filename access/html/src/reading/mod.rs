@@ -4,8 +4,9 @@
 //! [`HEADERS`](frame::HEADERS) and a policy of its own and shown in a sandboxed frame. [`Served`] says how any other part may
 //! leave; [`Sender`] shows who wrote.
 //!
-//! Three walls, each enough: what comes out of the sanitiser names no resource but images that were asked for; the policy of the
-//! frame lets it fetch nothing else; the sandbox gives it no script, no form and no origin.
+//! Three walls: what comes out of the sanitiser names no resource but images that were asked for; the policy of the frame lets
+//! it fetch nothing else; the sandbox gives it no script, no form and no origin. The first has to hold alone against looked-up
+//! names: neither policy nor sandbox keeps a browser from following `<link rel=preconnect>` that far.
 //!
 //! Everything here is a function of its arguments. Absences: no script element, no handler, no form, no frame, no drawing
 //! language gets out of here, and no address but `http`, `https`, `mailto` and what the caller serves a part under.
