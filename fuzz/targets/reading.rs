@@ -17,6 +17,7 @@ fn markup(html: &str, remote: Remote, limits: Limits) {
     let checked = checker::check(&once.html);
     assert!(remote == Remote::Allowed || checked.fetched.is_empty());
     assert!(checked.depth <= limits.depth_max + 8);
+    assert!(checked.elements <= limits.elements_max as usize + 16);
     if !once.truncated {
         assert_eq!(sanitise(&once.html, &how).html, once.html);
     }

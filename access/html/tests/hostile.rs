@@ -60,6 +60,7 @@ fn nothing_runs_and_nothing_leaves() {
         println!("{name}");
         let shown = safe(&page, Remote::Blocked);
         let checked = check(&shown.html);
+        assert!(checked.elements > 0, "{name}");
         assert_eq!(checked.fetched, Vec::<String>::new(), "{name}: {}", shown.html);
         let blocked: u32 = said(&page, "blocked").parse().expect("a number");
         assert_eq!(shown.remote_blocked, blocked, "{name}: {}", shown.html);

@@ -191,5 +191,5 @@ fn text(part: &Part<'_>, declared: &MediaType, name: &FileName) -> Option<String
     let start = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes).trim_ascii_start();
     let markup =
         |tag: &&str| start.get(..tag.len()).is_some_and(|s| s.eq_ignore_ascii_case(tag.as_bytes()));
-    (!MARKUP.iter().any(|tag| markup(&tag))).then(|| format!("text/plain; charset={charset}"))
+    (!MARKUP.iter().any(markup)).then(|| format!("text/plain; charset={charset}"))
 }

@@ -21,8 +21,9 @@ impl FileName {
     /// Whatever a message says, already decoded (RFC 2047, RFC 2231).
     pub fn clean(said: &str) -> Self {
         let mut name: String = said
-            .nfc()
+            .chars()
             .filter(|c| !is_invisible(*c))
+            .nfc()
             .take(said.len().min(4 * NAME_BYTES_MAX))
             .map(|c| match c {
                 '/' | '\\' | ':' | '*' | '?' | '"' | '<' | '>' | '|' | '\u{2044}' | '\u{2215}'
@@ -33,9 +34,6 @@ impl FileName {
             .collect();
         let ends = |c: char| c == '.' || c == ' ';
         name = name.trim_matches(ends).to_owned();
-        if name.len() > NAME_BYTES_MAX {
-            name = shortened(&name).trim_matches(ends).to_owned();
-        }
         // Devices on Windows, whatever the extension.
         let stem = name.split('.').next().unwrap_or_default().trim().to_ascii_lowercase();
         let numbered = |device: &str| {
@@ -47,6 +45,9 @@ impl FileName {
             || numbered("lpt")
         {
             name.insert(0, '_');
+        }
+        if name.len() > NAME_BYTES_MAX {
+            name = shortened(&name).trim_matches(ends).to_owned();
         }
         if name.is_empty() {
             name.push_str(NAMELESS);

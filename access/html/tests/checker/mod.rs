@@ -55,7 +55,7 @@ pub fn check(html: &str) -> Checked {
             other => panic!("neither element nor text: {other:?}"),
         }
         if matches!(&node.data, NodeData::Element { name, .. } if &*name.local == "style") {
-            node.children.borrow().iter().for_each(|child| check_sheet(child));
+            node.children.borrow().iter().for_each(check_sheet);
             continue;
         }
         todo.extend(node.children.borrow().iter().rev().map(|child| (child.clone(), depth + 1)));
