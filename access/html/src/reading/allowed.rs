@@ -106,6 +106,10 @@ pub(crate) const DROPPED_WHOLE: &[&str] = &[
     "textarea", "title",
 ];
 
+pub(crate) fn is_dropped_whole(name: &str) -> bool {
+    DROPPED_WHOLE.contains(&name)
+}
+
 /// The name as it stands in the list, and how it nests.
 pub(crate) fn element(name: &str) -> Option<(&'static str, Kind)> {
     KINDS.iter().find_map(|(kind, names)| names.iter().find(|n| **n == name).map(|n| (*n, *kind)))

@@ -43,7 +43,7 @@ pub(crate) fn mark(clean: &str, cid: &dyn Fn(&str) -> Option<String>, out: &mut 
         match token {
             Token::Text(text) if after_pre => marks.on_text(text.trim_start_matches(['\n', '\r'])),
             Token::Text(text) => marks.on_text(text),
-            Token::Start { name, attributes } => marks.on_start(&name, &attributes, written),
+            Token::Start { name, attributes, .. } => marks.on_start(&name, &attributes, written),
             Token::End { name } => marks.on_end(&name, written),
         }
     }

@@ -76,7 +76,9 @@ impl Outline<'_> {
         while let Some(token) = self.scanner.next() {
             match token {
                 Token::Text(text) => self.on_text(text),
-                Token::Start { name, attributes } => self.on_start(&name, &attributes),
+                // In a drawing or in XHTML nothing of it follows; in HTML no author meant the rest.
+                Token::Start { name, closed: true, .. } if allowed::is_dropped_whole(&name) => {}
+                Token::Start { name, attributes, .. } => self.on_start(&name, &attributes),
                 Token::End { name } => self.on_end(&name),
             }
             let full = self.out.len() > self.limits.output_bytes_max
@@ -99,7 +101,7 @@ impl Outline<'_> {
     }
 
     fn on_start(&mut self, name: &str, attributes: &[Attribute<'_>]) {
-        if allowed::DROPPED_WHOLE.contains(&name) {
+        if allowed::is_dropped_whole(name) {
             let content = self.scanner.raw_text(name);
             if name == "style" && self.sheets.len() + content.len() < self.limits.sheet_bytes_max {
                 self.sheets.push_str(content);
@@ -448,6 +450,7 @@ mod tests {
         assert_eq!(html("<p onclick=x STYLE=a style=b>"), "<p style=\"a\"></p>");
         assert_eq!(html("<xmp><b>&amp;</xmp>"), "<pre>&lt;b&gt;&amp;amp;</pre>");
         assert_eq!(html("<span class=real-host>x</span>y"), "y");
+        assert_eq!(html("<svg><script href=x /></svg>a<title/>b<script/x>c</script>d"), "abd");
     }
 
     #[test]

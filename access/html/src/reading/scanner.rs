@@ -13,8 +13,8 @@ pub(crate) type Attribute<'a> = (&'a str, &'a str);
 pub(crate) enum Token<'a> {
     /// Never empty.
     Text(&'a str),
-    /// The name is in lower case.
-    Start { name: String, attributes: Vec<Attribute<'a>> },
+    /// The name is in lower case. `closed`: it ends in `/>`, which means something in other languages than HTML.
+    Start { name: String, attributes: Vec<Attribute<'a>>, closed: bool },
     /// The name is in lower case.
     End { name: String },
 }
@@ -85,8 +85,8 @@ impl<'a> Scanner<'a> {
                 Some(b) if b.is_ascii_alphabetic() => {
                     self.at += 1;
                     let name = self.name();
-                    if let Some(attributes) = self.tag_rest() {
-                        return Some(Token::Start { name, attributes });
+                    if let Some((attributes, closed)) = self.tag_rest() {
+                        return Some(Token::Start { name, attributes, closed });
                     }
                 }
                 _ => return Some(self.text(1)),
@@ -143,16 +143,18 @@ impl<'a> Scanner<'a> {
         self.input.as_bytes().get(self.at).copied()
     }
 
-    /// Attributes and the closing `>`; nothing when the input ends before it.
-    fn tag_rest(&mut self) -> Option<Vec<Attribute<'a>>> {
+    /// Attributes and the closing `>`, and whether a `/` is before that; nothing when the input ends before it.
+    fn tag_rest(&mut self) -> Option<(Vec<Attribute<'a>>, bool)> {
         let mut attributes = Vec::new();
         loop {
-            while self.peek().is_some_and(|b| is_space(b) || b == b'/') {
+            let mut closed = false;
+            while let Some(byte) = self.peek().filter(|b| is_space(*b) || *b == b'/') {
+                closed = byte == b'/';
                 self.at += 1;
             }
             if self.peek()? == b'>' {
                 self.at += 1;
-                return Some(attributes);
+                return Some((attributes, closed));
             }
             let attribute = self.attribute()?;
             if attributes.len() < self.attributes_max {
@@ -218,7 +220,9 @@ mod tests {
         while let Some(token) = scanner.next() {
             out.push_str(&match token {
                 Token::Text(text) => format!("[{text}]"),
-                Token::Start { name, attributes } => format!("<{name} {attributes:?}>"),
+                Token::Start { name, attributes, closed } => {
+                    format!("<{name} {attributes:?}{}>", if closed { "/" } else { "" })
+                }
                 Token::End { name } => format!("</{name}>"),
             });
         }
@@ -232,7 +236,7 @@ mod tests {
             r#"[a]<b [("x", "1"), ("y", "2"), ("Z", "")]>[b]</b>"#
         );
         assert_eq!(shown("<p a b c d e>"), r#"<p [("a", ""), ("b", ""), ("c", "")]>"#);
-        assert_eq!(shown("<br/><a href=x/>"), r#"<br []><a [("href", "x/")]>"#);
+        assert_eq!(shown("<br/><a href=x/>"), r#"<br []/><a [("href", "x/")]>"#);
         assert_eq!(shown("<a =b==c >"), r#"<a [("=b", "=c")]>"#);
         assert_eq!(shown("<a x=>t"), r#"<a [("x", "")]>[t]"#);
     }
