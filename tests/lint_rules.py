@@ -15,7 +15,7 @@ KNOWN = ROOT / "tests/lint_known.txt"
 
 # Crate: the crates of the workspace it may depend on. None: all of them.
 PURE = {"fsm", "proto"}
-MACHINES = {"fsm", "proto", "dds", "mailstore", "smtp", "pop3", "imap"}
+MACHINES = {"fsm", "proto", "dds", "mailstore", "smtp", "pop3", "imap", "html"}
 MAY_IMPORT = {
     "fsm": set(),
     "proto": set(),
@@ -25,13 +25,14 @@ MAY_IMPORT = {
     "smtp": {"fsm", "mailstore", "dds"},
     "pop3": {"fsm", "mailstore", "dds"},
     "imap": {"fsm", "mailstore", "dds"},
+    "html": {"fsm", "mailstore", "dds"},
     "vspace": MACHINES,
     "stages": {"fsm", "vspace", "dds", "mailstore"},
     "sim": MACHINES | {"vspace"},
     "node": MACHINES | {"vspace", "stages", "dds-rocksdb"},
 }
 # Crates that decide: no runtime, no socket, no store in them, whatever the path.
-NO_EDGE = {"fsm", "dds", "mailstore", "smtp", "pop3", "imap", "vspace", "sim"}
+NO_EDGE = {"fsm", "dds", "mailstore", "smtp", "pop3", "imap", "html", "vspace", "sim"}
 EDGE = {"tokio", "rustls", "rocksdb", "librocksdb-sys", "hyper", "tonic", "socket2"}
 
 LICENCES = {

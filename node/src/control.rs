@@ -6,7 +6,7 @@
 //! Absences: nothing here knows gRPC, HTTP, sockets or how the node is wired inside.
 
 use dds::scrub::Round;
-use mailstore::face::{Completion, Protocol, SessionId, Task, UserId};
+use mailstore::face::{Completion, Notice, Protocol, SessionId, Task, UserId};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -15,6 +15,7 @@ use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::mpsc;
 
 /// An answer on its way.
 pub type Reply<'a, T> = Pin<Box<dyn Future<Output = Result<T, ControlError>> + Send + 'a>>;
@@ -24,11 +25,14 @@ pub type Progress = Arc<dyn Fn(u64, u64) + Send + Sync>;
 
 /// The running node as operators see it.
 pub trait Control: Send + Sync + 'static {
-    /// A session of the node's own, for tasks of operators. Notices to it are dropped.
+    /// A session of the node's own, for tasks of operators and of browsers.
     fn open_session(&self) -> SessionId;
 
     /// Ends what [`Control::open_session`] began: its folders are closed, its pending appends dropped.
     fn close_session(&self, session: SessionId);
+
+    /// What masters tell a session of the node's own, from now on until it is closed. Without it notices are dropped.
+    fn listen(&self, session: SessionId) -> mpsc::UnboundedReceiver<Notice>;
 
     /// Does one task on behalf of a session of the node's own, on the lane for people who wait. `Completion::Refused` is an
     /// answer like others; the error is for a node that can't answer at all.

@@ -26,6 +26,7 @@ mod recovery;
 mod serve;
 mod systemd;
 mod tls;
+mod web;
 
 use std::process::ExitCode;
 

@@ -37,6 +37,7 @@ pub trait Host {
     fn log(&mut self, event: LogEvent);
     fn hash(&mut self, order: HashOrder);
     fn operator_done(&mut self, session: SessionId, token: Token, completion: vspace::Completion);
+    fn operator_notice(&mut self, session: SessionId, notice: vspace::Notice);
     fn sessions(&mut self, token: Token, lines: Vec<SessionLine>);
     fn kicked(&mut self, token: Token, count: u64);
     /// Nodes that did not say that they have ended the sessions of a user.
@@ -231,6 +232,7 @@ impl Worker {
             Outward::OperatorDone { session, token, completion } => {
                 host.operator_done(session, token, completion);
             }
+            Outward::OperatorNotice { session, notice } => host.operator_notice(session, notice),
             Outward::Sessions { token, lines } => host.sessions(token, lines),
             Outward::Kicked { token, count } => host.kicked(token, count),
             Outward::KickTold { token, unanswered } => host.kick_told(token, unanswered),

@@ -3,6 +3,7 @@
 //!
 //! - [`envelope`], [`structure`]: what the MailStore computed of a message at arrival, read back.
 //! - [`pages`]: the pages, as templates.
+//! - [`reading`]: messages, shown so that nothing in them runs and nothing leaves.
 //! - [`query`]: what is typed into the search box.
 //! - [`compose`]: a message, from a form.
 //! - [`browser`]: log-ins of browsers, and the secrets that prove them.
@@ -15,6 +16,8 @@ pub mod date;
 pub mod envelope;
 pub mod pages;
 pub mod query;
+pub mod reading;
 pub mod settings;
+pub mod shown;
 pub mod structure;
 mod value;

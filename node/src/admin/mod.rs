@@ -17,6 +17,8 @@ mod server;
 mod service;
 mod token;
 
+pub use directory::stored_form;
 pub use inside::{import_all, make_account, order};
+pub use own_session::OwnSession;
 pub use server::{AdminServer, serve};
 pub use token::{ADDRESS_FILE, TOKEN_FILE, Token, write_address};

@@ -44,23 +44,32 @@ impl OwnSession {
     }
 
     /// Asks again while the node is overloaded: what was refused was not done.
-    async fn task(&self, task: Task) -> Result<Completion, Status> {
+    pub async fn ask(&self, task: Task) -> Result<Completion, ControlError> {
         let mut attempts = 0;
         loop {
-            let done = self.control.submit(self.session, task.clone()).await;
-            match done.map_err(|error| status_of(&error))? {
-                Completion::Refused(TaskRefusal::Overloaded) if attempts < ATTEMPTS_MAX => {
-                    attempts += 1;
-                    tokio::time::sleep(PAUSE).await;
-                }
-                Completion::Refused(refusal) => {
-                    return Err(Status::unavailable(format!("{refusal}; try again")));
-                }
-                done @ (Completion::Directory(_)
-                | Completion::User(_)
-                | Completion::Delivery(_)
-                | Completion::Blob(_)) => return Ok(done),
+            let done = self.control.submit(self.session, task.clone()).await?;
+            if done != Completion::Refused(TaskRefusal::Overloaded) || attempts >= ATTEMPTS_MAX {
+                return Ok(done);
             }
+            attempts += 1;
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// What masters tell this session, from now on.
+    pub fn listen(&self) -> tokio::sync::mpsc::UnboundedReceiver<mailstore::face::Notice> {
+        self.control.listen(self.session)
+    }
+
+    async fn task(&self, task: Task) -> Result<Completion, Status> {
+        match self.ask(task).await.map_err(|error| status_of(&error))? {
+            Completion::Refused(refusal) => {
+                Err(Status::unavailable(format!("{refusal}; try again")))
+            }
+            done @ (Completion::Directory(_)
+            | Completion::User(_)
+            | Completion::Delivery(_)
+            | Completion::Blob(_)) => Ok(done),
         }
     }
 

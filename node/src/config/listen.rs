@@ -91,7 +91,7 @@ impl Service {
     /// Whether sessions of mail protocols are served there.
     #[must_use]
     pub const fn is_mail(self) -> bool {
-        self.is_served() && !matches!(self, Self::Admin | Self::Socketmap)
+        self.is_served() && !matches!(self, Self::Http | Self::Https | Self::Admin | Self::Socketmap)
     }
 
     /// Whether this release serves it.
@@ -100,8 +100,8 @@ impl Service {
         match self {
             Self::Smtp | Self::Lmtp | Self::Submission | Self::Submissions => true,
             Self::Imap | Self::Imaps | Self::Pop3 | Self::Pop3s => true,
-            Self::Admin | Self::Socketmap => true,
-            Self::Http | Self::Https | Self::Node | Self::Extensions => false,
+            Self::Http | Self::Https | Self::Admin | Self::Socketmap => true,
+            Self::Node | Self::Extensions => false,
         }
     }
 

@@ -59,7 +59,7 @@ fn every_error_is_listed_with_its_key() {
         imap = "localhost:143"
         pop3 = { address = "127.0.0.1:110", tls = "ssl", colour = "red" }
         lmtp = "0.0.0.0:24"
-        http = "127.0.0.1:80"
+        extensions = "127.0.0.1:80"
         [store]
         space_low = "1 MiB"
         [tls]
@@ -80,7 +80,7 @@ fn every_error_is_listed_with_its_key() {
         "listen.pop3.tls",
         "listen.pop3.colour",
         "listen.lmtp",
-        "listen.http",
+        "listen.extensions",
         "store.space_exhausted",
         "tls.key",
         "extensions",

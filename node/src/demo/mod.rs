@@ -90,17 +90,17 @@ pub async fn install(control: &Arc<dyn Control>, hashes: &Arc<HashPool>) -> anyh
 
 /// What a person needs to look at the demonstration: the addresses of the listeners.
 #[must_use]
-pub fn greeting(imap: &str, smtp: &str, submission: &str) -> String {
+pub fn greeting(webmail: &str, imap: &str, smtp: &str, submission: &str) -> String {
     let mut text = format!("\nA domain {DOMAIN} to try, with mail in it:\n");
     for (address, password, name) in ACCOUNTS {
         writeln!(text, "  {name:<11} {address:<16} password {password}").expect("a string");
     }
     write!(
         text,
-        "\nRead:  curl -u ann@demo.test:ann-demo 'imap://{imap}/INBOX;MAILINDEX=1'\n\
+        "\nOpen:  {webmail} in a browser\n\
+         Read:  curl -u ann@demo.test:ann-demo 'imap://{imap}/INBOX;MAILINDEX=1'\n\
          Send:  swaks --server {smtp} --from bob@demo.test --to ann@demo.test\n\
-         Or add the account to a mail client: IMAP on {imap}, submission on {submission}.\n\
-         Webmail and a console in the browser are not yet in this release.\n"
+         Or add the account to a mail client: IMAP on {imap}, submission on {submission}.\n"
     )
     .expect("a string");
     text

@@ -4,7 +4,7 @@
 
 use super::conn::Conn;
 use bytes::BytesMut;
-use mailstore::face::{LogEvent, Peer, SessionId, SessionInput};
+use mailstore::face::{LogEvent, Notice, Peer, SessionId, SessionInput};
 use rustls::ServerConfig;
 use stages::{HashOrder, Host};
 use std::cell::{Cell, RefCell, RefMut};
@@ -34,6 +34,7 @@ pub trait Service: Send + Sync {
     /// `group` gets the completion.
     fn hash(&self, group: usize, order: HashOrder);
     fn operator_done(&self, session: SessionId, token: fsm::Token, completion: Completion);
+    fn operator_notice(&self, session: SessionId, notice: Notice);
     fn sessions(&self, token: fsm::Token, lines: Vec<SessionLine>);
     fn kicked(&self, token: fsm::Token, count: u64);
     fn kick_told(&self, token: fsm::Token, unanswered: Vec<NodeId>);
@@ -198,6 +199,10 @@ impl Host for HubHost {
 
     fn operator_done(&mut self, session: SessionId, token: fsm::Token, completion: Completion) {
         self.0.service.operator_done(session, token, completion);
+    }
+
+    fn operator_notice(&mut self, session: SessionId, notice: Notice) {
+        self.0.service.operator_notice(session, notice);
     }
 
     fn sessions(&mut self, token: fsm::Token, lines: Vec<SessionLine>) {

@@ -11,7 +11,7 @@ use dds::cluster::{ClusterMap, Command, Relief, Session};
 use dds::scrub::Round;
 use fsm::Token;
 use mailstore::directory::HashVerdict;
-use mailstore::face::{LogEvent, SessionId, UserId};
+use mailstore::face::{LogEvent, Notice, SessionId, UserId};
 use rustls::ServerConfig;
 use stages::{Clock, HashOrder, PortSender};
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -37,6 +37,8 @@ pub struct Bridge {
     ports: OnceLock<Vec<PortSender<Inward>>>,
     pool: OnceLock<Arc<HashPool>>,
     operators: Mutex<HashMap<u64, oneshot::Sender<Completion>>>,
+    /// Who listens for what masters tell sessions of the node's own.
+    listening: Mutex<HashMap<SessionId, mpsc::UnboundedSender<Notice>>>,
     session_lists: Mutex<HashMap<u64, oneshot::Sender<Vec<SessionLine>>>>,
     kicks: Mutex<HashMap<u64, oneshot::Sender<u64>>>,
     user_kicks: Mutex<HashMap<u64, oneshot::Sender<Vec<NodeId>>>>,
@@ -109,6 +111,7 @@ impl Bridge {
             ports: OnceLock::new(),
             pool: OnceLock::new(),
             operators: Mutex::default(),
+            listening: Mutex::default(),
             session_lists: Mutex::default(),
             kicks: Mutex::default(),
             user_kicks: Mutex::default(),
@@ -217,6 +220,19 @@ impl Bridge {
         lock(&self.operators).insert(token.0, tell);
         self.tell(0, Inward::Operator { session, token, task });
         told.await.ok()
+    }
+
+    /// What masters tell a session of the node's own, from now on.
+    pub fn listen(&self, session: SessionId) -> mpsc::UnboundedReceiver<Notice> {
+        let (tell, told) = mpsc::unbounded_channel();
+        lock(&self.listening).insert(session, tell);
+        told
+    }
+
+    /// A session of the node's own ends.
+    pub fn end_own(&self, session: SessionId) {
+        lock(&self.listening).remove(&session);
+        self.tell(0, Inward::OperatorGone { session });
     }
 
     /// The sessions of one group.
@@ -364,6 +380,12 @@ impl Service for Bridge {
     fn operator_done(&self, _session: SessionId, token: Token, completion: Completion) {
         if let Some(tell) = lock(&self.operators).remove(&token.0) {
             let _told = tell.send(completion);
+        }
+    }
+
+    fn operator_notice(&self, session: SessionId, notice: Notice) {
+        if let Some(tell) = lock(&self.listening).get(&session) {
+            let _told = tell.send(notice);
         }
     }
 

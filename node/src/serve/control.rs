@@ -16,13 +16,16 @@ use dds::cluster::{Incarnation, NodeId, ReplicaGroup};
 use dds::scrub::Round;
 use dds::{DpMap, PartitionId, Residents};
 use dds_rocksdb::RocksStore;
-use mailstore::face::{Completion, FolderName, OpenMode, SessionId, Task, UserId, UserTask};
+use mailstore::face::{
+    Completion, FolderName, Notice, OpenMode, SessionId, Task, UserId, UserTask,
+};
 use stages::{HistogramSnapshot, StageSnapshot};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
+use tokio::sync::mpsc;
 use vspace::{Inward, operator_id};
 
 /// What [`Control`] needs of the node.
@@ -229,7 +232,11 @@ impl Control for NodeControl {
     }
 
     fn close_session(&self, session: SessionId) {
-        self.bridge.tell(0, Inward::OperatorGone { session });
+        self.bridge.end_own(session);
+    }
+
+    fn listen(&self, session: SessionId) -> mpsc::UnboundedReceiver<Notice> {
+        self.bridge.listen(session)
     }
 
     fn submit(&self, session: SessionId, task: Task) -> Reply<'_, Completion> {

@@ -16,6 +16,7 @@ mod place;
 mod reload;
 mod running;
 mod socketmap;
+mod webmail;
 
 pub use bridge::HashTableClients;
 pub use identity::draw;

@@ -5,6 +5,7 @@ use super::bridge::{Bridge, Ending};
 use super::control::{DRAINING, NodeControl, READY};
 use super::identity::{Identity, Member};
 use super::place::{AdminCalls, Place};
+use super::webmail::Webmail;
 use super::reload::Reloader;
 use super::{identity, matching};
 use crate::config::{Config, LogLevel, NodeEntry};
@@ -56,6 +57,7 @@ pub async fn serve(options: ServeOptions) -> anyhow::Result<()> {
     raise_descriptor_limit();
     let log = open_log(&config)?;
     let hostname: Arc<str> = host_name(options.node.hostname.as_deref()).into();
+    let webmail_host = Arc::clone(&hostname);
     let (tls, store) = load_and_open(&config, &data, &hostname)?;
     let place = Place::new(&config, &options.node, &tls)?;
     let identity = place.identity(&config, &*store, options.found).await?;
@@ -87,8 +89,9 @@ pub async fn serve(options: ServeOptions) -> anyhow::Result<()> {
     let signals = Signals::new()?;
     announce(&bridge, &admin);
     super::socketmap::serve(&control, &config).await?;
+    let webmail = Webmail::start(&control, (&config, webmail_host), &bridge.tls).await?;
     if options.demo {
-        show_demo(&control, &bridge).await?;
+        show_demo(&control, &bridge, webmail.url.as_deref()).await?;
     }
     println!("ready");
     control.state.store(READY, Relaxed);
@@ -108,6 +111,7 @@ pub async fn serve(options: ServeOptions) -> anyhow::Result<()> {
     control.state.store(DRAINING, Relaxed);
     crate::systemd::notify("STOPPING=1");
     drop(stop_admin);
+    webmail.stop().await;
     stop(threads, (&bridge, place.me), control.limits().drain_time.0).await;
     // It answered its last call; a panic has been printed.
     let _ended = admin.task.await;
@@ -185,7 +189,11 @@ async fn ended(
 }
 
 /// Makes the demonstration domain and tells how to look at it.
-async fn show_demo(control: &Arc<NodeControl>, bridge: &Arc<Bridge>) -> anyhow::Result<()> {
+async fn show_demo(
+    control: &Arc<NodeControl>,
+    bridge: &Arc<Bridge>,
+    webmail: Option<&str>,
+) -> anyhow::Result<()> {
     let pool = bridge.pool().context("the pool runs by now")?;
     let node: Arc<dyn crate::control::Control> = Arc::<NodeControl>::clone(control);
     crate::demo::install(&node, pool).await?;
@@ -194,7 +202,8 @@ async fn show_demo(control: &Arc<NodeControl>, bridge: &Arc<Bridge>) -> anyhow::
         let found = listeners.clone().find(|state| state.config.service.name() == name);
         found.map_or_else(|| "(not served)".to_owned(), |state| state.address.to_string())
     };
-    println!("{}", crate::demo::greeting(&of("imap"), &of("smtp"), &of("submission")));
+    let webmail = webmail.unwrap_or("(not served)");
+    println!("{}", crate::demo::greeting(webmail, &of("imap"), &of("smtp"), &of("submission")));
     Ok(())
 }
 

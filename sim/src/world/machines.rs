@@ -144,6 +144,7 @@ impl World {
             Outward::OperatorDone { session: _, token, completion } => {
                 self.answers.insert(token, completion);
             }
+            Outward::OperatorNotice { session, notice: _ } => self.trace.word(session.0),
             Outward::Sessions { token: _, lines } => {
                 self.coverage.action("sessions listed");
                 self.trace.word(lines.len() as u64);

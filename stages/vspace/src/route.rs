@@ -213,11 +213,11 @@ impl Shard {
     }
 
     pub(crate) fn notify(&mut self, session: SessionId, notice: Notice) {
-        if matches!(names::asker_of(session), Asker::Operator(_)) {
-            return;
-        }
         let node = names::node_of(session);
-        if node == self.me() && names::group_of(session) == self.config.group {
+        let here = node == self.me() && names::group_of(session) == self.config.group;
+        if here && matches!(names::asker_of(session), Asker::Operator(_)) {
+            self.out.push(Outward::OperatorNotice { session, notice });
+        } else if here {
             self.push(Rank::Completion, Work::Session(session, SessionInput::Notified(notice)));
         } else {
             self.post(node, Letter::Notified { session, notice });

@@ -18,7 +18,7 @@ use dds::{
 use fsm::{Duration, Mono, Token};
 use mailstore::directory::HashVerdict;
 use mailstore::face::{
-    Completion, LogEvent, Peer, SessionId, SessionInput, Task, TaskRefusal, UserId,
+    Completion, LogEvent, Notice, Peer, SessionId, SessionInput, Task, TaskRefusal, UserId,
 };
 use mailstore::mailbox::{MatchHits, MatchJob};
 use std::net::IpAddr;
@@ -359,6 +359,11 @@ pub enum Outward {
         session: SessionId,
         token: Token,
         completion: Completion,
+    },
+    /// What a master tells a session of the node's own.
+    OperatorNotice {
+        session: SessionId,
+        notice: Notice,
     },
     Sessions {
         token: Token,

@@ -1,0 +1,93 @@
+//! Starts the listeners of the webmail.
+
+use super::control::NodeControl;
+use crate::config::{Address, Config, Listener, Service, TlsMode};
+use crate::tls::TlsContext;
+use crate::web::{UPLOADS_MAX, Web, WebServer};
+use anyhow::Context;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+
+/// The running listeners.
+pub struct Webmail {
+    stop: watch::Sender<bool>,
+    tasks: JoinSet<()>,
+    /// Where a browser finds it, without TLS when it may.
+    pub url: Option<String>,
+}
+
+impl Webmail {
+    /// Listens wherever `[listen]` says so.
+    pub async fn start(
+        control: &Arc<NodeControl>,
+        (config, hostname): (&Config, Arc<str>),
+        tls: &Arc<TlsContext>,
+    ) -> anyhow::Result<Self> {
+        let (stop, stopped) = watch::channel(false);
+        let mut started = Self { stop, tasks: JoinSet::new(), url: None };
+        let web = Arc::new(Web {
+            control: Arc::<NodeControl>::clone(control),
+            hashes: Arc::clone(control.bridge.pool().context("the pool runs by now")?),
+            hostname,
+            public_url: config.http.public_url.clone().map(|it| it.trim_end_matches('/').to_owned()),
+            trusted_proxies: config.http.trusted_proxies.clone(),
+            uploads: Semaphore::new(UPLOADS_MAX),
+        });
+        // HTTPS first: who comes without it has to be told where it is.
+        let mut https_port = None;
+        for service in [Service::Https, Service::Http] {
+            let ours = config.listen.listeners.iter().filter(|it| it.service == service);
+            for listener in ours {
+                let bound = bind(config, listener).await?;
+                let address = bound.local_addr()?;
+                let secure = listener.tls == TlsMode::Implicit;
+                if secure {
+                    https_port.get_or_insert(address.port());
+                }
+                println!("listening {} {address}", service.name());
+                let scheme = if secure { "https" } else { "http" };
+                if secure && started.url.is_none() || !secure && address.ip().is_loopback() {
+                    started.url = Some(format!("{scheme}://{address}/"));
+                }
+                let tls = secure.then(|| Arc::clone(tls));
+                let server = WebServer { web: Arc::clone(&web), tls, https_port };
+                started.tasks.spawn(crate::web::serve(bound, server, stopped.clone()));
+            }
+        }
+        Ok(started)
+    }
+
+    /// Ends: requests under way are answered.
+    pub async fn stop(mut self) {
+        // The tasks end when they are told, or have ended.
+        let _told = self.stop.send(true);
+        while self.tasks.join_next().await.is_some() {}
+    }
+}
+
+async fn bind(config: &Config, listener: &Listener) -> anyhow::Result<TcpListener> {
+    let name = listener.service.name();
+    let address = match &listener.address {
+        Address::Tcp(address) => *address,
+        Address::Unix(_) => {
+            anyhow::bail!("listen.{name}: webmail is not served on a unix socket: give an address and a port")
+        }
+    };
+    match TcpListener::bind(address).await {
+        Ok(bound) => Ok(bound),
+        // As with the mail protocols: a default port that is taken does not keep a first start from working.
+        Err(error) if error.kind() == std::io::ErrorKind::AddrInUse && config.listen.is_default() => {
+            eprintln!(
+                "hikyaku: {address} is taken, {name} listens on another port; set listen.{name} in cluster.toml to \
+                 choose one"
+            );
+            Ok(TcpListener::bind(SocketAddr::new(address.ip(), 0)).await?)
+        }
+        Err(error) => Err(error).with_context(|| {
+            format!("{name} can't listen on {address}: is another server running there? Change listen.{name}")
+        }),
+    }
+}

@@ -1,0 +1,62 @@
+//! What every answer says to the browser, and where requests may come from.
+
+use super::{Came, Trouble, Web};
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use std::sync::Arc;
+
+/// Pages run our script and show our style, and nothing else; frames hold messages alone.
+const PAGE_POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; connect-src 'self'; \
+     frame-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+
+/// What no answer goes without. A handler that needs another policy has set it already.
+const ALWAYS: [(HeaderName, &str); 6] = [
+    (header::CONTENT_SECURITY_POLICY, PAGE_POLICY),
+    (header::CACHE_CONTROL, "no-store"),
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (header::REFERRER_POLICY, "no-referrer"),
+    (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+    (HeaderName::from_static("permissions-policy"), "camera=(), microphone=(), geolocation=()"),
+];
+
+/// Around every request.
+pub async fn guard(
+    State(web): State<Arc<Web>>,
+    axum::Extension(came): axum::Extension<Came>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+    let mut response = if reads || is_own(&web, came, request.headers()) {
+        next.run(request).await
+    } else {
+        Trouble::Foreign.into_response()
+    };
+    let headers = response.headers_mut();
+    for (name, value) in ALWAYS {
+        headers.entry(name).or_insert(HeaderValue::from_static(value));
+    }
+    if came.secure {
+        let value = HeaderValue::from_static("max-age=31536000");
+        headers.insert(header::STRICT_TRANSPORT_SECURITY, value);
+    }
+    response
+}
+
+/// Whether a page of ours sent it. Browsers say where a request comes from; what says nothing is no browser, and has no
+/// cookie that it did not put there itself.
+fn is_own(web: &Web, came: Came, headers: &HeaderMap) -> bool {
+    let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
+    if text("sec-fetch-site").is_some_and(|site| !matches!(site, "same-origin" | "none")) {
+        return false;
+    }
+    let Some(origin) = text("origin") else { return true };
+    if let Some(public) = &web.public_url {
+        return origin.eq_ignore_ascii_case(public);
+    }
+    let scheme = if came.secure { "https" } else { "http" };
+    let host = text("host").unwrap_or_default();
+    origin.eq_ignore_ascii_case(&format!("{scheme}://{host}"))
+}

@@ -1,0 +1,369 @@
+//! Folders and their lists.
+
+use super::asking::{Folder, unexpected};
+use super::form::Fields;
+use super::login::Login;
+use super::{Trouble, page, query_of, see};
+use axum::extract::{Path, Request};
+use axum::response::Response;
+use futures_util::future::join_all;
+use html::date::{self, Dates};
+use html::envelope::Envelope;
+use html::pages::{FolderLine, Frame, Line, List, MailPage, MessagePane, Notice, Quota, Undo, marked};
+use html::query::Query;
+use html::settings::Settings;
+use html::structure::Plan;
+use mailstore::face::{
+    Criteria, FolderId, FolderInfo, FolderKind, FolderOpened, OpenMode, Row, Section, SectionText,
+    SystemFlag, Uid, UidSet, UserDone, UserTask, Want,
+};
+use std::sync::Arc;
+
+/// Bytes of a text that are read for its first words.
+const PREVIEW_BYTES: u64 = 1024;
+
+pub async fn front(login: Login) -> Result<Response, Trouble> {
+    let (_, folders) = login.folders().await?;
+    let inbox = folders.iter().find(|folder| folder.name.is_inbox()).ok_or_else(unexpected)?;
+    Ok(see(&format!("/f/{}", inbox.id.0)))
+}
+
+pub async fn folder(
+    login: Login,
+    Path(folder): Path<u32>,
+    request: Request,
+) -> Result<Response, Trouble> {
+    let view = View::open(&login, FolderId(folder), query_of(&request)).await?;
+    page(&view.page(&login, None).await?)
+}
+
+/// A folder as one request sees it.
+pub struct View {
+    pub settings: Settings,
+    pub infos: Vec<FolderInfo>,
+    pub folders: Vec<Folder>,
+    pub here: Folder,
+    pub opened: Box<FolderOpened>,
+    /// What the list shows of them: all, those found, or those unread.
+    pub listed: UidSet,
+    query: Option<Query>,
+    fields: Fields,
+}
+
+impl View {
+    pub async fn open(login: &Login, id: FolderId, fields: Fields) -> Result<Self, Trouble> {
+        let settings = login.settings().await?;
+        let (infos, folders) = login.folders().await?;
+        let here = folders.iter().find(|folder| folder.id == id).cloned();
+        let here = here.ok_or_else(|| Trouble::NotFound("There is no such folder.".into()))?;
+        let open = UserTask::OpenFolder { name: here.name.clone(), mode: OpenMode::ReadOnly, known: None };
+        let UserDone::Opened(opened) = login.user(open).await? else { return Err(unexpected()) };
+        let query = Query::read(fields.get("q"));
+        let unread = Criteria::Not(Box::new(Criteria::Flag(SystemFlag::Seen)));
+        let mut criteria: Vec<Criteria> = query.iter().map(|query| query.criteria.clone()).collect();
+        criteria.extend((fields.get("unread") == "1").then_some(unread));
+        let listed = if criteria.is_empty() {
+            UidSet::clone(&opened.uids)
+        } else {
+            let criteria = Arc::new(Criteria::And(criteria));
+            match login.user(UserTask::Search { folder: id, criteria }).await? {
+                UserDone::Found { uids, .. } => uids,
+                _ => return Err(unexpected()),
+            }
+        };
+        Ok(Self { settings, infos, folders, here, opened, listed, query, fields })
+    }
+
+    pub fn dates(&self) -> Dates {
+        Dates { zone: date::zone(&self.settings.time_zone), now: jiff::Timestamp::now() }
+    }
+
+    /// What comes around every page of this folder.
+    pub async fn frame(&self, login: &Login, title: &str) -> Result<Frame, Trouble> {
+        let mut frame = frame(login, &self.settings, (&self.infos, &self.folders)).await?;
+        frame.title = format!("{title} · Hikyaku");
+        frame.folder = Some(self.here.id.0);
+        frame.query = self.fields.get("q").to_owned();
+        frame.notice = self.notice();
+        Ok(frame)
+    }
+
+    /// What the act before this page did.
+    fn notice(&self) -> Option<Notice> {
+        let (told, count) = (self.fields.get("told"), self.fields.number("n").unwrap_or(1));
+        let messages = if count == 1 { "1 message".to_owned() } else { format!("{count} messages") };
+        let text = match told {
+            "moved" => format!("{messages} moved."),
+            "deleted" => format!("{messages} moved to Trash."),
+            "archived" => format!("{messages} archived."),
+            "junk" => format!("{messages} marked as junk."),
+            "gone" => format!("{messages} deleted for good."),
+            "copied" => format!("{messages} copied."),
+            "sent" => "The message was sent.".into(),
+            "saved" => "The draft was saved.".into(),
+            "discarded" => "The draft was discarded.".into(),
+            "none" => "No message was selected.".into(),
+            _ => return None,
+        };
+        let mut notice = Notice::done(text);
+        notice.undo = self.fields.number("at").map(|folder| Undo {
+            folder,
+            uids: self.fields.get("uids").to_owned(),
+            back: self.here.id.0,
+        });
+        Some(notice)
+    }
+
+    /// Address of this list with some fields set and others left out.
+    fn address(&self, with: &[(&str, &str)]) -> String {
+        let mut pairs = form_urlencoded::Serializer::new(String::new());
+        let mut any = false;
+        for name in ["q", "unread", "page"] {
+            let value = with.iter().find(|(it, _)| *it == name).map(|(_, value)| *value);
+            let value = value.unwrap_or_else(|| self.fields.get(name));
+            if !value.is_empty() {
+                pairs.append_pair(name, value);
+                any = true;
+            }
+        }
+        let question = if any { "?" } else { "" };
+        format!("/f/{}{question}{}", self.here.id.0, pairs.finish())
+    }
+
+    /// Address of a message of this list.
+    pub fn message_address(&self, uid: Uid) -> String {
+        let list = self.address(&[]);
+        let query = list.split_once('?').map_or_else(String::new, |(_, query)| format!("?{query}"));
+        format!("/f/{}/m/{}{query}", self.here.id.0, uid.0)
+    }
+
+    pub fn list_address(&self) -> String {
+        self.address(&[])
+    }
+
+    /// The whole page, with a message or without.
+    pub async fn page(
+        &self,
+        login: &Login,
+        message: Option<MessagePane>,
+    ) -> Result<MailPage, Trouble> {
+        let label = label(self.here.name.as_str());
+        let frame = self.frame(login, &label).await?;
+        let shown = message.as_ref().map(|message| Uid(message.uid));
+        let list = self.list(login, label, shown).await?;
+        Ok(MailPage { frame, list, message })
+    }
+
+    async fn list(
+        &self,
+        login: &Login,
+        title: String,
+        shown: Option<Uid>,
+    ) -> Result<List, Trouble> {
+        let size = usize::from(self.settings.page_size);
+        let total = usize::try_from(self.listed.len()).unwrap_or(usize::MAX);
+        let pages = total.div_ceil(size).max(1);
+        let number = self.fields.number("page").map_or(0, |page| page as usize).clamp(1, pages);
+        let skip = (number - 1) * size;
+        let uids = newest(&self.listed, skip, size);
+        let rows = rows(login, self.here.id, uids).await?;
+        let dates = self.dates();
+        let plans: Vec<Plan> = rows.iter().map(|row| Plan::read(&row.structure)).collect();
+        let previews = rows.iter().zip(&plans).map(|(row, plan)| preview(login, self.here.id, row, plan));
+        let previews = join_all(previews).await;
+        let words = self.query.as_ref().map(|query| query.words.clone()).unwrap_or_default();
+        let lines = rows.iter().zip(&plans).zip(previews).rev();
+        let lines = lines.map(|((row, plan), preview)| {
+            let mut line = self.line(&dates, (row, plan), &words);
+            line.preview = preview;
+            line.here = shown == Some(row.uid);
+            line
+        });
+        let at = |page: usize| self.address(&[("page", if page == 1 { String::new() } else { page.to_string() }.as_str())]);
+        let unread_only = self.fields.get("unread") == "1";
+        Ok(List {
+            folder: self.here.id.0,
+            title,
+            lines: lines.collect(),
+            first: if total == 0 { 0 } else { skip + 1 },
+            last: (skip + size).min(total),
+            total,
+            newer: (number > 1).then(|| at(number - 1)),
+            older: (number < pages).then(|| at(number + 1)),
+            unread_only,
+            toggle_unread: self.address(&[("unread", if unread_only { "" } else { "1" }), ("page", "")]),
+            words,
+            kind: self.here.kind(),
+        })
+    }
+
+    fn line(&self, dates: &Dates, (row, plan): (&Row, &Plan), words: &[String]) -> Line {
+        use html::pages::FolderKind as Kind;
+        let envelope = Envelope::read(&row.envelope);
+        // Of one's own mail the recipients matter.
+        let people = match self.here.kind() {
+            Kind::Sent | Kind::Drafts => &envelope.to,
+            Kind::Usual | Kind::Trash | Kind::Junk => &envelope.from,
+        };
+        let who = people.iter().map(|it| it.shown()).collect::<Vec<_>>().join(", ");
+        let or = |text: String, none: &str| if text.is_empty() { none.to_owned() } else { text };
+        let flags = row.flags.system;
+        Line {
+            uid: row.uid.0,
+            href: match self.here.kind() {
+                Kind::Drafts => format!("/compose?draft={}", row.uid.0),
+                Kind::Usual | Kind::Trash | Kind::Junk | Kind::Sent => self.message_address(row.uid),
+            },
+            who: marked(&or(who, "(nobody)"), words),
+            subject: marked(&or(envelope.subject, "(no subject)"), words),
+            preview: String::new(),
+            date: dates.short(row.internal_date),
+            date_long: dates.long(row.internal_date),
+            date_machine: dates.machine(row.internal_date),
+            size: date::bytes(row.bytes),
+            unread: !flags.has(SystemFlag::Seen),
+            flagged: flags.has(SystemFlag::Flagged),
+            answered: flags.has(SystemFlag::Answered),
+            attachment: !plan.attachments.is_empty(),
+            here: false,
+        }
+    }
+}
+
+/// Rows with envelopes and structures, rising by UID.
+pub async fn rows(login: &Login, folder: FolderId, uids: UidSet) -> Result<Vec<Row>, Trouble> {
+    if uids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let want = Want { envelope: true, structure: true, ..Want::default() };
+    match login.user(UserTask::Fetch { folder, uids, want, changed_since: None }).await? {
+        UserDone::Fetched { rows } => Ok(rows),
+        _ => Err(unexpected()),
+    }
+}
+
+/// The first words of a message; empty when they can't be had: a list is shown all the same.
+async fn preview(login: &Login, folder: FolderId, row: &Row, plan: &Plan) -> String {
+    let Some(part) = plan.shown.first() else { return String::new() };
+    let section = Section { part: part.path.clone(), text: SectionText::Binary };
+    match login.section((folder, row.uid), section, PREVIEW_BYTES).await {
+        Ok((bytes, _)) => html::shown::preview(&bytes, part),
+        Err(_) => String::new(),
+    }
+}
+
+/// `count` UIDs from the newest on, `skip` of them left out.
+fn newest(uids: &UidSet, skip: usize, count: usize) -> UidSet {
+    let (mut skip, mut left) = (skip as u64, count as u64);
+    let mut ranges = Vec::new();
+    for &(first, last) in uids.ranges().iter().rev() {
+        let len = u64::from(last - first) + 1;
+        if skip >= len {
+            skip -= len;
+            continue;
+        }
+        let narrow = |count: u64| u32::try_from(count).unwrap_or(u32::MAX);
+        let last = last - narrow(skip);
+        let take = narrow((len - skip).min(left));
+        skip = 0;
+        left -= u64::from(take);
+        ranges.push((last + 1 - take, last));
+        if left == 0 {
+            break;
+        }
+    }
+    UidSet::from_ranges(ranges)
+}
+
+/// What every page of a log-in shows around its own.
+pub async fn frame(
+    login: &Login,
+    settings: &Settings,
+    (infos, folders): (&[FolderInfo], &[Folder]),
+) -> Result<Frame, Trouble> {
+    let quota = match login.user(UserTask::Quota).await? {
+        UserDone::Quota(report) => report.bytes_max.map(|max| Quota {
+            percent: u8::try_from((report.bytes_used.saturating_mul(100) / max.max(1)).min(100)).unwrap_or(100),
+            text: format!("{} of {}", date::bytes(report.bytes_used), date::bytes(max)),
+        }),
+        _ => return Err(unexpected()),
+    };
+    Ok(Frame {
+        title: "Hikyaku".into(),
+        address: login.browser.address.clone(),
+        theme: settings.theme.name(),
+        form_token: login.cookie.form_token(),
+        folders: folder_lines(infos, folders),
+        quota,
+        ..Frame::default()
+    })
+}
+
+/// INBOX first, then those of a use, then the user's own, each below its parent.
+fn folder_lines(infos: &[FolderInfo], folders: &[Folder]) -> Vec<FolderLine> {
+    let mut lines: Vec<(u8, FolderLine)> = Vec::new();
+    for info in infos {
+        let folder = folders.iter().find(|folder| folder.name == info.name);
+        if folder.is_none() && info.kind != FolderKind::NoSelect {
+            continue;
+        }
+        let name = info.name.as_str();
+        let (rank, icon) = rank_of(name, folder);
+        let line = FolderLine {
+            id: folder.map(|folder| folder.id.0),
+            label: label(name),
+            name: name.to_owned(),
+            icon,
+            depth: name.matches('/').count(),
+            unread: folder.map_or(0, |folder| folder.status.unseen),
+            messages: folder.map_or(0, |folder| folder.status.messages),
+            own: rank == OWN,
+        };
+        lines.push((rank, line));
+    }
+    lines.sort_by(|(a, left), (b, right)| a.cmp(b).then_with(|| left.name.cmp(&right.name)));
+    lines.into_iter().map(|(_, line)| line).collect()
+}
+
+const OWN: u8 = 9;
+
+fn rank_of(name: &str, folder: Option<&Folder>) -> (u8, &'static str) {
+    use mailstore::face::SpecialUse as Use;
+    if name == "INBOX" {
+        return (0, "inbox");
+    }
+    match folder.and_then(|folder| folder.special_use) {
+        Some(Use::Drafts) => (1, "drafts"),
+        Some(Use::Sent) => (2, "sent"),
+        Some(Use::Archive) => (3, "archive"),
+        Some(Use::Junk) => (4, "junk"),
+        Some(Use::Trash) => (5, "trash"),
+        Some(Use::Flagged) => (6, "flagged"),
+        None => (OWN, "folder"),
+    }
+}
+
+/// The last level of a name, as people write it.
+fn label(name: &str) -> String {
+    match name.rsplit('/').next().unwrap_or(name) {
+        "INBOX" => "Inbox".into(),
+        last => last.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_from_the_newest_on() {
+        let uids = UidSet::from_ranges(vec![(1, 3), (5, 5), (10, 14)]);
+        let page = |skip, count| newest(&uids, skip, count).iter().map(|uid| uid.0).collect::<Vec<_>>();
+        assert_eq!(page(0, 3), [12, 13, 14]);
+        assert_eq!(page(3, 4), [3, 5, 10, 11]);
+        assert_eq!(page(7, 9), [1, 2]);
+        assert_eq!(page(9, 5), Vec::<u32>::new());
+        let all = (0..9).flat_map(|skip| page(skip, 1)).collect::<Vec<_>>();
+        assert_eq!(all, [14, 13, 12, 11, 10, 5, 3, 2, 1]);
+    }
+}

@@ -1,0 +1,261 @@
+//! One message: shown, its parts, its source.
+
+use super::asking::unexpected;
+use super::list::{View, rows};
+use super::login::Login;
+use super::{Trouble, page, query_of};
+use axum::extract::{Path, Request};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use html::date;
+use html::envelope::Envelope;
+use html::reading::{self, Remote};
+use html::shown::{HTML_BYTES_MAX, PICTURE_BYTES_MAX, PICTURES_BYTES_MAX, framed};
+use html::pages::{AttachmentLine, MessagePane, Safe, Shown};
+use html::structure::{Part, Plan};
+use mailstore::face::{
+    FlagChange, FolderId, Row, Section, SectionText, SystemFlag, SystemFlags, Uid, UidSet, UserTask,
+};
+use std::collections::BTreeMap;
+
+/// Bytes of a text that are shown; the rest is behind “Download”. Our choice.
+const TEXT_BYTES_MAX: u64 = 1 << 20;
+/// Bytes of a part that are kept in memory to be saved or looked at. `limits.message_size` is the real bound.
+const PART_BYTES_MAX: u64 = 256 << 20;
+
+pub async fn message(
+    login: Login,
+    Path((folder, uid)): Path<(u32, u32)>,
+    headers: HeaderMap,
+    request: Request,
+) -> Result<Response, Trouble> {
+    let fields = query_of(&request);
+    let remote = fields.get("remote") == "1";
+    let view = View::open(&login, FolderId(folder), fields).await?;
+    let row = row_of(&login, view.here.id, Uid(uid)).await?;
+    let seen = row.flags.system.has(SystemFlag::Seen);
+    let mut pane = pane(&login, &view, &row, remote).await?;
+    if !seen {
+        mark(&login, (view.here.id, Uid(uid)), SystemFlag::Seen).await?;
+    }
+    pane.frame.form_token = login.cookie.form_token();
+    let alone = headers.get("x-fragment").is_some_and(|wanted| wanted == "message");
+    if alone { page(&pane) } else { page(&view.page(&login, Some(pane)).await?) }
+}
+
+/// One row, with envelope and structure.
+pub async fn row_of(login: &Login, folder: FolderId, uid: Uid) -> Result<Row, Trouble> {
+    let rows = rows(login, folder, UidSet::from_iter([uid])).await?;
+    rows.into_iter().next().ok_or_else(|| Trouble::NotFound("The message is gone.".into()))
+}
+
+/// Adds a flag to one message.
+pub async fn mark(
+    login: &Login,
+    (folder, uid): (FolderId, Uid),
+    flag: SystemFlag,
+) -> Result<(), Trouble> {
+    let task = UserTask::Store {
+        folder,
+        uids: UidSet::from_iter([uid]),
+        change: FlagChange::Add,
+        flags: SystemFlags::default().with(flag),
+        keywords: Vec::new(),
+        unchanged_since: None,
+    };
+    login.user(task).await.map(drop)
+}
+
+async fn pane(login: &Login, view: &View, row: &Row, remote: bool) -> Result<MessagePane, Trouble> {
+    let (folder, uid) = (view.here.id, row.uid);
+    let envelope = Envelope::read(&row.envelope);
+    let plan = Plan::read(&row.structure);
+    let mut shown = Vec::new();
+    for part in &plan.shown {
+        shown.push(show(login, (folder, uid), part, remote).await?);
+    }
+    let base = format!("/f/{}/m/{}", folder.0, uid.0);
+    let attachments = plan.attachments.iter().map(|part| attachment(&base, part)).collect();
+    let dates = view.dates();
+    Ok(MessagePane {
+        folder: folder.0,
+        uid: uid.0,
+        subject: envelope.subject,
+        from: envelope.from,
+        to: envelope.to,
+        cc: envelope.cc,
+        bcc: envelope.bcc,
+        date: dates.long(row.internal_date),
+        date_machine: dates.machine(row.internal_date),
+        flagged: row.flags.system.has(SystemFlag::Flagged),
+        remote_blocked: !remote && plan.shown.iter().any(Part::is_html),
+        shown,
+        attachments,
+        newer: neighbour(view, uid, Side::Newer).map(|uid| view.message_address(uid)),
+        older: neighbour(view, uid, Side::Older).map(|uid| view.message_address(uid)),
+        back: view.list_address(),
+        kind: view.here.kind(),
+        ..MessagePane::default()
+    })
+}
+
+#[derive(Clone, Copy)]
+enum Side {
+    Newer,
+    Older,
+}
+
+fn neighbour(view: &View, uid: Uid, side: Side) -> Option<Uid> {
+    let all = || (1, u32::MAX);
+    let (first, last) = match side {
+        Side::Newer => (uid.0.checked_add(1)?, all().1),
+        Side::Older => (all().0, uid.0.checked_sub(1)?),
+    };
+    if first > last {
+        return None;
+    }
+    let beyond = view.listed.intersection(&UidSet::from_range(first..=last));
+    match side {
+        Side::Newer => beyond.first(),
+        Side::Older => beyond.last(),
+    }
+}
+
+async fn show(
+    login: &Login,
+    at: (FolderId, Uid),
+    part: &Part,
+    remote: bool,
+) -> Result<Shown, Trouble> {
+    if part.is_html() {
+        let remote = if remote { "?remote=1" } else { "" };
+        let src = format!("/f/{}/m/{}/html/{}{remote}", at.0.0, at.1.0, part.number());
+        return Ok(Shown::Html { src });
+    }
+    let section = Section { part: part.path.clone(), text: SectionText::Binary };
+    match login.section(at, section, TEXT_BYTES_MAX).await {
+        Ok((bytes, total)) => {
+            let mut html = html::shown::as_html(&bytes, part);
+            if total > TEXT_BYTES_MAX {
+                html.push_str("<p>The text is longer: download the message to read all of it.</p>");
+            }
+            Ok(Shown::Text(Safe(html)))
+        }
+        Err(Trouble::Wrong(why)) => Ok(Shown::Not(why)),
+        Err(trouble) => Err(trouble),
+    }
+}
+
+fn attachment(base: &str, part: &Part) -> AttachmentLine {
+    AttachmentLine {
+        name: part.name(),
+        media: part.media.clone(),
+        // Base64 is a third longer than what it carries.
+        size: date::bytes(part.bytes / 4 * 3),
+        href: format!("{base}/part/{}", part.number()),
+        preview: html::shown::may_be_viewed(&part.media),
+        picture: part.media.starts_with("image/") && html::shown::may_be_viewed(&part.media),
+    }
+}
+
+/// Headers of what is sent as it came: the browser must not make anything of it.
+fn inert(media: &str, disposition: &str) -> Result<HeaderMap, Trouble> {
+    let value = |text: &str| HeaderValue::from_str(text).map_err(|_| unexpected());
+    let mut headers = HeaderMap::new();
+    headers.insert(header::CONTENT_TYPE, value(media)?);
+    headers.insert(header::CONTENT_DISPOSITION, value(disposition)?);
+    let policy = "default-src 'none'; img-src 'self'; style-src 'unsafe-inline'; frame-ancestors 'self'; sandbox";
+    headers.insert(header::CONTENT_SECURITY_POLICY, value(policy)?);
+    headers.insert(header::CACHE_CONTROL, value("private, max-age=3600")?);
+    Ok(headers)
+}
+
+pub async fn source(
+    login: Login,
+    Path((folder, uid)): Path<(u32, u32)>,
+    request: Request,
+) -> Result<Response, Trouble> {
+    let at = (FolderId(folder), Uid(uid));
+    let (bytes, _) = login.section(at, Section::WHOLE, PART_BYTES_MAX).await?;
+    let headers = if query_of(&request).get("save") == "1" {
+        inert("message/rfc822", &format!("attachment; filename=\"message-{uid}.eml\""))?
+    } else {
+        inert("text/plain; charset=utf-8", "inline")?
+    };
+    Ok((headers, bytes).into_response())
+}
+
+/// The part of a message that the path names.
+async fn part_of(
+    login: &Login,
+    (folder, uid): (FolderId, Uid),
+    number: &str,
+) -> Result<(Plan, Part), Trouble> {
+    let gone = || Trouble::NotFound("The message has no such part.".into());
+    let path = Part::path_of(number).ok_or_else(gone)?;
+    let row = row_of(login, folder, uid).await?;
+    let plan = Plan::read(&row.structure);
+    let part = plan.find(&path).cloned().ok_or_else(gone)?;
+    Ok((plan, part))
+}
+
+pub async fn part(
+    login: Login,
+    Path((folder, uid, number)): Path<(u32, u32, String)>,
+    request: Request,
+) -> Result<Response, Trouble> {
+    let at = (FolderId(folder), Uid(uid));
+    let (_, part) = part_of(&login, at, &number).await?;
+    let section = Section { part: part.path.clone(), text: SectionText::Binary };
+    let (bytes, _) = login.section(at, section, PART_BYTES_MAX).await?;
+    let view = query_of(&request).get("view") == "1";
+    let (media, disposition) = html::shown::served(&part, &bytes, view);
+    Ok((inert(&media, &disposition)?, bytes).into_response())
+}
+
+pub async fn html(
+    login: Login,
+    Path((folder, uid, number)): Path<(u32, u32, String)>,
+    request: Request,
+) -> Result<Response, Trouble> {
+    let at = (FolderId(folder), Uid(uid));
+    let (plan, part) = part_of(&login, at, &number).await?;
+    if !part.is_html() {
+        return Err(Trouble::NotFound("The part is no HTML.".into()));
+    }
+    let section = Section { part: part.path.clone(), text: SectionText::Binary };
+    let (bytes, _) = login.section(at, section, HTML_BYTES_MAX).await?;
+    let remote = if query_of(&request).get("remote") == "1" { Remote::Allowed } else { Remote::Blocked };
+    let pictures = pictures(&login, at, &plan).await?;
+    let theme = login.settings().await?.theme.name();
+    let framed = framed((&bytes, &part), &pictures, remote, theme);
+    let mut headers = HeaderMap::new();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+    let policy = HeaderValue::from_str(&framed.policy).map_err(|_| unexpected())?;
+    headers.insert(header::CONTENT_SECURITY_POLICY, policy);
+    for (name, value) in reading::frame::HEADERS {
+        headers.insert(HeaderName::from_bytes(name.as_bytes()).map_err(|_| unexpected())?, HeaderValue::from_static(value));
+    }
+    Ok((headers, framed.document).into_response())
+}
+
+/// Pictures that the text may show, by their content ids.
+async fn pictures(
+    login: &Login,
+    at: (FolderId, Uid),
+    plan: &Plan,
+) -> Result<BTreeMap<String, String>, Trouble> {
+    let (mut pictures, mut left) = (BTreeMap::new(), PICTURES_BYTES_MAX);
+    for part in plan.related.iter().filter(|part| html::shown::may_be_viewed(&part.media)) {
+        if part.bytes > PICTURE_BYTES_MAX.min(left) {
+            continue;
+        }
+        left -= part.bytes;
+        let section = Section { part: part.path.clone(), text: SectionText::Binary };
+        let (bytes, _) = login.section(at, section, PICTURE_BYTES_MAX).await?;
+        if let Some(picture) = html::shown::picture(part, &bytes) {
+            pictures.insert(part.content_id.clone(), picture);
+        }
+    }
+    Ok(pictures)
+}
