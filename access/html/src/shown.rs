@@ -40,7 +40,8 @@ fn is_utf8(charset: &str) -> bool {
 
 /// The text of a part of a character set that says more than its bytes do: ISO-2022-JP and UTF-7 are ASCII to the eye.
 fn text_of(bytes: &[u8], part: &Part) -> String {
-    let shifts = ["iso-2022-jp", "iso-2022-kr", "utf-7", "utf-16", "utf-16le", "utf-16be", "hz-gb-2312"];
+    let shifts =
+        ["iso-2022-jp", "iso-2022-kr", "utf-7", "utf-16", "utf-16le", "utf-16be", "hz-gb-2312"];
     let lower = part.charset.to_ascii_lowercase();
     match charset_decoder(lower.as_bytes()).filter(|_| shifts.contains(&lower.as_str())) {
         Some(decode) => decode(bytes),
@@ -55,9 +56,9 @@ pub fn preview(bytes: &[u8], part: &Part) -> String {
     let text = text_of(if bytes.len() > 64 { &bytes[..whole] } else { bytes }, part);
     let text = if part.is_html() { html_to_text(&text) } else { text };
     let lines = text.lines().filter(|line| !line.starts_with('>'));
-    let words = lines.flat_map(str::split_whitespace).map(|word| {
-        word.chars().filter(|c| !c.is_control()).collect::<String>()
-    });
+    let words = lines
+        .flat_map(str::split_whitespace)
+        .map(|word| word.chars().filter(|c| !c.is_control()).collect::<String>());
     let mut out = String::new();
     for word in words.filter(|word| !word.is_empty()) {
         if out.chars().count() + word.chars().count() >= PREVIEW_CHARS_MAX {
@@ -195,7 +196,8 @@ mod tests {
     #[test]
     fn a_frame_shows_its_pictures_and_fetches_nothing() {
         let html = b"<img src=cid:p@x><img src=https://t.example/x.png><script>1</script>";
-        let pictures = BTreeMap::from([("p@x".to_owned(), "data:image/png;base64,AA==".to_owned())]);
+        let pictures =
+            BTreeMap::from([("p@x".to_owned(), "data:image/png;base64,AA==".to_owned())]);
         let html = (&html[..], &part("text/html", "utf-8"));
         let shown = framed(html, &pictures, Remote::Blocked, "auto");
         assert!(shown.document.contains("data:image/png;base64,AA=="), "{}", shown.document);

@@ -91,7 +91,8 @@ impl Service {
     /// Whether sessions of mail protocols are served there.
     #[must_use]
     pub const fn is_mail(self) -> bool {
-        self.is_served() && !matches!(self, Self::Http | Self::Https | Self::Admin | Self::Socketmap)
+        self.is_served()
+            && !matches!(self, Self::Http | Self::Https | Self::Admin | Self::Socketmap)
     }
 
     /// Whether this release serves it.

@@ -26,7 +26,7 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 use tokio::sync::mpsc;
-use vspace::{Inward, operator_id};
+use vspace::operator_id;
 
 /// What [`Control`] needs of the node.
 pub struct NodeControl {

@@ -32,7 +32,11 @@ impl Webmail {
             control: Arc::<NodeControl>::clone(control),
             hashes: Arc::clone(control.bridge.pool().context("the pool runs by now")?),
             hostname,
-            public_url: config.http.public_url.clone().map(|it| it.trim_end_matches('/').to_owned()),
+            public_url: config
+                .http
+                .public_url
+                .clone()
+                .map(|it| it.trim_end_matches('/').to_owned()),
             trusted_proxies: config.http.trusted_proxies.clone(),
             uploads: Semaphore::new(UPLOADS_MAX),
         });
@@ -73,7 +77,9 @@ async fn bind(config: &Config, listener: &Listener) -> anyhow::Result<TcpListene
     let address = match &listener.address {
         Address::Tcp(address) => *address,
         Address::Unix(_) => {
-            anyhow::bail!("listen.{name}: webmail is not served on a unix socket: give an address and a port")
+            anyhow::bail!(
+                "listen.{name}: webmail is not served on a unix socket: give an address and a port"
+            )
         }
     };
     match TcpListener::bind(address).await {

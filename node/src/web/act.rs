@@ -23,11 +23,7 @@ struct Told {
     at: Option<(FolderId, UidSet)>,
 }
 
-pub async fn act(
-    login: Login,
-    Path(folder): Path<u32>,
-    body: Bytes,
-) -> Result<Response, Trouble> {
+pub async fn act(login: Login, Path(folder): Path<u32>, body: Bytes) -> Result<Response, Trouble> {
     let form = Fields::of_form(&login, &body)?;
     let (_, folders) = login.folders().await?;
     let id = FolderId(folder);
@@ -95,7 +91,9 @@ impl Act<'_> {
             mode: OpenMode::ReadOnly,
             known: None,
         };
-        let UserDone::Opened(opened) = self.login.user(open).await? else { return Err(unexpected()) };
+        let UserDone::Opened(opened) = self.login.user(open).await? else {
+            return Err(unexpected());
+        };
         let all = UidSet::clone(&opened.uids);
         if all.is_empty() {
             return Ok(None);
@@ -149,7 +147,9 @@ impl Act<'_> {
             return Ok(None);
         }
         let task = UserTask::Copy { folder: self.here.id, uids, to, remove_source };
-        let UserDone::Copied(copied) = self.login.user(task).await? else { return Err(unexpected()) };
+        let UserDone::Copied(copied) = self.login.user(task).await? else {
+            return Err(unexpected());
+        };
         let count = copied.target.len();
         let at = target.filter(|_| remove_source).map(|target| (target, copied.target));
         Ok(Some(Told { what: told, count, at }))

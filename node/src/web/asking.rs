@@ -81,9 +81,10 @@ impl Login {
         let UserDone::Status(counts) = self.user(UserTask::Status { names }).await? else {
             return Err(mixed_up());
         };
-        let folders = selectable.into_iter().zip(counts).filter_map(|((id, name, special_use), status)| {
-            Some(Folder { id, name, special_use, status: status? })
-        });
+        let folders =
+            selectable.into_iter().zip(counts).filter_map(|((id, name, special_use), status)| {
+                Some(Folder { id, name, special_use, status: status? })
+            });
         Ok((infos.to_vec(), folders.collect()))
     }
 
@@ -127,7 +128,9 @@ impl Login {
                     return Err(Trouble::NotFound("The message has no such part.".into()));
                 }
                 UserDone::Section(SectionRead::UnknownEncoding) => {
-                    return Err(Trouble::Wrong("The part is encoded in a way nobody knows.".into()));
+                    return Err(Trouble::Wrong(
+                        "The part is encoded in a way nobody knows.".into(),
+                    ));
                 }
                 _ => return Err(mixed_up()),
             };
@@ -144,7 +147,8 @@ impl Login {
         let (mut all, mut after): (Vec<Record>, Option<RecordName>) = (Vec::new(), None);
         loop {
             let task = UserTask::Records(RecordTask::List { collection, after: after.take() });
-            let UserDone::Records(RecordsDone::Page { records, more }) = self.user(task).await? else {
+            let UserDone::Records(RecordsDone::Page { records, more }) = self.user(task).await?
+            else {
                 return Err(mixed_up());
             };
             after = records.last().map(|record| record.name.clone());
@@ -186,4 +190,3 @@ impl Login {
 pub fn unexpected() -> Trouble {
     mixed_up()
 }
-

@@ -56,7 +56,9 @@ async fn begin(login: &Login, fields: &Fields) -> Result<Writing, Trouble> {
     } else {
         format!("\n\n-- \n{}", settings.signature.trim_end())
     };
-    for (name, how) in [("reply", Answer::Reply), ("all", Answer::ReplyAll), ("forward", Answer::Forward)] {
+    for (name, how) in
+        [("reply", Answer::Reply), ("all", Answer::ReplyAll), ("forward", Answer::Forward)]
+    {
         let Some(at) = place_of(fields.get(name)) else { continue };
         let mut writing = answered(login, at, how, &settings.time_zone).await?;
         writing.draft.text = format!("{signature}{}", writing.draft.text);
@@ -68,14 +70,23 @@ async fn begin(login: &Login, fields: &Fields) -> Result<Writing, Trouble> {
     let mut draft = Draft { text: signature, ..Draft::default() };
     // RFC 6068: what a `mailto:` link may name.
     let mailto = fields.get("mailto");
-    let (to, more) = mailto.strip_prefix("mailto:").unwrap_or(mailto).split_once('?').unwrap_or((mailto.strip_prefix("mailto:").unwrap_or(mailto), ""));
+    let (to, more) = mailto
+        .strip_prefix("mailto:")
+        .unwrap_or(mailto)
+        .split_once('?')
+        .unwrap_or((mailto.strip_prefix("mailto:").unwrap_or(mailto), ""));
     let more = Fields::read(more.replace('+', "%2B").as_bytes());
     let of = |name: &str| {
         let found = fields.get(name);
         if found.is_empty() { more.get(name).to_owned() } else { found.to_owned() }
     };
     let decoded = Fields::read(format!("to={}", to.replace('+', "%2B")).as_bytes());
-    draft.to = [decoded.get("to"), of("to").as_str()].iter().filter(|it| !it.is_empty()).copied().collect::<Vec<_>>().join(", ");
+    draft.to = [decoded.get("to"), of("to").as_str()]
+        .iter()
+        .filter(|it| !it.is_empty())
+        .copied()
+        .collect::<Vec<_>>()
+        .join(", ");
     (draft.cc, draft.bcc, draft.subject) = (of("cc"), of("bcc"), of("subject"));
     draft.text = format!("{}{}", of("body").replace("\r\n", "\n"), draft.text);
     Ok(Writing { draft, ..Writing::default() })
@@ -108,7 +119,11 @@ async fn answered(
     Ok(match how {
         Answer::Forward => Writing {
             draft,
-            kept: plan.attachments.iter().map(|part| format!("{place}.{}", part.number())).collect(),
+            kept: plan
+                .attachments
+                .iter()
+                .map(|part| format!("{place}.{}", part.number()))
+                .collect(),
             forwards: place,
             ..Writing::default()
         },
@@ -199,10 +214,7 @@ fn attachments_max(login: &Login) -> u64 {
 }
 
 /// An attachment that is in the store; `None`: it is gone.
-async fn kept_part(
-    login: &Login,
-    place: &str,
-) -> Result<Option<((FolderId, Uid), Part)>, Trouble> {
+async fn kept_part(login: &Login, place: &str) -> Result<Option<((FolderId, Uid), Part)>, Trouble> {
     let mut fields = place.splitn(3, '.');
     let at = (fields.next(), fields.next(), fields.next());
     let (Some(folder), Some(uid), Some(number)) = at else { return Ok(None) };
@@ -235,7 +247,9 @@ pub async fn submit(
         "autosave" => {
             let (status, text) = match save(&login, &mut writing).await? {
                 Ok(uid) => (StatusCode::OK, format!("{{\"draft\":{}}}", uid.0)),
-                Err(why) => (StatusCode::BAD_REQUEST, serde_json::json!({ "error": why }).to_string()),
+                Err(why) => {
+                    (StatusCode::BAD_REQUEST, serde_json::json!({ "error": why }).to_string())
+                }
             };
             Ok((status, [(header::CONTENT_TYPE, "application/json")], text).into_response())
         }
@@ -247,7 +261,8 @@ pub async fn submit(
 async fn submit_message(login: &Login, mut writing: Writing) -> Result<Response, Trouble> {
     if !writing.warned && writing.kept.is_empty() && forgot_attachment(&writing.draft) {
         writing.warned = true;
-        let text = "The text speaks of an attachment, and there is none. Send again if that is right.";
+        let text =
+            "The text speaks of an attachment, and there is none. Send again if that is right.";
         return written(login, writing, Some(Notice::failed(text))).await;
     }
     match send_message(login, &mut writing).await? {
@@ -349,8 +364,7 @@ async fn save(login: &Login, writing: &mut Writing) -> Result<Result<Uid, String
     };
     // What is no address yet is kept as it was typed, as far as it goes.
     let read = |typed: &str| html::compose::addresses(typed).unwrap_or_default();
-    let recipients =
-        Recipients { to: read(&draft.to), cc: read(&draft.cc), bcc: read(&draft.bcc) };
+    let recipients = Recipients { to: read(&draft.to), cc: read(&draft.cc), bcc: read(&draft.bcc) };
     let bytes = message(&draft, &recipients, &sender(login).await?, Blind::Shown);
     let (_, folders) = login.folders().await?;
     let (folder, name) = login.folder_for(&folders, SpecialUse::Drafts).await?;
@@ -399,8 +413,11 @@ async fn send_message(login: &Login, writing: &mut Writing) -> Result<Result<(),
         return Ok(Err(why));
     }
     // It is sent: from here on nothing may look as if it were not.
-    if let Err(trouble) = sent(login, writing, message(&draft, &recipients, &sender, Blind::Shown)).await {
-        let fields = vec![("user", login.browser.address.clone()), ("reason", format!("{trouble:?}"))];
+    if let Err(trouble) =
+        sent(login, writing, message(&draft, &recipients, &sender, Blind::Shown)).await
+    {
+        let fields =
+            vec![("user", login.browser.address.clone()), ("reason", format!("{trouble:?}"))];
         crate::log::note(crate::config::LogLevel::Warn, "sent, but not all was noted", fields);
     }
     // The address book is a convenience.

@@ -81,7 +81,8 @@ pub async fn submit(login: Login, body: Bytes) -> Result<Response, Trouble> {
 /// For the fields of recipients: those that begin, in name or address, with what was typed.
 pub async fn complete(login: Login, request: Request) -> Result<Response, Trouble> {
     let typed = query_of(&request).get("q").trim().to_lowercase();
-    let begins = |text: &str| text.to_lowercase().split_whitespace().any(|word| word.starts_with(&typed));
+    let begins =
+        |text: &str| text.to_lowercase().split_whitespace().any(|word| word.starts_with(&typed));
     let found = contacts(&login).await?.into_iter();
     let found = found.filter(|it| begins(&it.name) || begins(&it.mailbox)).take(OFFERED_MAX);
     let found: Vec<String> = found.map(|it| it.full()).collect();

@@ -19,7 +19,7 @@ impl Fields {
     }
 
     /// Empty when there is none.
-    pub fn get(&self, name: &str) -> &str {
+    pub fn get<'a>(&'a self, name: &'a str) -> &'a str {
         self.all(name).next().unwrap_or_default()
     }
 

@@ -9,13 +9,15 @@ use axum::response::Response;
 use futures_util::future::join_all;
 use html::date::{self, Dates};
 use html::envelope::Envelope;
-use html::pages::{FolderLine, Frame, Line, List, MailPage, MessagePane, Notice, Quota, Undo, marked};
+use html::pages::{
+    FolderLine, Frame, Line, List, MailPage, MessagePane, Notice, Quota, Undo, marked,
+};
 use html::query::Query;
 use html::settings::Settings;
 use html::structure::Plan;
 use mailstore::face::{
-    Criteria, FolderId, FolderInfo, FolderKind, FolderOpened, OpenMode, Row, Section, SectionText,
-    SystemFlag, Uid, UidSet, UserDone, UserTask, Want,
+    Criteria, FolderId, FolderInfo, FolderKind, OpenMode, Row, Section, SectionText, SystemFlag,
+    Uid, UidSet, UserDone, UserTask, Want,
 };
 use std::sync::Arc;
 
@@ -43,7 +45,6 @@ pub struct View {
     pub infos: Vec<FolderInfo>,
     pub folders: Vec<Folder>,
     pub here: Folder,
-    pub opened: Box<FolderOpened>,
     /// What the list shows of them: all, those found, or those unread.
     pub listed: UidSet,
     query: Option<Query>,
@@ -56,11 +57,13 @@ impl View {
         let (infos, folders) = login.folders().await?;
         let here = folders.iter().find(|folder| folder.id == id).cloned();
         let here = here.ok_or_else(|| Trouble::NotFound("There is no such folder.".into()))?;
-        let open = UserTask::OpenFolder { name: here.name.clone(), mode: OpenMode::ReadOnly, known: None };
+        let open =
+            UserTask::OpenFolder { name: here.name.clone(), mode: OpenMode::ReadOnly, known: None };
         let UserDone::Opened(opened) = login.user(open).await? else { return Err(unexpected()) };
         let query = Query::read(fields.get("q"));
         let unread = Criteria::Not(Box::new(Criteria::Flag(SystemFlag::Seen)));
-        let mut criteria: Vec<Criteria> = query.iter().map(|query| query.criteria.clone()).collect();
+        let mut criteria: Vec<Criteria> =
+            query.iter().map(|query| query.criteria.clone()).collect();
         criteria.extend((fields.get("unread") == "1").then_some(unread));
         let listed = if criteria.is_empty() {
             UidSet::clone(&opened.uids)
@@ -71,7 +74,7 @@ impl View {
                 _ => return Err(unexpected()),
             }
         };
-        Ok(Self { settings, infos, folders, here, opened, listed, query, fields })
+        Ok(Self { settings, infos, folders, here, listed, query, fields })
     }
 
     pub fn dates(&self) -> Dates {
@@ -91,7 +94,8 @@ impl View {
     /// What the act before this page did.
     fn notice(&self) -> Option<Notice> {
         let (told, count) = (self.fields.get("told"), self.fields.number("n").unwrap_or(1));
-        let messages = if count == 1 { "1 message".to_owned() } else { format!("{count} messages") };
+        let messages =
+            if count == 1 { "1 message".to_owned() } else { format!("{count} messages") };
         let text = match told {
             "moved" => format!("{messages} moved."),
             "deleted" => format!("{messages} moved to Trash."),
@@ -169,7 +173,8 @@ impl View {
         let rows = rows(login, self.here.id, uids).await?;
         let dates = self.dates();
         let plans: Vec<Plan> = rows.iter().map(|row| Plan::read(&row.structure)).collect();
-        let previews = rows.iter().zip(&plans).map(|(row, plan)| preview(login, self.here.id, row, plan));
+        let previews =
+            rows.iter().zip(&plans).map(|(row, plan)| preview(login, self.here.id, row, plan));
         let previews = join_all(previews).await;
         let words = self.query.as_ref().map(|query| query.words.clone()).unwrap_or_default();
         let lines = rows.iter().zip(&plans).zip(previews).rev();
@@ -179,7 +184,12 @@ impl View {
             line.here = shown == Some(row.uid);
             line
         });
-        let at = |page: usize| self.address(&[("page", if page == 1 { String::new() } else { page.to_string() }.as_str())]);
+        let at = |page: usize| {
+            self.address(&[(
+                "page",
+                if page == 1 { String::new() } else { page.to_string() }.as_str(),
+            )])
+        };
         let unread_only = self.fields.get("unread") == "1";
         Ok(List {
             folder: self.here.id.0,
@@ -191,7 +201,8 @@ impl View {
             newer: (number > 1).then(|| at(number - 1)),
             older: (number < pages).then(|| at(number + 1)),
             unread_only,
-            toggle_unread: self.address(&[("unread", if unread_only { "" } else { "1" }), ("page", "")]),
+            toggle_unread: self
+                .address(&[("unread", if unread_only { "" } else { "1" }), ("page", "")]),
             words,
             kind: self.here.kind(),
         })
@@ -212,7 +223,9 @@ impl View {
             uid: row.uid.0,
             href: match self.here.kind() {
                 Kind::Drafts => format!("/compose?draft={}", row.uid.0),
-                Kind::Usual | Kind::Trash | Kind::Junk | Kind::Sent => self.message_address(row.uid),
+                Kind::Usual | Kind::Trash | Kind::Junk | Kind::Sent => {
+                    self.message_address(row.uid)
+                }
             },
             who: marked(&or(who, "(nobody)"), words),
             subject: marked(&or(envelope.subject, "(no subject)"), words),
@@ -283,7 +296,8 @@ pub async fn frame(
 ) -> Result<Frame, Trouble> {
     let quota = match login.user(UserTask::Quota).await? {
         UserDone::Quota(report) => report.bytes_max.map(|max| Quota {
-            percent: u8::try_from((report.bytes_used.saturating_mul(100) / max.max(1)).min(100)).unwrap_or(100),
+            percent: u8::try_from((report.bytes_used.saturating_mul(100) / max.max(1)).min(100))
+                .unwrap_or(100),
             text: format!("{} of {}", date::bytes(report.bytes_used), date::bytes(max)),
         }),
         _ => return Err(unexpected()),
@@ -358,7 +372,8 @@ mod tests {
     #[test]
     fn pages_from_the_newest_on() {
         let uids = UidSet::from_ranges(vec![(1, 3), (5, 5), (10, 14)]);
-        let page = |skip, count| newest(&uids, skip, count).iter().map(|uid| uid.0).collect::<Vec<_>>();
+        let page =
+            |skip, count| newest(&uids, skip, count).iter().map(|uid| uid.0).collect::<Vec<_>>();
         assert_eq!(page(0, 3), [12, 13, 14]);
         assert_eq!(page(3, 4), [3, 5, 10, 11]);
         assert_eq!(page(7, 9), [1, 2]);

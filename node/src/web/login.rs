@@ -32,14 +32,21 @@ impl FromRequestParts<Arc<Web>> for Login {
 
     async fn from_request_parts(parts: &mut Parts, web: &Arc<Web>) -> Result<Self, Trouble> {
         let came = *parts.extensions.get::<Came>().ok_or_else(unexpected)?;
-        let next = match *parts.method {
+        let next = match parts.method {
             axum::http::Method::GET => parts.uri.path_and_query().map_or("/", |it| it.as_str()),
             _ => "/",
         };
         let out = || Trouble::LoggedOut { next: next.to_owned() };
         let cookie = cookie_of(&parts.headers, came).ok_or_else(out)?;
         let own = OwnSession::open(&web.control);
-        let browser = Browser { address: String::new(), created: 0, used: 0, remembered: false, agent: String::new(), ip: String::new() };
+        let browser = Browser {
+            address: String::new(),
+            created: 0,
+            used: 0,
+            remembered: false,
+            agent: String::new(),
+            ip: String::new(),
+        };
         let mut login = Self { web: Arc::clone(web), own, cookie, browser, came };
         login.browser = login.kept_browser().await?.ok_or_else(out)?;
         login.note_use().await?;
@@ -86,9 +93,9 @@ impl Login {
     pub async fn browsers(&self) -> Result<Vec<(mailstore::face::RecordName, Browser)>, Trouble> {
         let records = self.records(Collection::BrowserSessions).await?;
         let live = |browser: &Browser| browser.is_live(now());
-        let read = records.into_iter().filter_map(|record| {
-            Some((record.name, Browser::read(&record.value).filter(live)?))
-        });
+        let read = records
+            .into_iter()
+            .filter_map(|record| Some((record.name, Browser::read(&record.value).filter(live)?)));
         Ok(read.collect())
     }
 
@@ -125,7 +132,8 @@ fn cookie_name(came: Came) -> &'static str {
 
 fn cookie_of(headers: &HeaderMap, came: Came) -> Option<Cookie> {
     let lines = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
-    let pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    let pairs =
+        lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
     let mut ours = pairs.filter(|(name, _)| *name == cookie_name(came));
     ours.find_map(|(_, value)| Cookie::read(value))
 }
@@ -140,7 +148,8 @@ fn set_cookie(came: Came, value: &str, seconds: Option<i64>) -> Result<HeaderVal
 
 /// A path of this site, and nothing else, so that a log-in leads nowhere else.
 fn own_path(next: &str) -> &str {
-    let own = next.starts_with('/') && !next.starts_with("//") && !next.contains(['\\', '\r', '\n']);
+    let own =
+        next.starts_with('/') && !next.starts_with("//") && !next.contains(['\\', '\r', '\n']);
     if own { next } else { "/" }
 }
 
@@ -247,9 +256,10 @@ fn told(refusal: AuthRefusal) -> (StatusCode, &'static str) {
         AuthRefusal::Throttled => {
             (StatusCode::TOO_MANY_REQUESTS, "Too many attempts: wait a minute, then try again.")
         }
-        AuthRefusal::Unavailable => {
-            (StatusCode::SERVICE_UNAVAILABLE, "Signing in does not work now: try again in a moment.")
-        }
+        AuthRefusal::Unavailable => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "Signing in does not work now: try again in a moment.",
+        ),
     }
 }
 
@@ -259,7 +269,6 @@ pub async fn leave(login: Login, body: Bytes) -> Result<Response, Trouble> {
     let cookie = set_cookie(login.came, "", Some(0))?;
     Ok(([(header::SET_COOKIE, cookie)], see("/login")).into_response())
 }
-
 
 #[cfg(test)]
 mod tests {

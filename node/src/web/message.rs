@@ -9,9 +9,9 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use html::date;
 use html::envelope::Envelope;
+use html::pages::{AttachmentLine, MessagePane, Safe, Shown};
 use html::reading::{self, Remote};
 use html::shown::{HTML_BYTES_MAX, PICTURE_BYTES_MAX, PICTURES_BYTES_MAX, framed};
-use html::pages::{AttachmentLine, MessagePane, Safe, Shown};
 use html::structure::{Part, Plan};
 use mailstore::face::{
     FlagChange, FolderId, Row, Section, SectionText, SystemFlag, SystemFlags, Uid, UidSet, UserTask,
@@ -225,7 +225,8 @@ pub async fn html(
     }
     let section = Section { part: part.path.clone(), text: SectionText::Binary };
     let (bytes, _) = login.section(at, section, HTML_BYTES_MAX).await?;
-    let remote = if query_of(&request).get("remote") == "1" { Remote::Allowed } else { Remote::Blocked };
+    let remote =
+        if query_of(&request).get("remote") == "1" { Remote::Allowed } else { Remote::Blocked };
     let pictures = pictures(&login, at, &plan).await?;
     let theme = login.settings().await?.theme.name();
     let framed = framed((&bytes, &part), &pictures, remote, theme);
@@ -234,7 +235,10 @@ pub async fn html(
     let policy = HeaderValue::from_str(&framed.policy).map_err(|_| unexpected())?;
     headers.insert(header::CONTENT_SECURITY_POLICY, policy);
     for (name, value) in reading::frame::HEADERS {
-        headers.insert(HeaderName::from_bytes(name.as_bytes()).map_err(|_| unexpected())?, HeaderValue::from_static(value));
+        headers.insert(
+            HeaderName::from_bytes(name.as_bytes()).map_err(|_| unexpected())?,
+            HeaderValue::from_static(value),
+        );
     }
     Ok((headers, framed.document).into_response())
 }

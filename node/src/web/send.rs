@@ -1,9 +1,9 @@
 //! A message leaves: kept in the user's own folders, and delivered to its recipients here. The same rules as for submission
 //! by SMTP: recipients elsewhere are refused before anything is accepted (`protocols.md`).
 
+use super::Trouble;
 use super::asking::unexpected;
 use super::login::Login;
-use super::Trouble;
 use bytes::Bytes;
 use dds::{BlobId, CHUNK_BYTES};
 use html::compose::Recipients;
@@ -48,13 +48,19 @@ pub async fn targets(
                 for it in found.iter() {
                     let recipient: Arc<str> = mailbox.as_str().into();
                     let delivered_to = Arc::clone(&it.address);
-                    targets.entry(it.user).or_insert(Target { user: it.user, recipient, delivered_to });
+                    targets.entry(it.user).or_insert(Target {
+                        user: it.user,
+                        recipient,
+                        delivered_to,
+                    });
                 }
                 continue;
             }
             Resolved::Unknown => "there is no such mailbox",
             Resolved::Disabled => "the mailbox is disabled",
-            Resolved::NotLocal => "the address is elsewhere, and mail to other servers can't be sent yet",
+            Resolved::NotLocal => {
+                "the address is elsewhere, and mail to other servers can't be sent yet"
+            }
             Resolved::Malformed => "this is no mail address",
         };
         return Ok(Err(format!("{mailbox}: {why}. Nothing was sent.")));
@@ -121,7 +127,7 @@ pub async fn keep(
     let columns = Arc::new(columns(&message));
     let body = body(login, message, Holders::One).await?;
     let message = NewMessage { flags, keywords: Vec::new(), internal_date: None, body, columns };
-    match login.user(UserTask::Append { to, message }).await? {
+    match login.user(UserTask::Append { to, message, once: None }).await? {
         UserDone::Appended { uids, .. } => uids.first().ok_or_else(unexpected),
         _ => Err(unexpected()),
     }

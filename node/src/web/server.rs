@@ -88,18 +88,19 @@ async fn answer(
     router: Router,
     server: WebServer,
 ) {
-    let service = hyper::service::service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
-        let (router, server) = (router.clone(), server.clone());
-        async move {
-            let came = came(&server, peer, request.headers());
-            if let Some(https) = elsewhere(&server, peer, came, &request) {
-                return Ok(https);
+    let service =
+        hyper::service::service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
+            let (router, server) = (router.clone(), server.clone());
+            async move {
+                let came = came(&server, peer, request.headers());
+                if let Some(https) = elsewhere(&server, peer, came, &request) {
+                    return Ok(https);
+                }
+                let mut request = request.map(axum::body::Body::new);
+                request.extensions_mut().insert(came);
+                router.oneshot(request).await
             }
-            let mut request = request.map(axum::body::Body::new);
-            request.extensions_mut().insert(came);
-            router.oneshot(request).await
-        }
-    });
+        });
     let mut builder = Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIME);
     builder.http2().timer(TokioTimer::new()).keep_alive_interval(Some(Duration::from_secs(60)));

@@ -58,7 +58,9 @@ pub async fn submit(login: Login, body: Bytes) -> Result<Response, Trouble> {
             Notice::done("Saved.")
         }
         "password" => match change_password(&login, &form).await? {
-            Ok(()) => Notice::done("The password is changed. Everywhere else you have to sign in again."),
+            Ok(()) => {
+                Notice::done("The password is changed. Everywhere else you have to sign in again.")
+            }
             Err(why) => Notice::failed(why),
         },
         "end" => {
@@ -93,7 +95,9 @@ async fn change_password(login: &Login, form: &Fields) -> Result<Result<(), Stri
         return Ok(Err("The two new passwords differ.".into()));
     }
     if fresh.chars().count() < PASSWORD_CHARS_MIN {
-        return Ok(Err(format!("The new password needs {PASSWORD_CHARS_MIN} characters at least.")));
+        return Ok(Err(format!(
+            "The new password needs {PASSWORD_CHARS_MIN} characters at least."
+        )));
     }
     // A form of the operator's that names a stored hash is not for users.
     if fresh.starts_with('{') {

@@ -10,7 +10,9 @@ use mailstore::face::{TaskRefusal, UserError};
 #[derive(Debug)]
 pub enum Trouble {
     /// Nobody is logged in: the log-in comes first, then this path.
-    LoggedOut { next: String },
+    LoggedOut {
+        next: String,
+    },
     NotFound(String),
     /// The request itself is wrong.
     Wrong(String),
