@@ -6,7 +6,7 @@ use super::frames::{NEXT_RELEASE, THIS_RELEASE};
 use super::{Event, Life, World, wires};
 use crate::disk::End;
 use crate::failure::Failure;
-use dds::cluster::{Command, NodeState, Verdict};
+use dds::cluster::{Command, Node, NodeState, Session, Verdict};
 use fsm::Token;
 use vspace::{GroupId, Inward, Standing};
 
@@ -141,11 +141,11 @@ impl World {
     fn check_level(&self) -> Result<(), Failure> {
         let Some(map) = self.newest_map() else { return Ok(()) };
         let level = map.settings.feature_level;
-        match map
-            .nodes
-            .iter()
-            .find(|(_, node)| node.features < level && node.state == NodeState::Up)
-        {
+        // The founder is up before it has registered, and said what it knows.
+        let takes_part = |node: &Node| node.state == NodeState::Up && node.session != Session(0);
+        let mut ignorant =
+            map.nodes.iter().filter(|(_, node)| takes_part(node) && node.features < level);
+        match ignorant.next() {
             Some((id, node)) => {
                 let what = format!("{id:?} knows {}, the level is {level}", node.features);
                 Err(Failure::new("all_know_the_level", what))
