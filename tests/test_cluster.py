@@ -229,7 +229,7 @@ def test_a_scrub_finds_what_a_disk_has_changed_and_has_it_built_anew(three):
     assert clean["round"]["partitions"] == 32 and clean["round"]["bytes"] > 1_000_000
     assert clean["round"]["differences"] == 0 and clean["missed_nodes"] == []
     three["c"].stop()
-    assert spoil_bodies(three["c"], rb"This is [a-z]+@example\.test-a-[0-9]*7\.") >= len(USERS)
+    assert spoil_bodies(three["c"], rb"This is Sender-[0-9]+-a-[0-9]*7\.") >= len(USERS)
     three["c"].start()
     three.until_whole()
     found = three["a"].cli_json("scrub", code=1)["round"]

@@ -166,8 +166,10 @@ fn a_task_that_is_done_again_after_its_node_was_lost_is_noticed() {
 
 #[test]
 fn a_master_that_outlives_its_lease_is_noticed() {
-    let failure = noticed("five-cut", Mutation::TakeLease, 30);
-    assert_eq!(failure.invariant, "reads_are_fresh", "{failure}");
+    // Whichever is seen first: a reader without what was acknowledged, or a task that its master never answered.
+    let failure = noticed("five-cut", Mutation::TakeLease, 22);
+    let harm = ["reads_are_fresh", "comes_to_rest"];
+    assert!(harm.contains(&failure.invariant), "{failure}");
 }
 
 #[test]
@@ -177,7 +179,7 @@ fn a_chunk_that_another_node_did_not_write_is_noticed() {
 
 #[test]
 fn a_task_that_is_forgotten_at_a_hand_over_is_noticed() {
-    let failure = noticed("roomy", Mutation::ForgetHeld, 8);
+    let failure = noticed("stopped", Mutation::ForgetHeld, 8);
     assert_eq!(failure.invariant, "everything_finishes", "{failure}");
 }
 
