@@ -88,11 +88,7 @@ pub async fn serve(options: ServeOptions) -> anyhow::Result<()> {
     // Until here a signal ends the process: it has promised nothing.
     let signals = Signals::new()?;
     announce(&bridge, &admin);
-    super::socketmap::serve(&control, &config).await?;
-    let webmail = Webmail::start(&control, (&config, webmail_host), &bridge.tls).await?;
-    if options.demo {
-        show_demo(&control, &bridge, webmail.url.as_deref()).await?;
-    }
+    let webmail = open_doors(&control, (&config, webmail_host), options.demo).await?;
     println!("ready");
     control.state.store(READY, Relaxed);
     crate::systemd::notify("READY=1");
@@ -186,6 +182,20 @@ async fn ended(
         Some(Ending::Stopped(why)) => anyhow::anyhow!("the control plane can't go on: {why}"),
         None => anyhow::anyhow!("the node ends"),
     }
+}
+
+/// Postfix and browsers are let in; with `demo` there is something to see.
+async fn open_doors(
+    control: &Arc<NodeControl>,
+    (config, hostname): (&Config, Arc<str>),
+    demo: bool,
+) -> anyhow::Result<Webmail> {
+    super::socketmap::serve(control, config).await?;
+    let webmail = Webmail::start(control, (config, hostname), &control.bridge.tls).await?;
+    if demo {
+        show_demo(control, &control.bridge, webmail.url.as_deref()).await?;
+    }
+    Ok(webmail)
 }
 
 /// Makes the demonstration domain and tells how to look at it.
