@@ -6,7 +6,6 @@ use super::control::{DRAINING, NodeControl, READY};
 use super::identity::{Identity, Member};
 use super::place::{AdminCalls, Place};
 use super::reload::Reloader;
-use super::webmail::Webmail;
 use super::{identity, matching};
 use crate::config::{Config, LogLevel, NodeEntry};
 use crate::edge::{Arrival, Bound, Doorkeeper, Entrance};
@@ -88,7 +87,8 @@ pub async fn serve(options: ServeOptions) -> anyhow::Result<()> {
     // Until here a signal ends the process: it has promised nothing.
     let signals = Signals::new()?;
     announce(&bridge, &admin);
-    let webmail = open_doors(&control, (&config, webmail_host), options.demo).await?;
+    let webmail =
+        super::webmail::open_doors(&control, (&config, webmail_host), options.demo).await?;
     println!("ready");
     control.state.store(READY, Relaxed);
     crate::systemd::notify("READY=1");
@@ -182,39 +182,6 @@ async fn ended(
         Some(Ending::Stopped(why)) => anyhow::anyhow!("the control plane can't go on: {why}"),
         None => anyhow::anyhow!("the node ends"),
     }
-}
-
-/// Postfix and browsers are let in; with `demo` there is something to see.
-async fn open_doors(
-    control: &Arc<NodeControl>,
-    (config, hostname): (&Config, Arc<str>),
-    demo: bool,
-) -> anyhow::Result<Webmail> {
-    super::socketmap::serve(control, config).await?;
-    let webmail = Webmail::start(control, (config, hostname), &control.bridge.tls).await?;
-    if demo {
-        show_demo(control, &control.bridge, webmail.url.as_deref()).await?;
-    }
-    Ok(webmail)
-}
-
-/// Makes the demonstration domain and tells how to look at it.
-async fn show_demo(
-    control: &Arc<NodeControl>,
-    bridge: &Arc<Bridge>,
-    webmail: Option<&str>,
-) -> anyhow::Result<()> {
-    let pool = bridge.pool().context("the pool runs by now")?;
-    let node: Arc<dyn crate::control::Control> = Arc::<NodeControl>::clone(control);
-    crate::demo::install(&node, pool).await?;
-    let listeners = bridge.listeners.iter();
-    let of = |name: &str| {
-        let found = listeners.clone().find(|state| state.config.service.name() == name);
-        found.map_or_else(|| "(not served)".to_owned(), |state| state.address.to_string())
-    };
-    let webmail = webmail.unwrap_or("(not served)");
-    println!("{}", crate::demo::greeting(webmail, &of("imap"), &of("smtp"), &of("submission")));
-    Ok(())
 }
 
 /// The running admin server.

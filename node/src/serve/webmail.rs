@@ -1,5 +1,6 @@
-//! Starts the listeners of the webmail.
+//! Starts the listeners of the webmail, and what else is opened once the node is ready.
 
+use super::bridge::Bridge;
 use super::control::NodeControl;
 use crate::config::{Address, Config, Listener, Service, TlsMode};
 use crate::tls::TlsContext;
@@ -70,6 +71,39 @@ impl Webmail {
         let _told = self.stop.send(true);
         while self.tasks.join_next().await.is_some() {}
     }
+}
+
+/// Postfix and browsers are let in; with `demo` there is something to see.
+pub async fn open_doors(
+    control: &Arc<NodeControl>,
+    (config, hostname): (&Config, Arc<str>),
+    demo: bool,
+) -> anyhow::Result<Webmail> {
+    super::socketmap::serve(control, config).await?;
+    let webmail = Webmail::start(control, (config, hostname), &control.bridge.tls).await?;
+    if demo {
+        show_demo(control, &control.bridge, webmail.url.as_deref()).await?;
+    }
+    Ok(webmail)
+}
+
+/// Makes the demonstration domain and tells how to look at it.
+async fn show_demo(
+    control: &Arc<NodeControl>,
+    bridge: &Bridge,
+    webmail: Option<&str>,
+) -> anyhow::Result<()> {
+    let pool = bridge.pool().context("the pool runs by now")?;
+    let node: Arc<dyn crate::control::Control> = Arc::<NodeControl>::clone(control);
+    crate::demo::install(&node, pool).await?;
+    let listeners = bridge.listeners.iter();
+    let of = |name: &str| {
+        let found = listeners.clone().find(|state| state.config.service.name() == name);
+        found.map_or_else(|| "(not served)".to_owned(), |state| state.address.to_string())
+    };
+    let webmail = webmail.unwrap_or("(not served)");
+    println!("{}", crate::demo::greeting(webmail, &of("imap"), &of("smtp"), &of("submission")));
+    Ok(())
 }
 
 async fn bind(config: &Config, listener: &Listener) -> anyhow::Result<TcpListener> {
