@@ -144,7 +144,9 @@ impl World {
         match map
             .nodes
             .iter()
-            .find(|(_, node)| node.features < level && node.state == NodeState::Up)
+            // The founder is up before it has said what it knows.
+            .filter(|(_, node)| node.session.0 > 0 && node.state == NodeState::Up)
+            .find(|(_, node)| node.features < level)
         {
             Some((id, node)) => {
                 let what = format!("{id:?} knows {}, the level is {level}", node.features);
