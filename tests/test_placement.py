@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import threading
+import urllib.request
 
 import pytest
 
@@ -249,8 +250,8 @@ def test_a_node_without_space_refuses_what_it_leads_and_takes_part_in_nothing_ne
             assert code == 452, f"{code} {text}"
             # It goes on with what it has, and is still the master.
             imap = cluster["a"].imap(here)
-            imap.must("SELECT INBOX")
             assert len(imap.bodies()) == 1
+            imap.must("SELECT INBOX")
             imap.must(r"STORE 1 +FLAGS.SILENT (\Deleted)")
             imap.must("EXPUNGE")
             assert cluster.master(here).name == "c"
@@ -267,6 +268,7 @@ def test_a_node_without_space_refuses_what_it_leads_and_takes_part_in_nothing_ne
 
             eventually(taken, 30, "that mail is taken again")
             cluster.until_whole()
+            imap.must("NOOP")
             assert len(imap.search("ALL")) >= 1
             imap.logout()
             assert len(cluster["c"].imap(there).bodies()) == 2

@@ -72,7 +72,7 @@ impl Node {
             directory: u64::from(index) + 1,
             has_run: false,
             joins: false,
-            release: 1,
+            release: dds::cluster::PLACES,
             is_stale: false,
             image: None,
             drift_ppm: 0,
