@@ -227,12 +227,12 @@ fn a_forgotten_reconciliation_is_noticed() {
 
 #[test]
 fn an_incarnation_used_again_is_noticed() {
-    linearizable_no_more("cluster-disks", ClusterMutation::ReuseIncarnation, 40);
+    linearizable_no_more("cluster-disks", ClusterMutation::ReuseIncarnation, 80);
 }
 
 #[test]
 fn a_comparison_at_different_places_is_noticed() {
-    let failure = noticed("cluster-scrub", ClusterMutation::CompareElsewhere, 10);
+    let failure = noticed("cluster-scrub", ClusterMutation::CompareElsewhere, 50);
     assert_eq!(failure.invariant, "scrub_is_right", "{failure}");
 }
 
@@ -243,7 +243,7 @@ fn a_difference_that_is_overlooked_is_noticed() {
 
 #[test]
 fn a_lost_tail_that_is_passed_off_as_whole_is_noticed() {
-    linearizable_no_more("cluster-three", ClusterMutation::RejoinWithLostTail, 40);
+    linearizable_no_more("cluster-images", ClusterMutation::RejoinWithLostTail, 50);
 }
 
 #[test]

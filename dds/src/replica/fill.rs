@@ -102,13 +102,16 @@ impl Fill {
         true
     }
 
-    /// Nothing was heard for a while: asks the learner where it is. It may be waiting for its turn, or for what got lost.
-    pub fn ask_after(&self) -> Option<Body> {
+    /// Nothing was heard for a while: the order, or the page, is sent again. A learner that waits for its turn does not answer. One
+    /// that went on with a copy of an earlier round would take an order for a new one: so only a page may ask it.
+    pub fn ask_after(&mut self) -> Option<Body> {
         match &self.step {
-            Step::Ordered { .. } | Step::Sending { sent: true, .. } => {
-                Some(Body::Fill { mark: self.mark })
+            Step::Ordered { .. } => Some(Body::Fill { mark: self.mark }),
+            Step::Sending { .. } => {
+                self.again();
+                None
             }
-            Step::Waiting | Step::Reading { .. } | Step::Sending { sent: false, .. } => None,
+            Step::Waiting | Step::Reading { .. } => None,
         }
     }
 

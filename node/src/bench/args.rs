@@ -31,7 +31,10 @@ pub enum BenchCommand {
     #[command(after_help = "Example: hikyaku bench plot --svg nodes.svg first.jsonl second.jsonl")]
     Plot(PlotArgs),
     /// One node of `bench dds --nodes`
-    #[command(hide = true)]
+    #[command(
+        hide = true,
+        after_help = "Example: hikyaku bench dds --nodes 1,3 starts such nodes itself"
+    )]
     DdsNode { file: PathBuf, name: String },
 }
 

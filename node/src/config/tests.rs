@@ -20,7 +20,8 @@ fn an_empty_file_is_a_single_node() {
     assert_eq!(imap.address.to_string(), "127.0.0.1:2143");
     assert_eq!(imap.tls, TlsMode::StartTls);
     assert_eq!(config.listen.first(Service::Imaps).expect("served").tls, TlsMode::Implicit);
-    assert!(config.listen.first(Service::Http).is_none(), "not served in this release");
+    assert_eq!(config.listen.first(Service::Http).expect("served").tls, TlsMode::Off);
+    assert!(config.listen.first(Service::Extensions).is_none(), "not served in this release");
 }
 
 #[test]

@@ -266,7 +266,7 @@ impl ClusterScenario {
             name: "cluster-rot",
             about: "four nodes whose disks change, lose and damage values in silence, and that scrub",
             nodes: 4,
-            partitions: 6,
+            partitions: 8,
             scrub_ms: 4_000,
             rots: true,
             ..CALM

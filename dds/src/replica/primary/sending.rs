@@ -70,11 +70,11 @@ impl Primary {
                 return true;
             }
             Standing::Filling(fill) => {
-                if cx.mono().since(peer.since) >= core.limits.fill_resend_after
-                    && let Some(body) = fill.ask_after()
-                {
+                if cx.mono().since(peer.since) >= core.limits.fill_resend_after {
                     peer.since = cx.mono();
-                    core.send(cx, node, self.round, body);
+                    if let Some(body) = fill.ask_after() {
+                        core.send(cx, node, self.round, body);
+                    }
                 }
             }
             Standing::Following => {}
