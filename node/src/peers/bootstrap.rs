@@ -116,8 +116,8 @@ async fn ask_all(credentials: &Credentials, others: &[Other], founds: bool) -> C
 /// What those of the others know that answer at once. For a node that has data: it may be of another cluster than they are.
 pub async fn ask_once(credentials: &Arc<Credentials>, others: &[Other]) -> Vec<Told> {
     let mut asked = tokio::task::JoinSet::new();
-    for other in others.iter().cloned() {
-        let credentials = Arc::clone(credentials);
+    for other in others {
+        let (credentials, other) = (Arc::clone(credentials), other.clone());
         asked.spawn(
             async move { tokio::time::timeout(ANSWER_TIME, ask(&credentials, &other)).await },
         );

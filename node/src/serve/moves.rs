@@ -68,16 +68,16 @@ impl ClusterView {
     }
 
     /// What must have changed for a move to have made progress.
-    fn progress(
-        &self,
-        partition: PartitionId,
-    ) -> Option<(u64, u64, Option<(NodeId, &'static str)>)> {
+    fn progress(&self, partition: PartitionId) -> Option<Progress> {
         let group = self.map.group(partition)?;
         let step = self.step(partition, group);
         let copied = step.map_or(0, |(node, _)| self.copied(partition, group, node));
         Some((group.version.0, copied, step))
     }
 }
+
+/// Version of the group, bytes copied, and the step that is next.
+type Progress = (u64, u64, Option<(NodeId, &'static str)>);
 
 /// How a move stands.
 enum Standing {

@@ -228,7 +228,7 @@ impl World {
         match self.rng.below(kinds) {
             3 => {
                 self.accept(node, GroupId(0), Inward::Scrub { token });
-                return self.run_group(node, GroupId(0));
+                self.run_group(node, GroupId(0))
             }
             0 => {
                 self.coverage.fault("node says that it stops");
