@@ -62,10 +62,10 @@ def test_a_mailbox_moves_to_nodes_without_a_copy(five):
     imap.logout()
     # Surplus copies go, and it stays where it was put.
     five.until_whole()
-    assert copies(five) == 3 * 32
+    eventually(lambda: copies(five) == 3 * 32, 30, "the copies that are wanted, and no more")
     status = five.status()["cluster_state"]
     assert (status["placed"], status["moves"]) == (1, 0)
-    assert five.master(address) is first
+    eventually(lambda: five.master(address) is first, 30, "the master that was ordered")
     keys = {body.split(b"X-Key: ", 1)[1].split(b"\r\n", 1)[0].decode() for body in after.values()}
     assert len(keys) == len(after), "a message is there twice"
     for sender in senders:
@@ -97,12 +97,12 @@ def test_a_move_ends_with_its_target(five):
     node, first, partition, asked = node_without_a_copy(five, address)
     assert f"partition {partition}" in asked.stderr and f"stays at {first.name}" in asked.stderr, asked.stderr
     five.until_whole()
-    assert five.master(address) is first
-    assert copies(five) == 3 * 32
+    eventually(lambda: five.master(address) is first, 30, "the master that was ordered")
+    eventually(lambda: copies(five) == 3 * 32, 30, "the copies that are wanted, and no more")
     # Once more, with the target alive; then the operator takes it back.
     assert first.cli_json("move", address, "--to", node.name)["to"] == node.name
     five.until_whole()
-    assert five.master(address) is node
+    eventually(lambda: five.master(address) is node, 30, "the master that was ordered")
     assert "placement decides" in node.cli("move", address, "--cancel").stdout
     assert five.status()["cluster_state"]["placed"] == 0
     five.until_whole()
