@@ -41,7 +41,12 @@ pub(crate) fn mark(clean: &str, cid: &dyn Fn(&str) -> Option<String>, out: &mut 
         let written = &clean[start..scanner.position()];
         let after_pre = std::mem::take(&mut marks.after_pre);
         match token {
-            Token::Text(text) if after_pre => marks.on_text(text.trim_start_matches(['\n', '\r'])),
+            Token::Text(text) if after_pre => {
+                let eaten = |c| is_left_out(c) || matches!(c, '\n' | '\r');
+                let kept = text.trim_start_matches(eaten);
+                marks.after_pre = kept.is_empty();
+                marks.on_text(kept);
+            }
             Token::Text(text) => marks.on_text(text),
             Token::Start { name, attributes, .. } => marks.on_start(&name, &attributes, written),
             Token::End { name } => marks.on_end(&name, written),
@@ -52,8 +57,7 @@ pub(crate) fn mark(clean: &str, cid: &dyn Fn(&str) -> Option<String>, out: &mut 
 
 impl Marks<'_> {
     fn on_text(&mut self, text: &str) {
-        // A mark of byte order at the start is eaten by whoever parses next.
-        self.out.extend(text.chars().filter(|c| !is_override(*c) && *c != '\u{feff}'));
+        self.out.extend(text.chars().filter(|c| !is_left_out(*c)));
         if let Some((_, seen)) = &mut self.link {
             let room = LINK_TEXT_BYTES_MAX.saturating_sub(seen.len());
             seen.push_str(&unescape(&text[..text.floor_char_boundary(room)]));
@@ -159,6 +163,11 @@ impl Marks<'_> {
     }
 }
 
+/// A mark of byte order at the start is eaten by whoever parses next.
+fn is_left_out(c: char) -> bool {
+    is_override(c) || c == '\u{feff}'
+}
+
 /// RFC 2392 2: the content id stands percent-encoded in the address.
 fn percent_decoded(id: &str) -> String {
     let mut out = Vec::with_capacity(id.len());
@@ -230,5 +239,6 @@ mod tests {
     #[test]
     fn overrides_and_lines_that_a_parser_would_eat_are_left_out() {
         assert_eq!(marked("<p>a\u{202e}b</p><pre>\n\nx\n</pre>"), "<p>ab</p><pre>x\n</pre>");
+        assert_eq!(marked("<pre>\u{202e}\n\u{feff}\rx\u{202e}\n</pre>"), "<pre>x\n</pre>");
     }
 }
