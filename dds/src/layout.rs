@@ -15,7 +15,8 @@
 //! | Bodies | `0, 'c', blob: u128, index: u32` | the bytes of the chunk, bare |
 //!
 //! - Partition record: `1: u8, replica-group version: u64, number of the last group: u64, its hash: u32`.
-//! - Replica record: `1: u8, joined replica-group version: u64, state: u8` (0 under construction, 1 whole, 2 whole but doubted).
+//! - Replica record: `1: u8, joined replica-group version: u64, state: u8` (0 under construction, 1 whole, 2 whole but doubted, 3
+//!   cleared: nothing is left but this record).
 //! - Writer record: `1: u8, epoch: u64, last seq: u64, version of last seq: u64`, then one LEB128 number per earlier batch
 //!   of the window, oldest first: how far the version rose from that batch to the next.
 //! - Blob record: `1: u8, version: u64, expires: u64, chunks: u32, bytes of the last chunk: u32`.
@@ -228,11 +229,13 @@ pub struct ReplicaRecord {
     pub whole: bool,
     /// A scrub found it to differ from most others, or damaged: as a learner it keeps nothing. Only of one that is whole.
     pub doubted: bool,
+    /// Nothing else of the partition is left here. Only of one that is not whole.
+    pub cleared: bool,
 }
 
 impl Default for ReplicaRecord {
     fn default() -> Self {
-        Self { joined: crate::GroupVersion(0), whole: true, doubted: false }
+        Self { joined: crate::GroupVersion(0), whole: true, doubted: false, cleared: false }
     }
 }
 
@@ -243,10 +246,11 @@ impl ReplicaRecord {
         let mut out = BytesMut::with_capacity(10);
         out.put_u8(FORMAT);
         out.put_u64(self.joined.0);
-        out.put_u8(match (self.whole, self.doubted) {
-            (false, _) => 0,
-            (true, false) => 1,
-            (true, true) => 2,
+        out.put_u8(match (self.whole, self.doubted, self.cleared) {
+            (false, _, false) => 0,
+            (true, false, _) => 1,
+            (true, true, _) => 2,
+            (false, _, true) => 3,
         });
         out.freeze()
     }
@@ -255,10 +259,11 @@ impl ReplicaRecord {
     /// When `stored` has another form.
     pub fn decode(stored: &[u8]) -> Result<Self, Damaged> {
         match stored {
-            [FORMAT, joined @ .., state @ 0..=2] => {
+            [FORMAT, joined @ .., state @ 0..=3] => {
                 let joined = joined.try_into().map_err(|_| Damaged("replica record"))?;
                 let joined = crate::GroupVersion(u64::from_be_bytes(joined));
-                Ok(Self { joined, whole: *state > 0, doubted: *state == 2 })
+                let whole = matches!(state, 1 | 2);
+                Ok(Self { joined, whole, doubted: *state == 2, cleared: *state == 3 })
             }
             _ => Err(Damaged("replica record")),
         }
@@ -439,11 +444,14 @@ mod tests {
         assert_eq!(PartitionRecord::decode(&out), Ok(record));
 
         let record =
-            ReplicaRecord { joined: crate::GroupVersion(258), whole: false, doubted: false };
+            ReplicaRecord { joined: crate::GroupVersion(258), whole: false, ..Default::default() };
         assert_eq!(record.encode(), b"\x01\0\0\0\0\0\0\x01\x02\0"[..]);
         assert_eq!(ReplicaRecord::decode(&record.encode()), Ok(record));
         let record = ReplicaRecord { whole: true, doubted: true, ..record };
         assert_eq!(record.encode(), b"\x01\0\0\0\0\0\0\x01\x02\x02"[..]);
+        assert_eq!(ReplicaRecord::decode(&record.encode()), Ok(record));
+        let record = ReplicaRecord { whole: false, doubted: false, cleared: true, ..record };
+        assert_eq!(record.encode(), b"\x01\0\0\0\0\0\0\x01\x02\x03"[..]);
         assert_eq!(ReplicaRecord::decode(&record.encode()), Ok(record));
         assert_eq!(log_key(P, 258), b"\x01\x02\0l\0\0\0\0\0\0\x01\x02"[..]);
         assert_eq!(replica_key(P), b"\x01\x02\0r"[..]);

@@ -237,7 +237,7 @@ fn who_asked_to_hand_over_waits_for_the_answer_to_that() {
 #[test]
 fn a_copy_under_construction_never_leads() {
     let mut bench = Bench::new();
-    let record = ReplicaRecord { joined: GroupVersion(2), whole: false, doubted: false };
+    let record = ReplicaRecord { joined: GroupVersion(2), whole: false, ..Default::default() };
     let key = layout::replica_key(PARTITION);
     let ops = vec![StoreOp::Put { column: Column::Log, key, value: record.encode() }];
     bench.store.commit(&[Group { ops, ..group() }], Durability::Synced).expect("room");
@@ -459,7 +459,7 @@ fn a_primary_with_a_wrong_checksum_notes_that_and_resigns() {
 #[test]
 fn a_doubted_copy_keeps_nothing_as_a_learner() {
     let mut bench = Bench::new();
-    let record = ReplicaRecord { joined: GroupVersion(2), whole: true, doubted: true };
+    let record = ReplicaRecord { joined: GroupVersion(2), doubted: true, ..Default::default() };
     let key = layout::replica_key(PARTITION);
     let ops = vec![StoreOp::Put { column: Column::Log, key, value: record.encode() }];
     bench.store.commit(&[Group { ops, ..group() }], Durability::Synced).expect("room");

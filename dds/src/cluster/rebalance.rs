@@ -5,7 +5,7 @@
 //! control leader, and ends with that version. What is under way is read off the map: suggestions and learners.
 //!
 //! Invariants: a surplus member goes only when the others are as many as wanted; a primary moves only to a member that is in
-//! sync and up, and never from where the operator wants it; at no time more is under way than the throttle allows.
+//! sync and up, and never from where the operator wants it while that node has space; at no time more is under way than the throttle allows.
 //!
 //! Cost: where replicas should be is computed when nodes change; a step looks at partitions that are not as they should be.
 
@@ -233,11 +233,19 @@ fn next_step(map: &ClusterMap, group: &ReplicaGroup, aim: &Aim<'_>) -> Option<St
     let primary = group.primary?;
     let wanted = aim.wanted;
     let leads = |node: &NodeId| map.is_up(*node) && group.is_in_sync(*node);
+    let has_room = |node: &NodeId| !aim.exhausted.contains(node);
     // Who drains, or is gone for long, is not wanted, wherever it was placed.
-    if let Some(placed) = aim.placed.filter(|node| wanted.contains(node) && leads(node))
+    if let Some(placed) =
+        aim.placed.filter(|node| wanted.contains(node) && leads(node) && has_room(node))
         && placed != primary
     {
         return Some(Step::Move(GroupChange::HandOver(placed)));
+    }
+    // A primary without space refuses what others have room for.
+    if !has_room(&primary)
+        && let Some(&heir) = wanted.iter().find(|node| leads(node) && has_room(node))
+    {
+        return Some(Step::Move(GroupChange::HandOver(heir)));
     }
     if let Some(&stray) = group.learners.iter().find(|node| !wanted.contains(node)) {
         return Some(Step::Move(GroupChange::Remove(stray)));
@@ -246,7 +254,7 @@ fn next_step(map: &ClusterMap, group: &ReplicaGroup, aim: &Aim<'_>) -> Option<St
         return None;
     }
     let mut missing = wanted.iter().filter(|&&node| map.is_up(node) && !group.is_in_sync(node));
-    if let Some(&node) = missing.clone().find(|node| !aim.exhausted.contains(node)) {
+    if let Some(&node) = missing.clone().find(|&node| has_room(node)) {
         let change = GroupChange::AddLearner(node);
         let few = group.in_sync.len() < wanted.len();
         return Some(if few { Step::Repair(change) } else { Step::Move(change) });

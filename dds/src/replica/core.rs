@@ -34,6 +34,8 @@ pub enum Written {
     Filled(Mark, u32),
     /// It is remembered that this copy is wrong.
     Doubted,
+    /// Nothing is left of a copy that nobody needs.
+    Cleared,
 }
 
 /// What a read of the replica's own is for.

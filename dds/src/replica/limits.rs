@@ -21,6 +21,9 @@ pub struct Limits {
     /// A store that had no space is not asked for more for so long, unless it is known to have some. Our choice: above the time
     /// after which it is looked at anew.
     pub full_for: Duration,
+    /// A copy is cleared from the disk of a node that is not in the group, once the group has been whole, and the same, for this
+    /// long or up to twice that: not all at once. Our choice: time for an operator to notice that a change was wrong.
+    pub clear_after: Duration,
     /// Bytes of entries in one message. Our choice.
     pub append_bytes_max: usize,
     /// Bytes sent to one member that it has not acknowledged, before more waits. Our choice.
@@ -45,6 +48,7 @@ impl Default for Limits {
             ask_after: Duration::from_millis(500),
             wake_after: Duration::from_secs(1),
             full_for: Duration::from_secs(3),
+            clear_after: Duration::from_secs(600),
             append_bytes_max: 256 * 1024,
             window_bytes_max: 4 * 1024 * 1024,
             page_bytes_max: 256 * 1024,

@@ -286,7 +286,8 @@ impl Log {
             let (from, to) = (from.clone(), to.clone());
             ops.push(StoreOp::DeleteRange { column, from, to });
         }
-        (self.record.whole, self.record.doubted) = (false, false);
+        let joined = self.record.joined;
+        self.record = ReplicaRecord { joined, whole: false, doubted: false, cleared: false };
         ops.push(self.record_op());
         self.entries.clear();
         self.bytes = 0;
@@ -294,6 +295,20 @@ impl Log {
         let number = mark.number;
         (self.durable, self.decided, self.applying, self.applied) =
             (number, number, number, number);
+    }
+
+    /// Forgets everything but what was joined.
+    pub fn clear(&mut self, ops: &mut Vec<StoreOp>) {
+        self.restart(Mark::default(), ops);
+        self.record.cleared = true;
+        ops.push(self.record_op());
+    }
+
+    /// Whether the disk holds nothing that could be cleared.
+    #[must_use]
+    pub fn is_void(&self) -> bool {
+        let unused = self.record == ReplicaRecord::default() && self.base == Mark::default();
+        self.record.cleared || (unused && self.is_empty())
     }
 
     /// The operation that writes the replica record.

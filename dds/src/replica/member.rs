@@ -386,7 +386,7 @@ impl Member {
                 core.send(cx, primary, self.round, Body::Filled { mark, index });
             }
             Written::Doubted => core.send(cx, primary, self.round, Body::Damaged),
-            Written::Applied(_) | Written::Passed(_) => {}
+            Written::Applied(_) | Written::Passed(_) | Written::Cleared => {}
         }
     }
 

@@ -11,6 +11,7 @@
 //!
 //! Absences: no clock but the context's, no socket; nothing here knows what a request is, or how the map is agreed on.
 
+mod clear;
 mod core;
 mod entry;
 mod fill;
@@ -247,6 +248,8 @@ impl Replica {
         let Some(view) = &self.view else { return };
         if view.group.is_in_sync(self.me) || view.group.is_learner(self.me) {
             self.state = State::Waking(Waking::begin(cx, self.partition));
+        } else {
+            self.clear_later(cx);
         }
     }
 
@@ -286,6 +289,10 @@ impl Replica {
                     }
                 };
             }
+        }
+        if let State::Awake(_, Role::Outside) = self.state {
+            self.clear_later(cx);
+            self.sleep_if_cleared();
         }
     }
 
@@ -342,12 +349,16 @@ impl Replica {
             Written::Logged(through) => core.log.durable = core.log.durable.max(through),
             Written::Passed(mark) => core.log.passed(mark),
             Written::Applied(through) => core.log.applied = core.log.applied.max(through),
-            Written::Joined(_) | Written::Dropped(_) | Written::Filled(..) | Written::Doubted => {}
+            Written::Joined(_)
+            | Written::Dropped(_)
+            | Written::Filled(..)
+            | Written::Doubted
+            | Written::Cleared => {}
         }
         match role {
             Role::Primary(primary) => primary.on_written(core, cx, written),
             Role::Member(member) => member.on_written(core, cx, written),
-            Role::Outside => {}
+            Role::Outside => self.sleep_if_cleared(),
         }
     }
 
@@ -433,7 +444,7 @@ impl Replica {
     /// What the disk holds can't be what was written: never truncated, but filled anew, if somebody else has it.
     fn on_damaged(&mut self, cx: Context<'_, '_>) {
         let Some(view) = &self.view else { return };
-        if view.group.is_learner(self.me) {
+        if !view.group.is_in_sync(self.me) {
             // Nothing is expected of it: it begins with nothing.
             return self.on_found(cx, Log::lost(self.partition));
         }
@@ -464,7 +475,8 @@ impl Replica {
                 failed.waited = true;
                 self.wake_again(cx);
             }
-            State::Awake(..) | State::Asleep | State::Waking(_) => {}
+            State::Awake(_, Role::Outside) | State::Asleep => self.clear_now(cx),
+            State::Awake(_, Role::Member(_)) | State::Waking(_) => {}
         }
     }
 

@@ -32,6 +32,13 @@ impl View {
         self.group.in_sync.len() < self.wanted || !self.group.learners.is_empty()
     }
 
+    /// Whether `node` has no part in a group that is complete without it.
+    #[must_use]
+    pub fn needs_no(&self, node: NodeId) -> bool {
+        let has_part = self.group.is_in_sync(node) || self.group.is_learner(node);
+        !has_part && self.group.primary.is_some() && self.group.in_sync.len() >= self.wanted
+    }
+
     /// Whether groups are logged before they are applied: not in a group of one that wants no more.
     #[must_use]
     pub fn has_log(&self) -> bool {

@@ -209,6 +209,32 @@ pub enum AdminTask {
     },
 }
 
+impl AdminTask {
+    /// Whether it changes nothing.
+    #[must_use]
+    pub fn only_looks(&self) -> bool {
+        match self {
+            Self::DomainList
+            | Self::AliasList { .. }
+            | Self::AccountList { .. }
+            | Self::AccountShow { .. }
+            | Self::CredentialList { .. } => true,
+            Self::DomainAdd { .. }
+            | Self::DomainRemove { .. }
+            | Self::DomainSet { .. }
+            | Self::AliasAdd { .. }
+            | Self::AliasRemove { .. }
+            | Self::AccountAdd { .. }
+            | Self::AccountRemove { .. }
+            | Self::AccountPassword { .. }
+            | Self::AccountEnable { .. }
+            | Self::AccountSet { .. }
+            | Self::CredentialAdd { .. }
+            | Self::CredentialRemove { .. } => false,
+        }
+    }
+}
+
 /// One setting of a domain.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum DomainSetting {

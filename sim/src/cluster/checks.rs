@@ -49,7 +49,19 @@ impl Cluster {
             }
         }
         let deep = self.nodes.values().find(|node| !node.disk.is_idle());
-        deep.map(|node| format!("the disk of {:?} is busy", node.id))
+        deep.map(|node| format!("the disk of {:?} is busy", node.id)).or_else(|| self.first_left())
+    }
+
+    /// A node that keeps what it has no part in.
+    fn first_left(&self) -> Option<String> {
+        for (id, node) in &self.nodes {
+            for partition in replicas_agree::by_partition(&node.disk.store).into_keys() {
+                if self.map.group(partition).is_some_and(|group| !group.is_in_sync(*id)) {
+                    return Some(format!("{id:?} keeps a copy: {}", self.seats_of(partition)));
+                }
+            }
+        }
+        None
     }
 
     fn seats_of(&self, partition: PartitionId) -> String {

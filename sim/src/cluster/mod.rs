@@ -198,6 +198,7 @@ impl Cluster {
             // So that a tail takes several questions.
             bodies_keys_max: 2,
             look_bytes_max: 2 * 1024,
+            clear_after: fsm::Duration::from_secs(2),
             ..replica::Limits::default()
         };
         let mut cluster = Self {

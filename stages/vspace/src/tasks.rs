@@ -416,7 +416,7 @@ impl Shard {
 /// Whether doing it twice is the same as doing it once.
 fn may_repeat(task: &Task) -> bool {
     match task {
-        Task::Directory(DirectoryTask::Admin(_)) => false,
+        Task::Directory(DirectoryTask::Admin(order)) => order.only_looks(),
         Task::Directory(_) | Task::Delivery(_) | Task::Blob(_) => true,
         Task::User { user: _, task } => match task {
             // By their delivery ids.

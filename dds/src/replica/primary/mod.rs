@@ -190,7 +190,7 @@ impl Primary {
                 }
             }
             Written::Doubted => self.repair(core, cx),
-            Written::Joined(_) | Written::Dropped(_) | Written::Filled(..) => {}
+            Written::Joined(_) | Written::Dropped(_) | Written::Filled(..) | Written::Cleared => {}
         }
     }
 
