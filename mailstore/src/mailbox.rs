@@ -23,6 +23,7 @@ mod deliver;
 pub(crate) mod events;
 mod expunge;
 mod fetch;
+mod filing;
 mod fold;
 mod folder;
 mod folders;
@@ -284,6 +285,7 @@ impl Mailbox {
                 };
                 let mut core = Box::new(Core::new(context, *loaded));
                 core.begin(cx);
+                core.stir_if_behind(cx);
                 if std::mem::take(&mut self.expected) {
                     core.load_inbox(cx);
                 }

@@ -175,11 +175,12 @@ impl World {
 
     pub(super) fn on_wake(&mut self, life: Life, wake: Wake) {
         let Some(living) = &self.feeding.living else { return };
+        let (own, home) = (living.session, living.home);
         let input = match wake {
-            Wake::Stirred { session, .. } if session != living.session => return,
+            Wake::Stirred { session, .. } if session != own => return,
             Wake::Stirred { .. } if self.loses_wake() => return,
             Wake::Stirred { user, .. } => Input::Stirred { user },
-            Wake::Unsure { .. } if life != living.home => return,
+            Wake::Unsure { .. } if life != home => return,
             Wake::Unsure { partitions } => {
                 self.coverage.action("extension is unsure");
                 Input::Unsure { partitions: partitions.into_iter().collect() }
