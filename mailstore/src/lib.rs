@@ -15,6 +15,7 @@ pub mod face;
 pub mod mailbox;
 pub mod mime;
 mod record;
+pub mod rules;
 pub mod sasl;
 pub mod secret;
 pub mod sweep;

@@ -23,6 +23,7 @@ mod deliver;
 pub(crate) mod events;
 mod expunge;
 mod fetch;
+mod filing;
 mod fold;
 mod folder;
 mod folders;
@@ -53,7 +54,8 @@ mod transform;
 mod watch;
 
 use crate::face::{
-    AccountFacts, LogEvent, Notice, SessionId, TaskRefusal, UserDone, UserError, UserId, UserTask,
+    AccountFacts, LogEvent, Notice, SessionId, Subscriber, TaskRefusal, UserDone, UserError,
+    UserId, UserTask,
 };
 use change::Asker;
 use core::Core;
@@ -283,6 +285,7 @@ impl Mailbox {
                 };
                 let mut core = Box::new(Core::new(context, *loaded));
                 core.begin(cx);
+                core.stir_if_behind(cx);
                 if std::mem::take(&mut self.expected) {
                     core.load_inbox(cx);
                 }
@@ -348,6 +351,11 @@ impl Mailbox {
             && core.is_lost()
         {
             core.abandon(cx, Notice::MasterChanged, Err(TaskRefusal::Unavailable));
+            // What became of the last changes is not known here: who follows them looks.
+            let subscribers: Vec<Subscriber> = core.events.cursors.keys().cloned().collect();
+            if !subscribers.is_empty() {
+                cx.emit(Effect::Stirred { subscribers });
+            }
             self.refuse_waiting(cx, TaskRefusal::Unavailable);
         }
     }

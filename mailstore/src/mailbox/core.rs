@@ -72,8 +72,8 @@ pub struct Core {
     pub memory: DeliveryMemory,
     pub removals: super::removal::Removals,
     pub events: super::events::Events,
-    /// The user's own records, as of the last batch that committed.
-    pub record_usage: super::format::RecordUsage,
+    /// The user's own records, as of the last batch that committed, and the rules among them.
+    pub own: super::filing::Own,
     /// Deleted folders whose mail is yet to be removed.
     pub tombstones: BTreeMap<FolderId, Header>,
     pub exclusive: Exclusive,
@@ -162,7 +162,7 @@ impl Core {
                 loaded.released,
             ),
             events: loaded.events,
-            record_usage: loaded.record_usage,
+            own: super::filing::Own::new(loaded.record_usage),
             tombstones: loaded.tombstones,
             exclusive: Exclusive::Free,
             contenders: VecDeque::new(),
@@ -339,7 +339,7 @@ impl Core {
     pub fn run(&mut self, cx: &mut Cx<'_, Effect>, waiting: Waiting) {
         let Waiting { asker, task, blob } = waiting;
         match task {
-            UserTask::Deliver(deliver) => self.deliver(cx, asker, deliver, blob),
+            UserTask::Deliver(deliver) => self.deliver(cx, asker, deliver, (blob, None)),
             UserTask::ListFolders => self.list_folders(cx, asker),
             UserTask::CreateFolder { name, special_use } => {
                 self.create_folder(cx, asker, &name, special_use);
@@ -559,7 +559,7 @@ impl Core {
             askers.extend(reading.into_askers());
         }
         askers.extend(self.memory.abandon());
-        askers.extend(self.searches.abandon());
+        askers.extend(self.searches.abandon().into_iter().chain(self.own.abandon()));
         let sets = self.pending.values_mut();
         askers.extend(sets.flat_map(|set| std::mem::take(&mut set.gathered).into_askers()));
         askers.extend(self.sections.turn.drain(..).map(|job| job.asker));

@@ -2,6 +2,7 @@
 
 use super::change::{Arrival, ArrivalSource, Asker, Change, MemoryKey};
 use super::core::Core;
+use super::filing::Filed;
 use super::folder::Folder;
 use super::format::{
     BodyRecord, ColumnRecord, Extent, LARGE_BYTES, LogEntry, Meta, Remembered, Rows,
@@ -13,9 +14,9 @@ use super::memory::{MemoryState, Recall, recipient_hash};
 use super::reading::Reading;
 use super::{BlobLife, Waiting, answer};
 use crate::face::{
-    Body, Columns, Deliver, DeliveryId, EmailId, FolderId, FolderName, INLINE_BYTES_MAX,
-    InternalDate, LONE_BYTES_MAX, LogEvent, ModSeq, Promise, SystemFlags, TaskRefusal, ThreadId,
-    Uid, UserDone, UserError, UserTask,
+    Body, Columns, Deliver, DeliveryId, EmailId, FolderId, INLINE_BYTES_MAX, InternalDate,
+    LONE_BYTES_MAX, LogEvent, ModSeq, Promise, SystemFlags, TaskRefusal, ThreadId, Uid, UserDone,
+    UserError, UserTask,
 };
 use bytes::Bytes;
 use dds::{Op, Request};
@@ -48,7 +49,7 @@ impl Core {
         cx: &mut Cx<'_, Effect>,
         asker: Asker,
         deliver: Deliver,
-        blob: BlobLife,
+        (blob, header): (BlobLife, Option<&[u8]>),
     ) {
         let recipient = recipient_hash(&deliver.recipient);
         let once = (deliver.delivery, recipient);
@@ -63,7 +64,9 @@ impl Core {
             let task = UserTask::Deliver(deliver);
             return self.renew_blob(cx, id, Waiting { asker, task, blob });
         }
-        self.deliver_now(cx, asker, deliver, recipient);
+        if let Some(filed) = self.filed(cx, deliver, header, repeated) {
+            self.deliver_now(cx, asker, filed, recipient);
+        }
     }
 
     /// Gives `what` back when it has not come yet, as far as the memory knows. Else whoever asks is told what came of it, or the memory is
@@ -113,23 +116,24 @@ impl Core {
         &mut self,
         cx: &mut Cx<'_, Effect>,
         asker: Asker,
-        deliver: Deliver,
+        (deliver, mut filing): Filed,
         recipient: u64,
     ) {
-        let Some(&id) =
-            self.by_name.get(&deliver.folder).or_else(|| self.by_name.get(&FolderName::inbox()))
-        else {
+        let Some(id) = self.chosen_folder(&deliver.folder, &mut filing) else {
             return answer(cx, asker, Err(TaskRefusal::Damaged));
         };
         let arriving = Arriving {
             prefix: deliver.prefix,
             body: deliver.body,
             columns: deliver.columns,
-            flags: SystemFlags::default(),
+            flags: filing.flags,
             internal_date: now(cx.wall()),
         };
+        let mark = self.mark_keywords(id);
         let mut ops = Vec::with_capacity(6);
-        match self.arrive(cx.wall(), id, (&arriving, 0), &mut ops) {
+        // A table of keywords that is full holds up no mail.
+        let keywords = self.assign_keywords(id, &filing.keywords, &mut ops).unwrap_or(0);
+        match self.arrive(cx.wall(), id, (&arriving, keywords), &mut ops) {
             Ok(arrived) => {
                 let remembered = Remembered { folder: id, uid: arrived.uid };
                 let once = (deliver.delivery, recipient);
@@ -140,9 +144,12 @@ impl Core {
                     memory,
                     asker,
                 };
-                self.submit_arrival(cx, id, (arrived, 0, source), ops);
+                self.submit_arrival(cx, id, (arrived, keywords, source), ops);
             }
-            Err(error) => self.fail_message(cx, asker, (error, &arriving.body)),
+            Err(error) => {
+                self.forget_keywords(mark);
+                self.fail_message(cx, asker, (error, &arriving.body));
+            }
         }
     }
 

@@ -45,6 +45,12 @@ pub enum Reading {
     Events(Box<EventRead>),
     /// Records of the user's own.
     Records(RecordRead),
+    /// The user's rules.
+    Rules {
+        reading: u64,
+    },
+    /// What rules ask of a delivery whose body is in chunks.
+    RuleHeader(Box<Waiting>),
     /// A released blob is being deleted.
     Dropped(BlobId),
     /// Blob references of condemned messages, references of an orphaned pending set, columns to pack.
@@ -61,10 +67,11 @@ impl Reading {
             | Self::Memory
             | Self::Search { .. }
             | Self::SearchBody(_)
+            | Self::Rules { .. }
             | Self::Dropped(_)
             | Self::House => Vec::new(),
             Self::Remembered { asker, .. } => vec![asker],
-            Self::Blob(waiting) => vec![waiting.asker],
+            Self::Blob(waiting) | Self::RuleHeader(waiting) => vec![waiting.asker],
             Self::Columns(job) => vec![job.asker],
             Self::Section(job) => vec![job.asker],
             Self::Events(read) => vec![read.asker],
@@ -91,6 +98,8 @@ impl Core {
             Reading::Section(job) => self.on_section(cx, job, response),
             Reading::Events(read) => self.on_events(cx, *read, response),
             Reading::Records(read) => self.on_records(cx, read, response),
+            Reading::Rules { reading } => self.on_rules(cx, reading, response),
+            Reading::RuleHeader(waiting) => self.on_rule_header(cx, *waiting, response),
             Reading::Dropped(blob) => self.on_dropped(blob, &response),
             Reading::House => self.on_house_read(cx, response),
         }

@@ -52,6 +52,8 @@ pub struct RecordWrite {
     pub usage: RecordUsage,
     /// Nothing is put: it passes while the disk is full.
     pub makes_way: bool,
+    /// Rules are among them.
+    pub rules: bool,
 }
 
 impl Core {
@@ -137,7 +139,8 @@ impl Core {
             let done = UserDone::Records(RecordsDone::Conflict { collection, name });
             return answer(cx, asker, Ok(done));
         }
-        let usage = usage_after(self.record_usage, &changes, &before);
+        let rules = changes.iter().any(|change| change.collection == Collection::Rules);
+        let usage = usage_after(self.own.usage, &changes, &before);
         let makes_way = changes.iter().all(|change| change.value.is_none());
         let limits = self.limits();
         let fits = usage.records <= limits.records_max && usage.bytes <= limits.records_bytes_max;
@@ -159,14 +162,17 @@ impl Core {
         // The version must not come again, and no header knows it.
         ops.push(self.root_op());
         let done = RecordsDone::Written { version };
-        let write = RecordWrite { asker, done, usage, makes_way };
+        let write = RecordWrite { asker, done, usage, makes_way, rules };
         self.pipeline.submit(cx, ops, Change::Records(write));
     }
 
     pub fn records_written(&mut self, cx: &mut Cx<'_, Effect>, write: RecordWrite) {
         self.release_exclusive();
-        self.record_usage = write.usage;
+        self.own.usage = write.usage;
         answer(cx, write.asker, Ok(UserDone::Records(write.done)));
+        if write.rules {
+            self.rules_written(cx);
+        }
     }
 }
 

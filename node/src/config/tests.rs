@@ -21,7 +21,8 @@ fn an_empty_file_is_a_single_node() {
     assert_eq!(imap.tls, TlsMode::StartTls);
     assert_eq!(config.listen.first(Service::Imaps).expect("served").tls, TlsMode::Implicit);
     assert_eq!(config.listen.first(Service::Http).expect("served").tls, TlsMode::Off);
-    assert!(config.listen.first(Service::Extensions).is_none(), "not served in this release");
+    let extensions = config.listen.first(Service::Extensions).expect("served by default");
+    assert_eq!(extensions.address.to_string(), "127.0.0.1:2702");
 }
 
 #[test]
@@ -60,7 +61,7 @@ fn every_error_is_listed_with_its_key() {
         imap = "localhost:143"
         pop3 = { address = "127.0.0.1:110", tls = "ssl", colour = "red" }
         lmtp = "0.0.0.0:24"
-        extensions = "127.0.0.1:80"
+        extensions = "127.0.0.1"
         [store]
         space_low = "1 MiB"
         [tls]
@@ -84,11 +85,12 @@ fn every_error_is_listed_with_its_key() {
         "listen.extensions",
         "store.space_exhausted",
         "tls.key",
-        "extensions",
+        "extensions.spam.command",
+        "extensions.spam.domains",
     ] {
         assert!(keys.contains(&key), "{key} in {keys:?}");
     }
-    assert_eq!(keys.len(), 14, "{findings:?}");
+    assert_eq!(keys.len(), 15, "{findings:?}");
     let typo = findings.iter().find(|finding| finding.key == "limits.login_tme");
     assert!(typo.expect("listed").reason.contains("login_time"));
 }
@@ -170,4 +172,52 @@ fn a_syntax_error_names_its_line() {
     let (_, findings) = read("[cluster]\nname = \"x\"\nreplicas = = 3\n");
     assert_eq!(findings.len(), 1);
     assert_eq!(findings[0].key, "line 3");
+}
+
+#[test]
+fn extensions_say_whose_mail_they_may_see() {
+    let text = r#"
+        [extensions.pager]
+        domains = ["Example.org"]
+        events = ["arrived"]
+        verbs = ["subscribe", "fetch"]
+        token_file = "pager.token"
+        [extensions.all]
+        domains = "*"
+        token = "0123456789abcdef0123456789abcdef"
+    "#;
+    let (config, findings) = read(text);
+    assert_eq!(findings, []);
+    let pager = &config.extensions["pager"];
+    assert_eq!(pager.token_file.as_deref(), Some(Path::new("/etc/hikyaku/pager.token")));
+    assert!(pager.scope().holds("ann@example.org") && !pager.scope().holds("ann@example.net"));
+    let all = &config.extensions["all"];
+    assert!(all.scope().holds("ann@example.net"));
+    assert_eq!((all.events.len(), &all.verbs[..]), (3, &[Verb::Subscribe][..]));
+    assert!(!config.to_toml().contains("0123456789abcdef"), "a token is never shown");
+}
+
+#[test]
+fn what_is_wrong_with_extensions_is_named() {
+    let text = r#"
+        [extensions.pager]
+        events = ["deleted"]
+        verb = "fetch"
+        token = "short"
+        [extensions.index]
+        domains = "*"
+        [extensions."a b"]
+        domains = "*"
+    "#;
+    let wanted = [
+        "extensions.a b",
+        "extensions.index",
+        "extensions.pager.domains",
+        "extensions.pager.events",
+        "extensions.pager.token",
+        "extensions.pager.verb",
+    ];
+    let mut found = keys(text);
+    found.sort();
+    assert_eq!(found, wanted);
 }
