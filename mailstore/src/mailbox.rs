@@ -42,6 +42,7 @@ mod pipeline;
 mod reading;
 mod records;
 mod removal;
+mod replace;
 mod restored;
 mod search;
 mod section;
