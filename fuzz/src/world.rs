@@ -548,6 +548,7 @@ fn directory(task: &DirectoryTask) -> DirectoryDone {
         DirectoryTask::CheckSender { user: _, address } => {
             DirectoryDone::SenderChecked { allowed: address.first() == Some(&b'a') }
         }
+        DirectoryTask::CheckCode(_) => DirectoryDone::AuthRefused(AuthRefusal::WrongCredentials),
         DirectoryTask::Admin(_) => {
             DirectoryDone::Admin(AdminDone::Refused("no session is an operator".into()))
         }

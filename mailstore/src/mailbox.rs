@@ -43,6 +43,7 @@ mod pipeline;
 mod reading;
 mod records;
 mod removal;
+mod replace;
 mod restored;
 mod search;
 mod section;

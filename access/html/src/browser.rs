@@ -16,6 +16,8 @@ pub const TOKEN_BYTES: usize = 16;
 pub const LIFE_SECONDS: i64 = 12 * 3600;
 /// Seconds without a request after which a remembered log-in ends: 30 days.
 pub const IDLE_SECONDS: i64 = 30 * 86_400;
+/// Seconds from the password to the code of the second factor: ten minutes.
+pub const CODE_SECONDS: i64 = 600;
 /// A use is noted at most so often, in seconds: an hour. Every note is a write.
 pub const NOTE_SECONDS: i64 = 3600;
 /// Log-ins of one user; the oldest make way. Our choice.
@@ -103,7 +105,7 @@ impl Cookie {
 }
 
 /// A log-in as kept.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Browser {
     /// The account's address.
     pub address: String,
@@ -114,6 +116,9 @@ pub struct Browser {
     /// As in `Firefox on Linux`.
     pub agent: String,
     pub ip: String,
+    /// The password was right, and the code is still to come: until then it opens nothing.
+    #[serde(default)]
+    pub code_due: bool,
 }
 
 impl Browser {
@@ -133,7 +138,9 @@ impl Browser {
     /// Whether it still counts.
     #[must_use]
     pub fn is_live(&self, now: i64) -> bool {
-        if self.remembered {
+        if self.code_due {
+            now.saturating_sub(self.created) < CODE_SECONDS
+        } else if self.remembered {
             now.saturating_sub(self.used) < IDLE_SECONDS
         } else {
             now.saturating_sub(self.created) < LIFE_SECONDS
@@ -214,14 +221,20 @@ mod tests {
             remembered: false,
             agent: String::new(),
             ip: String::new(),
+            code_due: false,
         };
         assert_eq!(Browser::read(&browser.written()), Some(browser.clone()));
         assert!(browser.is_live(1000 + LIFE_SECONDS - 1));
         assert!(!browser.is_live(1000 + LIFE_SECONDS));
+        let due = Browser { code_due: true, remembered: true, ..browser.clone() };
+        assert!(due.is_live(1000 + CODE_SECONDS - 1) && !due.is_live(1000 + CODE_SECONDS));
         let remembered = Browser { remembered: true, used: 5_000_000, ..browser };
         assert!(remembered.is_live(5_000_000 + IDLE_SECONDS - 1));
         assert!(!remembered.is_live(5_000_000 + IDLE_SECONDS));
         assert!(Browser::read(b"x").is_none());
+        let before =
+            br#"{"address":"a@x","created":1,"used":1,"remembered":false,"agent":"","ip":""}"#;
+        assert!(!Browser::read(before).expect("kept before there were codes").code_due);
     }
 
     #[test]

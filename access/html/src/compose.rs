@@ -3,6 +3,8 @@
 use crate::envelope::{Address, Envelope, joined};
 use mail_builder::MessageBuilder;
 use mail_builder::headers::address::Address as Built;
+use mail_builder::headers::raw::Raw;
+use mail_builder::mime::MimePart;
 use mail_parser::HeaderValue;
 use mail_parser::parsers::MessageStream;
 
@@ -12,6 +14,8 @@ pub const RECIPIENTS_MAX: usize = 100;
 /// What stands in the form.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Draft {
+    /// The address it is sent from; empty: that of the account.
+    pub from: String,
     pub to: String,
     pub cc: String,
     pub bcc: String,
@@ -24,6 +28,9 @@ pub struct Draft {
     pub references: String,
     pub attachments: Vec<Attachment>,
 }
+
+/// The media type of a message as an attachment.
+pub const MESSAGE_MEDIA: &str = "message/rfc822";
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attachment {
@@ -164,10 +171,18 @@ pub fn message(draft: &Draft, recipients: &Recipients, sender: &Sender, blind: B
     if !answered.is_empty() {
         built = built.in_reply_to(answered).references(ids(&draft.references));
     }
-    for Attachment { name, media, bytes } in &draft.attachments {
-        built = built.attachment(media.clone(), name.clone(), bytes.clone());
-    }
+    built.attachments = Some(draft.attachments.iter().map(attached).collect());
     built.write_to_vec().unwrap_or_default()
+}
+
+fn attached(attachment: &Attachment) -> MimePart<'static> {
+    let Attachment { name, media, bytes } = attachment;
+    let part = MimePart::new(media.clone(), bytes.clone()).attachment(name.clone());
+    // RFC 2046 5.2.1: a message within a message is never encoded.
+    match media.as_str() {
+        MESSAGE_MEDIA => part.header("Content-Transfer-Encoding", Raw::new("8bit")),
+        _ => part,
+    }
 }
 
 fn one(address: &Address) -> Built<'static> {
@@ -216,15 +231,28 @@ pub fn answer(
         subject: prefixed("Re: ", &envelope.subject),
         text: format!("\n\nOn {date}, {author} wrote:\n{}", quoted(text)),
         in_reply_to: envelope.message_id.clone(),
-        references: format!("{references} {}", envelope.message_id).trim().to_owned(),
+        references: format!("{} {}", parents(references, envelope), envelope.message_id)
+            .trim()
+            .to_owned(),
         ..Draft::default()
     };
     if how == Answer::ReplyAll {
-        let others = envelope.to.iter().chain(&envelope.cc);
-        let others = others.filter(|it| !is_own(it) && !to.contains(it)).cloned();
-        draft.cc = joined(&others.collect::<Vec<_>>());
+        let mut others: Vec<Address> = Vec::new();
+        for it in envelope.to.iter().chain(&envelope.cc) {
+            let same = |other: &Address| other.mailbox.eq_ignore_ascii_case(&it.mailbox);
+            if !is_own(it) && !to.iter().any(same) && !others.iter().any(same) {
+                others.push(it.clone());
+            }
+        }
+        draft.cc = joined(&others);
     }
     draft
+}
+
+/// RFC 5322 3.6.4: the References of the message, else its In-Reply-To when that names one message.
+fn parents<'a>(references: &'a str, envelope: &'a Envelope) -> &'a str {
+    let one = envelope.in_reply_to.split_whitespace().count() == 1;
+    if references.is_empty() && one { envelope.in_reply_to.trim() } else { references }
 }
 
 fn prefixed(prefix: &str, subject: &str) -> String {
@@ -311,6 +339,20 @@ mod tests {
     }
 
     #[test]
+    fn a_message_within_a_message_is_not_encoded() {
+        let inner = b"Subject: in\r\nMIME-Version: 1.0\r\n\r\nGr\xC3\xBC\xC3\x9Fe\r\n".to_vec();
+        let media = MESSAGE_MEDIA.to_owned();
+        let attachments = vec![Attachment { name: "in.eml".into(), media, bytes: inner.clone() }];
+        let draft = Draft { text: "see".into(), attachments, ..Draft::default() };
+        let sender = Sender { from: of("me"), message_id: "1@x".into(), date: 0 };
+        let out = message(&draft, &Recipients::default(), &sender, Blind::Hidden);
+        assert!(out.windows(inner.len()).any(|window| window == inner), "as it is");
+        let parsed = mail_parser::MessageParser::default().parse(&out).expect("a message");
+        let within = parsed.attachment(0).and_then(|part| part.message()).expect("within");
+        assert_eq!(within.subject(), Some("in"));
+    }
+
+    #[test]
     fn nobody_and_too_many() {
         assert!(Recipients::read(&Draft::default()).is_err());
         let to = (0..101).map(|n| format!("u{n}@x.example")).collect::<Vec<_>>().join(",");
@@ -342,6 +384,20 @@ mod tests {
         assert_eq!((all.to.as_str(), all.cc.as_str()), ("ann@x", "bob@x, carl@x"));
         let forward = with(Answer::Forward);
         assert_eq!((forward.to.as_str(), forward.subject.as_str()), ("", "Fwd: Plan"));
+        let orphan = Envelope { in_reply_to: "<0@x>".into(), ..envelope.clone() };
+        let reply = answer(Answer::Reply, (&orphan, ""), ("", ""), &own);
+        assert_eq!(
+            (reply.references.as_str(), reply.in_reply_to.as_str()),
+            ("<0@x> <2@x>", "<2@x>")
+        );
+        let list = Envelope {
+            reply_to: vec![of("list")],
+            to: vec![of("LIST"), of("Me"), of("bob")],
+            cc: vec![of("Bob"), of("carl")],
+            ..envelope.clone()
+        };
+        let all = answer(Answer::ReplyAll, (&list, ""), ("", ""), &own);
+        assert_eq!((all.to.as_str(), all.cc.as_str()), ("list@x", "bob@x, carl@x"), "each once");
         let own_mail = Envelope { from: vec![of("me")], to: vec![of("bob")], ..envelope.clone() };
         assert_eq!(answer(Answer::Reply, (&own_mail, ""), ("", ""), &own).to, "bob@x");
         let again = Envelope { subject: "RE: Plan".into(), ..envelope };

@@ -5,20 +5,25 @@
 //! - [`pages`]: the pages, as templates.
 //! - [`reading`]: messages, shown so that nothing in them runs and nothing leaves.
 //! - [`conversation`]: what subjects say of them.
+//! - [`cards`]: address books of other programs. [`mbox`]: folders of other programs.
 //! - [`query`]: what is typed into the search box.
 //! - [`compose`]: a message, from a form.
 //! - [`browser`]: log-ins of browsers, and the secrets that prove them.
+//! - [`security`]: the second factor as people see it.
 //! - [`settings`]: what a user chose.
 
 pub mod assets;
 pub mod browser;
+pub mod cards;
 pub mod compose;
 pub mod conversation;
 pub mod date;
 pub mod envelope;
+pub mod mbox;
 pub mod pages;
 pub mod query;
 pub mod reading;
+pub mod security;
 pub mod settings;
 pub mod shown;
 pub mod structure;

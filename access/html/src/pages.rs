@@ -1,7 +1,7 @@
 //! The pages. Everything is escaped where it is shown; a field of type [`Safe`] holds HTML that was made to be shown.
 
 use crate::assets::{ICON, ICON_NEW, SCRIPT, STYLE};
-use crate::settings::{PAGE_SIZES, Settings};
+use crate::settings::{PAGE_SIZES, Settings, UNDO_SECONDS};
 use askama::Template;
 
 /// HTML that is shown as it is.
@@ -112,6 +112,16 @@ pub struct LoginPage {
     pub address: String,
     pub remember: bool,
     /// Where to go then: a path of this site.
+    pub next: String,
+}
+
+/// The second step of a log-in.
+#[derive(Clone, Debug, Default, Template)]
+#[template(path = "code.html")]
+pub struct CodePage {
+    pub notice: Option<Notice>,
+    pub address: String,
+    pub form_token: String,
     pub next: String,
 }
 
@@ -280,7 +290,8 @@ pub struct AttachmentLine {
 #[template(path = "compose.html")]
 pub struct ComposePage {
     pub frame: Frame,
-    pub from: String,
+    /// Addresses to send from: as the form names them, as people read them, whether chosen.
+    pub senders: Vec<(String, String, bool)>,
     pub draft: crate::compose::Draft,
     /// UID of the saved draft in its folder; 0: none.
     pub draft_uid: u32,
@@ -292,6 +303,18 @@ pub struct ComposePage {
     pub attachment_limit: String,
     /// Asks once whether something was forgotten.
     pub warned: bool,
+}
+
+/// A message that is sent in a moment.
+#[derive(Clone, Debug, Default, Template)]
+#[template(path = "held.html")]
+pub struct HeldPage {
+    pub frame: Frame,
+    pub draft_uid: u32,
+    pub subject: String,
+    pub seconds: u8,
+    /// Where to go on.
+    pub back: String,
 }
 
 /// Folders: made, renamed, deleted.
@@ -309,13 +332,12 @@ pub struct ContactsPage {
     pub contacts: Vec<crate::envelope::Address>,
 }
 
-/// Settings, and where somebody is logged in.
+/// What a user chooses.
 #[derive(Clone, Debug, Default, Template)]
 #[template(path = "settings.html")]
 pub struct SettingsPage {
     pub frame: Frame,
     pub settings: Settings,
-    pub browsers: Vec<BrowserLine>,
     pub zones: Vec<String>,
 }
 
@@ -324,9 +346,68 @@ impl SettingsPage {
         PAGE_SIZES
     }
 
+    fn undo_seconds(&self) -> [u8; 5] {
+        UNDO_SECONDS
+    }
+
+    /// One a line, as they are typed.
+    fn identities(&self) -> String {
+        let full = |it: &crate::settings::Identity| {
+            let (name, mailbox) = (it.name.clone(), it.address.clone());
+            crate::envelope::Address { name, mailbox }.full()
+        };
+        self.settings.identities.iter().map(full).collect::<Vec<_>>().join("\n")
+    }
+
     fn has_theme(&self, name: &str) -> bool {
         self.settings.theme.name() == name
     }
+}
+
+/// Who gets in, and where somebody is logged in.
+#[derive(Clone, Debug, Default, Template)]
+#[template(path = "security.html")]
+pub struct SecurityPage {
+    pub frame: Frame,
+    pub browsers: Vec<BrowserLine>,
+    pub factor: Option<FactorLine>,
+    pub app_passwords: Vec<AppPasswordLine>,
+    /// Label and secret of an app password that was made just now.
+    pub fresh: Option<(String, String)>,
+}
+
+/// A secret for an app, to be confirmed.
+#[derive(Clone, Debug, Default, Template)]
+#[template(path = "second_factor.html")]
+pub struct FactorPage {
+    pub frame: Frame,
+    pub secret: String,
+    /// The secret as people read it.
+    pub letters: String,
+    pub link: String,
+    pub qr: Option<Safe>,
+}
+
+/// Recovery codes, shown once.
+#[derive(Clone, Debug, Default, Template)]
+#[template(path = "recovery.html")]
+pub struct CodesPage {
+    pub frame: Frame,
+    pub codes: Vec<String>,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct FactorLine {
+    pub since: String,
+    pub recovery_left: u32,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct AppPasswordLine {
+    pub label: String,
+    pub scopes: String,
+    pub created: String,
+    pub used: String,
 }
 
 #[derive(Clone, Debug, Default)]

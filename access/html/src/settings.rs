@@ -16,6 +16,17 @@ pub struct Settings {
     pub theme: Theme,
     /// As in `Europe/Berlin`.
     pub time_zone: String,
+    /// Further addresses to send from. Whether they belong to the account is asked whenever one is used.
+    pub identities: Vec<Identity>,
+    /// How long a message can be called back after Send, in seconds; 0: it goes at once.
+    pub undo_seconds: u8,
+}
+
+/// A name and an address to send from.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    pub name: String,
+    pub address: String,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,6 +63,11 @@ impl Theme {
 /// Messages of a page, from which a user chooses.
 pub const PAGE_SIZES: [u16; 4] = [25, 50, 100, 200];
 
+/// Times from which a user chooses.
+pub const UNDO_SECONDS: [u8; 5] = [0, 5, 10, 20, 30];
+/// Further addresses to send from. Our choice.
+pub const IDENTITIES_MAX: usize = 20;
+
 /// Longest display name, in characters. Our choice: a line of a header holds it.
 const NAME_CHARS_MAX: usize = 100;
 /// Longest signature, in characters. Our choice.
@@ -65,6 +81,8 @@ impl Default for Settings {
             page_size: 50,
             theme: Theme::Auto,
             time_zone: "UTC".into(),
+            identities: Vec::new(),
+            undo_seconds: 5,
         }
     }
 }
@@ -94,8 +112,14 @@ impl Settings {
     /// Within its limits.
     #[must_use]
     pub fn cleaned(mut self) -> Self {
-        let name = self.display_name.chars().filter(|c| !c.is_control()).take(NAME_CHARS_MAX);
-        self.display_name = name.collect::<String>().trim().to_owned();
+        self.display_name = clean_name(&self.display_name);
+        self.identities.truncate(IDENTITIES_MAX);
+        for identity in &mut self.identities {
+            identity.name = clean_name(&identity.name);
+        }
+        if !UNDO_SECONDS.contains(&self.undo_seconds) {
+            self.undo_seconds = Self::default().undo_seconds;
+        }
         let kept = |c: &char| *c == '\n' || !c.is_control();
         self.signature = self.signature.chars().filter(kept).take(SIGNATURE_CHARS_MAX).collect();
         if !PAGE_SIZES.contains(&self.page_size) {
@@ -106,6 +130,11 @@ impl Settings {
         }
         self
     }
+}
+
+fn clean_name(name: &str) -> String {
+    let kept = name.chars().filter(|c| !c.is_control()).take(NAME_CHARS_MAX);
+    kept.collect::<String>().trim().to_owned()
 }
 
 #[cfg(test)]

@@ -101,6 +101,7 @@ impl Disk {
             quota_messages: None,
             next_credential: 1,
             credentials: Vec::new(),
+            second_factor: None,
         });
         let route = accounts::route();
         let key = layout::entry_key(MAP.partition_of(&route.0), &route, &record.key().0);

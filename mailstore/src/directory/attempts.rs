@@ -25,6 +25,20 @@ pub enum Subject {
     User(UserId),
     /// Keyed hash of the name.
     Unknown(u128),
+    /// The second factor of a user: who gets so far has the password, and that it is right makes no wrong code good.
+    Code(UserId),
+}
+
+impl Subject {
+    /// Wrong secrets from everywhere, within which time, before strangers wait.
+    fn bounds(self, limits: &Limits) -> (u32, Duration) {
+        match self {
+            Self::User(_) | Self::Unknown(_) => {
+                (limits.account_failures_max, limits.account_window)
+            }
+            Self::Code(_) => (limits.code_failures_max, limits.code_window),
+        }
+    }
 }
 
 /// The network that a client stands in: /24 or /64.
@@ -137,16 +151,17 @@ impl Attempts {
     }
 
     fn stranger_waits(&self, limits: &Limits, now: Mono, subject: Subject, net: Net) -> bool {
-        let over = self.counts.peek(&subject).is_some_and(|count| {
-            now.since(count.since) < limits.account_window
-                && count.failures >= limits.account_failures_max
-        });
+        let (failures_max, window) = subject.bounds(limits);
+        let over = self
+            .counts
+            .peek(&subject)
+            .is_some_and(|count| now.since(count.since) < window && count.failures >= failures_max);
         over && !self.is_familiar(limits, now, subject, net)
     }
 
     fn is_familiar(&self, limits: &Limits, now: Mono, subject: Subject, net: Net) -> bool {
         match subject {
-            Subject::User(user) => self
+            Subject::User(user) | Subject::Code(user) => self
                 .familiar
                 .peek(&(user, net))
                 .is_some_and(|&at| now.since(at) < limits.familiar_life),
@@ -194,7 +209,7 @@ impl Attempts {
         let mut count = self
             .counts
             .remove(&subject)
-            .filter(|count| now.since(count.since) < limits.account_window)
+            .filter(|count| now.since(count.since) < subject.bounds(limits).1)
             .unwrap_or(Count { since: now, failures: 0 });
         count.failures = count.failures.saturating_add(1);
         self.counts.put(subject, count);
@@ -203,6 +218,7 @@ impl Attempts {
     /// The secret was right: the pair starts afresh, and the network is no stranger.
     pub fn succeeded(&mut self, limits: &Limits, now: Mono, user: UserId, net: Net) {
         self.pairs.remove(&(Subject::User(user), net));
+        self.pairs.remove(&(Subject::Code(user), net));
         if self.familiar.peek(&(user, net)).is_none() {
             let (count, oldest) = self.familiar.oldest_of((user, Net::FIRST)..=(user, Net::LAST));
             if let Some(oldest) = oldest.filter(|_| count >= limits.familiar_per_account_max) {
@@ -214,8 +230,9 @@ impl Attempts {
 
     /// The operator changed which secrets are right: what was known to be wrong is not any more.
     pub fn forget_secrets(&mut self, user: UserId) {
-        let subject = Subject::User(user);
-        self.pairs.remove_range((subject, Net::FIRST)..=(subject, Net::LAST));
+        for subject in [Subject::User(user), Subject::Code(user)] {
+            self.pairs.remove_range((subject, Net::FIRST)..=(subject, Net::LAST));
+        }
     }
 
     pub fn digest(&self, digest: &mut Digest) {

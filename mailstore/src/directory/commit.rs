@@ -13,11 +13,14 @@ use super::format::{account_key, alias_key, domain_key, erasing_key, route};
 use super::limits::Limits;
 use super::login::Upgrade;
 use super::plan::{Aftermath, Ground, Plan, plan, plan_upgrade, plan_used};
+use super::plan_second_factor::plan_code;
 use super::tables::{Change, Tables};
 use super::{TIMER_COMMIT, answer, refuse_task};
 use crate::address::Address;
 use crate::backoff::backoff;
-use crate::face::{AdminDone, AdminTask, DirectoryDone, SessionId, TaskRefusal, UserId};
+use crate::face::{
+    AdminDone, AdminTask, AuthRefusal, CheckCode, DirectoryDone, SessionId, TaskRefusal, UserId,
+};
 use crate::verdict::{Verdict, judge};
 use dds::{Batch, Epoch, Op, Request, Response, Seq, Writer};
 use fsm::{Cx, Digest, Token, Wall};
@@ -26,8 +29,19 @@ use std::collections::{BTreeSet, VecDeque};
 /// Something that is to be changed.
 #[derive(Debug)]
 pub enum Order {
-    Admin { to: (SessionId, Token), task: AdminTask },
-    Upgrade { upgrade: Upgrade, phc: String },
+    Admin {
+        to: (SessionId, Token),
+        task: AdminTask,
+    },
+    /// A code of a second factor that was right when it was judged.
+    Code {
+        to: (SessionId, Token),
+        check: CheckCode,
+    },
+    Upgrade {
+        upgrade: Upgrade,
+        phc: String,
+    },
     Used(Vec<((UserId, u64), Wall)>),
     Erased(UserId),
 }
@@ -36,6 +50,8 @@ pub enum Order {
 #[derive(Debug)]
 struct Planned {
     to: Option<(SessionId, Token)>,
+    /// What the asker is told then.
+    done: DirectoryDone,
     plan: Plan,
 }
 
@@ -89,7 +105,9 @@ impl Commits {
             return;
         }
         match order {
-            Order::Admin { to, task: _ } => refuse_task(cx, to, TaskRefusal::Overloaded),
+            Order::Admin { to, task: _ } | Order::Code { to, check: _ } => {
+                refuse_task(cx, to, TaskRefusal::Overloaded);
+            }
             // The next log-in tries again; the date is a little older; the next start erases again.
             Order::Upgrade { upgrade: _, phc: _ } | Order::Used(_) | Order::Erased(_) => {}
         }
@@ -220,12 +238,26 @@ fn plan_order(
             let fresh_user = draw_user(cx, tables, &mut group.users);
             let ground = Ground { limits, tables, now: cx.wall(), fresh_user };
             match plan(&ground, task) {
-                Ok(plan) => Some(Planned { to: Some(to), plan }),
+                Ok(plan) => Some(Planned {
+                    to: Some(to),
+                    done: DirectoryDone::Admin(AdminDone::Done),
+                    plan,
+                }),
                 Err(done) => {
                     answer(cx, to, DirectoryDone::Admin(done));
                     None
                 }
             }
+        }
+        Order::Code { to, check } => {
+            let Some((change, account)) = plan_code(tables, (check.user, &check.code), cx.wall())
+            else {
+                // Used up, or turned off, by what stood before it.
+                answer(cx, to, DirectoryDone::AuthRefused(AuthRefusal::WrongCredentials));
+                return None;
+            };
+            let done = DirectoryDone::Authenticated(account);
+            Some(Planned { to: Some(to), done, plan: silent(vec![change]) })
         }
         Order::Upgrade { upgrade, phc } => quiet(plan_upgrade(tables, &upgrade, phc)),
         Order::Used(used) => quiet(plan_used(limits, tables, &used)),
@@ -241,7 +273,13 @@ fn quiet(changes: impl IntoIterator<Item = Change>) -> Option<Planned> {
     if changes.is_empty() {
         return None;
     }
-    Some(Planned { to: None, plan: Plan { changes, aftermath: Vec::new(), change: String::new() } })
+    let done = DirectoryDone::Admin(AdminDone::Done);
+    Some(Planned { to: None, done, plan: silent(changes) })
+}
+
+/// Changes that are not the operator's: the log has no line of them.
+fn silent(changes: Vec<Change>) -> Plan {
+    Plan { changes, aftermath: Vec::new(), change: String::new() }
 }
 
 /// A user id that no account has, none that is being erased, and none of this batch. Never 0.
@@ -273,12 +311,12 @@ fn send(cx: &mut Cx<'_, Effect>, batch: &Batch) -> Token {
 
 fn applied(cx: &mut Cx<'_, Effect>, flight: Flight) -> Settled {
     let (mut changes, mut aftermath, mut words) = (Vec::new(), Vec::new(), Vec::new());
-    for Planned { to, plan } in flight.planned {
+    for Planned { to, done, plan } in flight.planned {
         changes.extend(plan.changes);
         aftermath.extend(plan.aftermath);
+        words.extend(Some(plan.change).filter(|change| !change.is_empty()));
         if let Some(to) = to {
-            words.push(plan.change);
-            answer(cx, to, DirectoryDone::Admin(AdminDone::Done));
+            answer(cx, to, done);
         }
     }
     Settled::Applied { changes, aftermath, words }
@@ -286,8 +324,13 @@ fn applied(cx: &mut Cx<'_, Effect>, flight: Flight) -> Settled {
 
 /// Whether the batch applied shows once the directory is loaded again.
 fn lost(cx: &mut Cx<'_, Effect>, flight: Flight) -> Settled {
-    for Planned { to, plan } in flight.planned {
+    for Planned { to, done, plan } in flight.planned {
         let Some(to) = to else { continue };
+        if matches!(done, DirectoryDone::Authenticated(_)) {
+            // A code that may be used up: the next one is right whatever happened.
+            answer(cx, to, DirectoryDone::AuthRefused(AuthRefusal::Unavailable));
+            continue;
+        }
         let text = format!(
             "{}: or not, for the directory moved meanwhile; look with the list command and try \
              again",

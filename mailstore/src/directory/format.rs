@@ -6,15 +6,18 @@
 //! erased; so domains are read before their accounts. Values are records of [`crate::record`].
 //! Golden bytes of every format version are tested: added to and never edited.
 
+use super::second_factor::SecondFactor;
 use crate::address::{Address, Domain};
-use crate::face::{CredentialKind, Protocol, UserId};
+use crate::face::{CredentialKind, Protocol, RECOVERY_HASH_BYTES, TotpSecret, UserId};
 use crate::record::{Reader, RecordError, Writer};
 use bytes::Bytes;
 use dds::{RouteKey, SortKey};
 use fsm::Wall;
 
-/// Newest version of every format here.
+/// Version of the formats here.
 const VERSION: u8 = 1;
+/// Of an account with a second factor. One without is written as before.
+const VERSION_SECOND_FACTOR: u8 = 2;
 
 /// The route of the directory.
 #[must_use]
@@ -52,6 +55,28 @@ pub struct AccountRecord {
     /// The number that the next credential gets.
     pub next_credential: u64,
     pub credentials: Vec<Credential>,
+    pub second_factor: Option<SecondFactor>,
+}
+
+impl AccountRecord {
+    /// Whether a credential of this account opens `protocol`. Mail protocols can't ask for a code, so that with a second factor
+    /// they take app passwords alone; webmail takes the password alone, and asks.
+    #[must_use]
+    pub fn admits(&self, held: &Credential, protocol: Protocol) -> bool {
+        let kind = match (&self.second_factor, protocol) {
+            (None, _) => None,
+            (Some(_), Protocol::Http) => Some(CredentialKind::Password),
+            (
+                Some(_),
+                Protocol::Smtp
+                | Protocol::Lmtp
+                | Protocol::Submission
+                | Protocol::Imap
+                | Protocol::Pop3,
+            ) => Some(CredentialKind::AppPassword),
+        };
+        held.allows(protocol) && kind.is_none_or(|kind| kind == held.kind)
+    }
 }
 
 /// One way to log in.
@@ -117,7 +142,7 @@ impl Record {
 
     #[must_use]
     pub fn value(&self) -> Bytes {
-        let mut writer = Writer::new(VERSION);
+        let mut writer = Writer::new(self.version());
         match self {
             Self::Domain(record) => write_domain(&mut writer, record),
             Self::Account(record) => write_account(&mut writer, record),
@@ -127,15 +152,23 @@ impl Record {
         writer.finish()
     }
 
+    fn version(&self) -> u8 {
+        match self {
+            Self::Account(AccountRecord { second_factor: Some(_), .. }) => VERSION_SECOND_FACTOR,
+            Self::Account(_) | Self::Domain(_) | Self::Alias(_) | Self::Erasing(_) => VERSION,
+        }
+    }
+
     /// Reads an entry back.
     ///
     /// # Errors
     /// The value is not a record of this release, or does not belong under this key.
     pub fn read(key: &SortKey, value: Bytes) -> Result<Self, RecordError> {
-        let (_version, mut reader) = Reader::new(value, VERSION)?;
+        let newest = if key.0.first() == Some(&b'm') { VERSION_SECOND_FACTOR } else { VERSION };
+        let (version, mut reader) = Reader::new(value, newest)?;
         let record = match key.0.first() {
             Some(b'd') => Self::Domain(read_domain(&mut reader)?),
-            Some(b'm') => Self::Account(read_account(&mut reader)?),
+            Some(b'm') => Self::Account(read_account(&mut reader, version)?),
             Some(b'n') => Self::Alias(read_alias(&mut reader)?),
             Some(b'x') => Self::Erasing(UserId(reader.number("user")?)),
             Some(_) | None => return Err(RecordError::Malformed("key")),
@@ -210,9 +243,40 @@ fn write_account(writer: &mut Writer, record: &AccountRecord) {
     for credential in &record.credentials {
         write_credential(writer, credential);
     }
+    if let Some(factor) = &record.second_factor {
+        write_second_factor(writer, factor);
+    }
 }
 
-fn read_account(reader: &mut Reader) -> Result<AccountRecord, RecordError> {
+fn write_second_factor(writer: &mut Writer, factor: &SecondFactor) {
+    writer.bytes(factor.secret.bytes());
+    writer.signed(factor.since.0);
+    writer.signed(factor.last_step);
+    writer.number(factor.recovery.len() as u64);
+    for hash in &factor.recovery {
+        writer.bytes(hash);
+    }
+}
+
+fn read_second_factor(reader: &mut Reader) -> Result<SecondFactor, RecordError> {
+    Ok(SecondFactor {
+        secret: TotpSecret::new(&reader.bytes("secret")?)
+            .ok_or(RecordError::Malformed("secret"))?,
+        since: Wall(reader.signed("since")?),
+        last_step: reader.signed("last_step")?,
+        recovery: {
+            let count = reader.count("recovery")?;
+            let hash = |reader: &mut Reader| {
+                let hash: Result<[u8; RECOVERY_HASH_BYTES], _> =
+                    reader.bytes("recovery")?[..].try_into();
+                hash.map_err(|_| RecordError::Malformed("recovery"))
+            };
+            (0..count).map(|_| hash(reader)).collect::<Result<_, _>>()?
+        },
+    })
+}
+
+fn read_account(reader: &mut Reader, version: u8) -> Result<AccountRecord, RecordError> {
     Ok(AccountRecord {
         user: UserId(reader.number("user")?),
         address: read_address(reader, "address")?,
@@ -225,6 +289,11 @@ fn read_account(reader: &mut Reader) -> Result<AccountRecord, RecordError> {
         credentials: {
             let count = reader.count("credentials")?;
             (0..count).map(|_| read_credential(reader)).collect::<Result<_, _>>()?
+        },
+        second_factor: if version >= VERSION_SECOND_FACTOR {
+            Some(read_second_factor(reader)?)
+        } else {
+            None
         },
     })
 }

@@ -27,6 +27,8 @@ pub struct Limits {
     pub label_bytes_max: usize,
     /// Passwords of one account: each costs one hash at a log-in with an unknown one.
     pub credentials_max: usize,
+    /// Recovery codes of one account.
+    pub recovery_codes_max: usize,
     /// Targets of one alias, and mailboxes that one address may reach.
     pub targets_max: usize,
     /// Octets of one stored record: below the 64 KiB of a value.
@@ -59,6 +61,11 @@ pub struct Limits {
     pub account_failures_max: u32,
     /// The window of `account_failures_max`, and the wait.
     pub account_window: Duration,
+    /// Wrong codes of the second factor for one account, from everywhere, within `code_window`, before strangers have to wait. Who
+    /// guesses has the password already, and a million codes are few.
+    pub code_failures_max: u32,
+    /// The window of `code_failures_max`, and the wait.
+    pub code_window: Duration,
     /// Accounts whose failures are counted; the one longest unused goes first.
     pub accounts_counted_max: usize,
     /// How long a network that logged in is no stranger to the account.
@@ -90,6 +97,7 @@ impl Default for Limits {
             phc_bytes_max: 512,
             label_bytes_max: 128,
             credentials_max: 16,
+            recovery_codes_max: 16,
             targets_max: 1000,
             record_bytes_max: 60 * 1024,
             aliases_removed_max: 2048,
@@ -105,6 +113,8 @@ impl Default for Limits {
             pairs_max: 65_536,
             account_failures_max: 100,
             account_window: Duration::from_secs(600),
+            code_failures_max: 10,
+            code_window: Duration::from_secs(3600),
             accounts_counted_max: 16_384,
             familiar_life: Duration::from_secs(30 * 24 * 3600),
             familiar_per_account_max: 16,

@@ -13,10 +13,14 @@
 use super::attempts::{Admission, Attempts, Net, Subject, Tag};
 use super::bounded::Bounded;
 use super::limits::Limits;
+use super::plan_second_factor::plan_code;
+use super::second_factor::STEP_SECONDS;
 use super::tables::{AccountEntry, Name, Tables};
 use super::{Effect, HashVerdict, answer};
 use crate::address::Address;
-use crate::face::{Account, AuthRefusal, Authenticate, DirectoryDone, Protocol, SessionId, UserId};
+use crate::face::{
+    Account, AuthRefusal, Authenticate, CheckCode, DirectoryDone, Protocol, SessionId, UserId,
+};
 use crate::secret::guard;
 use bytes::Bytes;
 use fsm::{Cx, Digest, Mono, Token, Wall};
@@ -92,7 +96,15 @@ pub struct Logins {
 /// How a verification ended.
 #[derive(Clone, Debug)]
 enum Outcome {
-    Right { account: Account, credential: u64 },
+    Right {
+        account: Account,
+        credential: u64,
+    },
+    /// The password is right, and a code is asked for besides.
+    CodeDue {
+        account: Account,
+        credential: u64,
+    },
     Wrong,
     Refused(AuthRefusal),
 }
@@ -134,6 +146,7 @@ impl Logins {
         let tag = match subject {
             Subject::User(user) => self.tag(&user.0.to_be_bytes(), &secret),
             Subject::Unknown(name) => self.tag(&name.to_be_bytes(), &secret),
+            Subject::Code(_) => return refuse(cx, (from, token), AuthRefusal::Unavailable),
         };
         let waiter = Waiter { from, token, net: Net::of(peer) };
         let admission =
@@ -146,7 +159,7 @@ impl Logins {
             Admission::Wait => return refuse(cx, (from, token), AuthRefusal::Throttled),
         }
         if let Some((account, credential)) = self.known(cx.mono(), entry, protocol, tag) {
-            let outcome = judged(entry, account, credential);
+            let outcome = judged(entry, account, (credential, protocol));
             return self.settle(cx, limits, &outcome, waiter);
         }
         let question = Question { subject, protocol, tag };
@@ -238,7 +251,7 @@ impl Logins {
         let outcome = match (verdict, &mut asked.stage) {
             (HashVerdict::Busy, _) => Outcome::Refused(AuthRefusal::Unavailable),
             (HashVerdict::Matches, Stage::Trying { credential, next: _ }) => {
-                let held = (asked.question.subject, *credential);
+                let held = (asked.question.subject, *credential, asked.question.protocol);
                 self.on_match(cx, tables, held, &asked.secret)
             }
             (HashVerdict::Matches, Stage::Dummy) | (HashVerdict::Differs, Stage::Dummy) => {
@@ -259,18 +272,19 @@ impl Logins {
         &mut self,
         cx: &mut Cx<'_, Effect>,
         tables: &Tables,
-        (subject, credential): (Subject, u64),
+        (subject, credential, protocol): (Subject, u64, Protocol),
         secret: &Bytes,
     ) -> Outcome {
         let entry = match subject {
             Subject::User(user) => tables.accounts.get(&user),
-            Subject::Unknown(_) => None,
+            Subject::Unknown(_) | Subject::Code(_) => None,
         };
         let held = entry.and_then(|entry| {
             let held = entry.record.credentials.iter().find(|held| held.id == credential)?;
             Some((entry, held))
         });
-        // The password may have changed while it was hashed.
+        // The password may have changed while it was hashed, or is not enough any more.
+        let held = held.filter(|(entry, held)| entry.record.admits(held, protocol));
         let Some((entry, held)) = held else {
             return Outcome::Refused(AuthRefusal::WrongCredentials);
         };
@@ -280,7 +294,7 @@ impl Logins {
             self.upgrades.insert(token, Upgrade { user, credential, old_phc: held.phc.clone() });
             cx.emit(Effect::Rehash { token, secret: secret.clone() });
         }
-        judged(Some(entry), account_of(entry), credential)
+        judged(Some(entry), account_of(entry), (credential, protocol))
     }
 
     /// Answers all who wait for a verification, and counts the outcome once per network.
@@ -296,7 +310,9 @@ impl Logins {
         if let Some(net) = first {
             self.attempts.end(subject, net);
         }
-        if let Outcome::Right { account, credential } = outcome {
+        if let Outcome::Right { account, credential } | Outcome::CodeDue { account, credential } =
+            outcome
+        {
             let expires = cx.mono().plus(limits.verified_life);
             let verified = Verified { credential: *credential, expires };
             self.verified.put((account.user, tag), verified);
@@ -329,6 +345,11 @@ impl Logins {
                 self.used.insert((account.user, *credential), cx.wall());
                 answer(cx, to, DirectoryDone::Authenticated(account.clone()));
             }
+            // No network gets familiar by half of the proof, and what it was wrong about stays counted.
+            Outcome::CodeDue { account, credential } => {
+                self.used.insert((account.user, *credential), cx.wall());
+                answer(cx, to, DirectoryDone::SecondFactorDue(account.clone()));
+            }
             Outcome::Wrong => refuse(cx, to, AuthRefusal::WrongCredentials),
             Outcome::Refused(reason) => refuse(cx, to, *reason),
         }
@@ -345,8 +366,42 @@ impl Logins {
         let entry = entry?;
         let verified = self.verified.peek(&(entry.record.user, tag))?;
         let held = entry.record.credentials.iter().find(|held| held.id == verified.credential)?;
-        (now < verified.expires && held.allows(protocol))
+        (now < verified.expires && entry.record.admits(held, protocol))
             .then(|| (account_of(entry), verified.credential))
+    }
+
+    /// Judges a code. True: it is right as things stand, and is to be used up by an order; else the asker has its answer.
+    pub fn on_code(
+        &mut self,
+        cx: &mut Cx<'_, Effect>,
+        (limits, tables): (&Limits, &Tables),
+        to: (SessionId, Token),
+        check: &CheckCode,
+    ) -> bool {
+        let (subject, net) = (Subject::Code(check.user), Net::of(check.peer));
+        // What is wrong now may be right in another step.
+        let step = cx.wall().unix_seconds().div_euclid(STEP_SECONDS);
+        let scope = [check.user.0.to_be_bytes(), step.to_be_bytes()].concat();
+        let secret = (Protocol::Http, self.tag(&scope, &check.code));
+        match self.attempts.admit(limits, cx.mono(), (subject, net), secret) {
+            Admission::Judge => {}
+            Admission::KnownWrong => {
+                refuse(cx, to, AuthRefusal::WrongCredentials);
+                return false;
+            }
+            Admission::Wait => {
+                refuse(cx, to, AuthRefusal::Throttled);
+                return false;
+            }
+        }
+        let enabled = tables.accounts.get(&check.user).is_some_and(|entry| entry.record.enabled);
+        if enabled && plan_code(tables, (check.user, &check.code), cx.wall()).is_some() {
+            self.attempts.succeeded(limits, cx.mono(), check.user, net);
+            return true;
+        }
+        self.attempts.failed(limits, cx.mono(), (subject, net), secret);
+        refuse(cx, to, AuthRefusal::WrongCredentials);
+        false
     }
 
     /// Takes the upgrade that a new hash belongs to.
@@ -416,8 +471,19 @@ fn account_of(entry: &AccountEntry) -> Account {
 }
 
 /// The secret is right: that the account is disabled may be told.
-fn judged(entry: Option<&AccountEntry>, account: Account, credential: u64) -> Outcome {
+fn judged(
+    entry: Option<&AccountEntry>,
+    account: Account,
+    (credential, protocol): (u64, Protocol),
+) -> Outcome {
     match entry {
+        Some(entry)
+            if entry.record.enabled
+                && entry.record.second_factor.is_some()
+                && protocol == Protocol::Http =>
+        {
+            Outcome::CodeDue { account, credential }
+        }
         Some(entry) if entry.record.enabled => Outcome::Right { account, credential },
         Some(_) | None => Outcome::Refused(AuthRefusal::Disabled),
     }
@@ -425,8 +491,12 @@ fn judged(entry: Option<&AccountEntry>, account: Account, credential: u64) -> Ou
 
 /// Credentials meant for `protocol`, the one used last first: most log-ins cost one hash.
 fn candidates(entry: &AccountEntry, protocol: Protocol) -> VecDeque<u64> {
-    let mut usable: Vec<_> =
-        entry.record.credentials.iter().filter(|held| held.allows(protocol)).collect();
+    let mut usable: Vec<_> = entry
+        .record
+        .credentials
+        .iter()
+        .filter(|held| entry.record.admits(held, protocol))
+        .collect();
     usable.sort_by_key(|held| std::cmp::Reverse(held.last_used));
     usable.into_iter().map(|held| held.id).collect()
 }

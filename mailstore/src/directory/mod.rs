@@ -19,13 +19,16 @@ mod load;
 mod login;
 mod plan;
 mod plan_names;
+mod plan_second_factor;
 mod resolve;
+mod second_factor;
 mod tables;
 #[cfg(test)]
 mod tests;
 
 pub use attempts::Net;
 pub use limits::Limits;
+pub use second_factor::{code_at, recovery_hash, step_of};
 
 use crate::face::{
     AccountFacts, AdminDone, AdminTask, Completion, CredentialEntry, DirectoryDone, DirectoryTask,
@@ -287,6 +290,12 @@ impl Directory {
                 let allowed = self.tables.may_send_as(&self.limits, user, &address);
                 answer(cx, to, DirectoryDone::SenderChecked { allowed });
             }
+            DirectoryTask::CheckCode(check) => {
+                let ground = (&*self.limits, &self.tables);
+                if self.logins.on_code(cx, ground, to, &check) {
+                    self.order(cx, Order::Code { to, check });
+                }
+            }
             DirectoryTask::Admin(task) => match self.read_only(&task) {
                 Some(done) => answer(cx, to, DirectoryDone::Admin(done)),
                 None => self.order(cx, Order::Admin { to, task }),
@@ -370,6 +379,9 @@ impl Directory {
             AdminTask::CredentialList { address } => {
                 self.account(address).map(|entry| self.list_credentials(entry))
             }
+            AdminTask::SecondFactorShow { address } => self.account(address).map(|entry| {
+                plan_second_factor::second_factor_line(entry.record.second_factor.as_ref())
+            }),
             AdminTask::DomainAdd { .. }
             | AdminTask::DomainRemove { .. }
             | AdminTask::DomainSet { .. }
@@ -381,7 +393,10 @@ impl Directory {
             | AdminTask::AccountEnable { .. }
             | AdminTask::AccountSet { .. }
             | AdminTask::CredentialAdd { .. }
-            | AdminTask::CredentialRemove { .. } => return None,
+            | AdminTask::CredentialRemove { .. }
+            | AdminTask::SecondFactorOn { .. }
+            | AdminTask::SecondFactorOff { .. }
+            | AdminTask::SecondFactorRecovery { .. } => return None,
         };
         Some(done.unwrap_or_else(AdminDone::Refused))
     }

@@ -10,6 +10,7 @@
 use super::format::{AccountRecord, Credential, Record};
 use super::limits::Limits;
 use super::login::Upgrade;
+use super::plan_second_factor::NewFactor;
 use super::tables::{AccountEntry, Change, Name, Tables};
 use crate::address::{Address, Domain};
 use crate::face::{
@@ -82,11 +83,19 @@ pub fn plan(ground: &Ground<'_>, task: AdminTask) -> Result<Plan, AdminDone> {
         AdminTask::CredentialRemove { address, label } => {
             ground.credential_remove(&address, &label)
         }
+        AdminTask::SecondFactorOn { address, secret, code, recovery } => {
+            ground.second_factor_on(&address, NewFactor { secret, code, recovery })
+        }
+        AdminTask::SecondFactorOff { address } => ground.second_factor_off(&address),
+        AdminTask::SecondFactorRecovery { address, recovery } => {
+            ground.second_factor_recovery(&address, recovery)
+        }
         AdminTask::DomainList
         | AdminTask::AliasList { domain: _ }
         | AdminTask::AccountList { domain: _ }
         | AdminTask::AccountShow { address: _ }
-        | AdminTask::CredentialList { address: _ } => {
+        | AdminTask::CredentialList { address: _ }
+        | AdminTask::SecondFactorShow { address: _ } => {
             Err("this order changes nothing; it is answered at once".to_owned())
         }
     };
@@ -159,6 +168,7 @@ impl Ground<'_> {
             quota_messages: None,
             next_credential: 2,
             credentials: vec![self.password(1, phc)],
+            second_factor: None,
             address,
         };
         Ok(Plan {
@@ -391,7 +401,11 @@ pub fn account_in<'a>(tables: &'a Tables, address: &str) -> Result<&'a AccountEn
 }
 
 /// A changed account whose sessions end.
-fn with_sessions_ended(record: AccountRecord, change: String, reason: &'static str) -> Plan {
+pub(super) fn with_sessions_ended(
+    record: AccountRecord,
+    change: String,
+    reason: &'static str,
+) -> Plan {
     let user = record.user;
     Plan {
         changes: vec![Change::Put(Record::Account(record))],

@@ -4,6 +4,7 @@ mod expected;
 
 mod log_ins;
 mod orders;
+mod second_factor;
 
 use super::format::Record;
 use super::*;

@@ -18,6 +18,56 @@ pub enum DirectoryTask {
     CheckSender { user: UserId, address: Bytes },
     /// An operator's order. Done: `Admin`.
     Admin(AdminTask),
+    /// Behind `SecondFactorDue`. Done: `Authenticated`, or `AuthRefused`. What was right is used up.
+    CheckCode(CheckCode),
+}
+
+/// A code of the second factor: of the app, or a recovery code.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckCode {
+    pub user: UserId,
+    pub peer: IpAddr,
+    /// As typed.
+    pub code: Bytes,
+}
+
+/// Never shows the code.
+impl std::fmt::Debug for CheckCode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CheckCode")
+            .field("user", &self.user)
+            .field("peer", &self.peer)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The secret that an account shares with an app for codes.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TotpSecret([u8; TOTP_SECRET_BYTES]);
+
+/// Bytes of the secret. RFC 4226 4: 160 bits recommended.
+pub const TOTP_SECRET_BYTES: usize = 20;
+/// Bytes that are kept of a recovery code.
+pub const RECOVERY_HASH_BYTES: usize = 32;
+
+impl TotpSecret {
+    /// `None`: of another length.
+    #[must_use]
+    pub fn new(bytes: &[u8]) -> Option<Self> {
+        bytes.try_into().ok().map(Self)
+    }
+
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// Never shows the secret.
+impl std::fmt::Debug for TotpSecret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("TotpSecret")
+    }
 }
 
 /// A log-in attempt. The secret is wiped by the directory once it has been judged.
@@ -72,8 +122,12 @@ pub enum DirectoryDone {
     Resolved(Resolved),
     Authenticated(Account),
     AuthRefused(AuthRefusal),
-    SenderChecked { allowed: bool },
+    SenderChecked {
+        allowed: bool,
+    },
     Admin(AdminDone),
+    /// Of webmail: the password is right, and the account wants a code besides: `CheckCode`.
+    SecondFactorDue(Account),
 }
 
 /// Where an address leads.
@@ -207,6 +261,24 @@ pub enum AdminTask {
     CredentialList {
         address: String,
     },
+    /// Codes are asked for from now on. `code` shows that the app has the secret; `recovery` as the directory keeps them.
+    SecondFactorOn {
+        address: String,
+        secret: TotpSecret,
+        code: String,
+        recovery: Vec<[u8; RECOVERY_HASH_BYTES]>,
+    },
+    SecondFactorOff {
+        address: String,
+    },
+    SecondFactorShow {
+        address: String,
+    },
+    /// Other recovery codes; those of before count no more.
+    SecondFactorRecovery {
+        address: String,
+        recovery: Vec<[u8; RECOVERY_HASH_BYTES]>,
+    },
 }
 
 impl AdminTask {
@@ -218,7 +290,8 @@ impl AdminTask {
             | Self::AliasList { .. }
             | Self::AccountList { .. }
             | Self::AccountShow { .. }
-            | Self::CredentialList { .. } => true,
+            | Self::CredentialList { .. }
+            | Self::SecondFactorShow { .. } => true,
             Self::DomainAdd { .. }
             | Self::DomainRemove { .. }
             | Self::DomainSet { .. }
@@ -230,7 +303,10 @@ impl AdminTask {
             | Self::AccountEnable { .. }
             | Self::AccountSet { .. }
             | Self::CredentialAdd { .. }
-            | Self::CredentialRemove { .. } => false,
+            | Self::CredentialRemove { .. }
+            | Self::SecondFactorOn { .. }
+            | Self::SecondFactorOff { .. }
+            | Self::SecondFactorRecovery { .. } => false,
         }
     }
 }
@@ -262,6 +338,8 @@ pub enum AdminDone {
     Aliases(Vec<AliasEntry>),
     Accounts(Vec<AccountEntry>),
     Credentials(Vec<CredentialEntry>),
+    /// `None`: the password is enough.
+    SecondFactor(Option<SecondFactorEntry>),
     /// Nothing changed; the text names the thing, the reason and the next step.
     Refused(String),
 }
@@ -303,6 +381,14 @@ pub struct CredentialEntry {
     pub protocols: Option<Vec<Protocol>>,
     /// As in `argon2id`, `BLF-CRYPT`.
     pub scheme: String,
+}
+
+/// The second factor of an account, without its secrets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SecondFactorEntry {
+    pub since: Wall,
+    /// Recovery codes not used yet.
+    pub recovery_left: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

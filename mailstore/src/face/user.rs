@@ -60,6 +60,9 @@ pub enum UserTask {
     /// One message, at once. Done: `Appended`. Under `once` it may be asked for again, and comes once, as long as deliveries
     /// are remembered.
     Append { to: FolderName, message: NewMessage, once: Option<DeliveryId> },
+    /// One message in place of another of the same folder, in one batch; `Failed(Expunged)` when that is not there any more.
+    /// Done: `Appended`.
+    Replace { folder: FolderId, uid: Uid, message: NewMessage },
     /// One of several messages: durable but invisible until `CommitAppend`. Without `pending` it opens a new set.
     /// Done: `Staged`.
     StageAppend { to: FolderName, pending: Option<PendingId>, message: NewMessage },

@@ -415,7 +415,7 @@ impl Core {
     }
 }
 
-fn arriving_of(cx: &Cx<'_, Effect>, message: &NewMessage) -> Arriving {
+pub fn arriving_of(cx: &Cx<'_, Effect>, message: &NewMessage) -> Arriving {
     Arriving {
         prefix: Bytes::new(),
         body: message.body.clone(),

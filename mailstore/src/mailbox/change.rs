@@ -33,6 +33,8 @@ pub enum Change {
     Shelved(Box<ShowPlan>),
     Flagged(Box<Flagging>),
     Expunged(Box<Expunging>),
+    /// One message arrives and another vanishes.
+    Replaced(Box<Replacing>),
     Folders(Box<FolderChange>, Asker),
     /// A cursor of the event log.
     Cursor {
@@ -59,6 +61,7 @@ impl Change {
             | Self::Staged(_)
             | Self::Flagged(_)
             | Self::Expunged(_)
+            | Self::Replaced(_)
             | Self::Folders(..)
             | Self::Cursor { .. }
             | Self::Records(_)
@@ -82,6 +85,7 @@ impl Change {
             | Self::Staged(_)
             | Self::Shown(_)
             | Self::Shelved(_)
+            | Self::Replaced(_)
             | Self::Folders(..)
             | Self::Cursor { .. }
             | Self::House(_) => false,
@@ -93,11 +97,8 @@ impl Change {
     pub fn asker(&self) -> Option<Asker> {
         match self {
             Self::Founded | Self::Staged(_) | Self::Flagged(_) => None,
-            Self::Arrived(arrival) => match &arrival.source {
-                ArrivalSource::Delivery { asker, .. } | ArrivalSource::Append { asker, .. } => {
-                    Some(*asker)
-                }
-            },
+            Self::Arrived(arrival) => Some(arrival.asker()),
+            Self::Replaced(replacing) => Some(replacing.arrival.asker()),
             Self::Shown(showing) => Some(showing.asker()),
             Self::Shelved(plan) => Some(plan.asker),
             Self::Expunged(expunging) => Some(expunging.asker),
@@ -124,6 +125,16 @@ pub struct Arrival {
     pub keywords: u128,
     pub header: Header,
     pub source: ArrivalSource,
+}
+
+impl Arrival {
+    /// Who is answered when the batch has settled.
+    #[must_use]
+    pub fn asker(&self) -> Asker {
+        match &self.source {
+            ArrivalSource::Delivery { asker, .. } | ArrivalSource::Append { asker, .. } => *asker,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -195,6 +206,13 @@ pub struct Removal {
     pub uids: UidSet,
     /// Messages that lost their last reference.
     pub condemned: Vec<CondemnedEmail>,
+}
+
+/// A message in place of another.
+#[derive(Debug)]
+pub struct Replacing {
+    pub arrival: Arrival,
+    pub removal: Removal,
 }
 
 /// One slice of a STORE.

@@ -281,20 +281,6 @@ impl Core {
         self.usage = usage;
     }
 
-    /// Whether the quota admits this much more.
-    #[must_use]
-    pub fn quota_admits(&self, bytes: u64, messages: u64) -> bool {
-        // No task comes before the account is known.
-        let Some(account) = &self.context.account else {
-            return false;
-        };
-        let admits = |used: u64, more: u64, max: Option<u64>| {
-            max.is_none_or(|max| used.saturating_add(more) <= max)
-        };
-        admits(self.usage.bytes, bytes, account.quota_bytes)
-            && admits(self.usage.messages, messages, account.quota_messages)
-    }
-
     pub fn next_mod_seq(&mut self) -> ModSeq {
         self.counters.mod_seq.0 += 1;
         self.counters.mod_seq
@@ -384,6 +370,10 @@ impl Core {
             }
             UserTask::Append { to, message, once } => {
                 self.append(cx, asker, (to, message, once), blob);
+            }
+            UserTask::Replace { folder, uid, message } => {
+                let order = super::replace::ReplaceOrder { folder, uid, message };
+                self.replace(cx, asker, order, blob);
             }
             UserTask::StageAppend { to, pending, message } => {
                 self.stage_append(cx, asker, (to, pending, message), blob);

@@ -65,6 +65,20 @@ impl Core {
         answer(cx, asker, Ok(UserDone::Done));
     }
 
+    /// Whether the quota admits this much more.
+    #[must_use]
+    pub fn quota_admits(&self, bytes: u64, messages: u64) -> bool {
+        // No task comes before the account is known.
+        let Some(account) = &self.context.account else {
+            return false;
+        };
+        let admits = |used: u64, more: u64, max: Option<u64>| {
+            max.is_none_or(|max| used.saturating_add(more) <= max)
+        };
+        admits(self.usage.bytes, bytes, account.quota_bytes)
+            && admits(self.usage.messages, messages, account.quota_messages)
+    }
+
     pub fn quota(&self, cx: &mut Cx<'_, Effect>, asker: Asker) {
         let committed = self.folders.values().map(|folder| &folder.committed);
         let (bytes_used, messages_used) =

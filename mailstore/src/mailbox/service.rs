@@ -28,6 +28,7 @@ pub fn serves(account: &AccountFacts, task: &UserTask) -> bool {
         | UserTask::Expunge { .. }
         | UserTask::Copy { .. }
         | UserTask::Append { .. }
+        | UserTask::Replace { .. }
         | UserTask::StageAppend { .. }
         | UserTask::CommitAppend { .. }
         | UserTask::Quota
@@ -84,6 +85,7 @@ pub fn class(task: &UserTask) -> Class {
         | UserTask::Store { .. }
         | UserTask::Expunge { .. }
         | UserTask::Copy { .. }
+        | UserTask::Replace { .. }
         | UserTask::DropAppend { .. }
         | UserTask::Records(RecordTask::Write(_))
         | UserTask::CommitMaildrop { .. } => Class::Change,

@@ -60,6 +60,7 @@ impl Core {
             Change::Shelved(plan) => self.shelved(plan),
             Change::Flagged(flagging) => self.flagged(cx, *flagging),
             Change::Expunged(expunging) => self.expunged(cx, *expunging),
+            Change::Replaced(replacing) => self.replaced(cx, *replacing),
             Change::Folders(change, asker) => self.folders_changed(cx, *change, asker),
             Change::Cursor { asker, done } => {
                 self.cursor_set();
@@ -102,7 +103,10 @@ impl Core {
                 answer(cx, showing.asker(), Err(why));
                 self.show_refused(&showing);
             }
-            Change::Expunged(_) | Change::Folders(..) | Change::Records(_) => {
+            Change::Expunged(_)
+            | Change::Replaced(_)
+            | Change::Folders(..)
+            | Change::Records(_) => {
                 self.release_exclusive();
                 if let Some(asker) = change.asker() {
                     answer(cx, asker, Err(why));

@@ -163,6 +163,12 @@ pub struct AccountEnableRequest {
     #[prost(bool, tag = "2")]
     pub on: bool,
 }
+#[derive(serde::Serialize)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AccountSecondFactorOffRequest {
+    #[prost(string, tag = "1")]
+    pub address: ::prost::alloc::string::String,
+}
 /// What is absent stays. 0 takes a quota away.
 #[derive(serde::Serialize)]
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1420,6 +1426,30 @@ pub mod admin_client {
                 .insert(GrpcMethod::new("hikyaku.admin.v1.Admin", "AccountSet"));
             self.inner.unary(req, path, codec).await
         }
+        /// For a user who lost what makes the codes: the password alone is enough again.
+        pub async fn account_second_factor_off(
+            &mut self,
+            request: impl tonic::IntoRequest<super::AccountSecondFactorOffRequest>,
+        ) -> std::result::Result<tonic::Response<super::Done>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/hikyaku.admin.v1.Admin/AccountSecondFactorOff",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("hikyaku.admin.v1.Admin", "AccountSecondFactorOff"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
         /// Many accounts; each line is answered, in any order.
         pub async fn account_import(
             &mut self,
@@ -1841,6 +1871,11 @@ pub mod admin_server {
         async fn account_set(
             &self,
             request: tonic::Request<super::AccountSetRequest>,
+        ) -> std::result::Result<tonic::Response<super::Done>, tonic::Status>;
+        /// For a user who lost what makes the codes: the password alone is enough again.
+        async fn account_second_factor_off(
+            &self,
+            request: tonic::Request<super::AccountSecondFactorOffRequest>,
         ) -> std::result::Result<tonic::Response<super::Done>, tonic::Status>;
         /// Server streaming response type for the AccountImport method.
         type AccountImportStream: tonic::codegen::tokio_stream::Stream<
@@ -2590,6 +2625,52 @@ pub mod admin_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = AccountSetSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/hikyaku.admin.v1.Admin/AccountSecondFactorOff" => {
+                    #[allow(non_camel_case_types)]
+                    struct AccountSecondFactorOffSvc<T: Admin>(pub Arc<T>);
+                    impl<
+                        T: Admin,
+                    > tonic::server::UnaryService<super::AccountSecondFactorOffRequest>
+                    for AccountSecondFactorOffSvc<T> {
+                        type Response = super::Done;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::AccountSecondFactorOffRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::account_second_factor_off(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = AccountSecondFactorOffSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

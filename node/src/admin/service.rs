@@ -237,6 +237,14 @@ impl Admin for Service {
         self.done(AdminTask::AccountEnable { address, on }).await
     }
 
+    async fn account_second_factor_off(
+        &self,
+        request: Request<api::AccountSecondFactorOffRequest>,
+    ) -> Result<Response<api::Done>, Status> {
+        let api::AccountSecondFactorOffRequest { address } = request.into_inner();
+        self.done(AdminTask::SecondFactorOff { address }).await
+    }
+
     async fn account_set(
         &self,
         request: Request<api::AccountSetRequest>,

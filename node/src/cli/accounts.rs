@@ -154,6 +154,11 @@ pub async fn account(cli: &Cli, command: &AccountCommand) -> anyhow::Result<Exit
         }
         AccountCommand::Enable { address } => enable(cli, address, Enabled::Yes).await?,
         AccountCommand::Disable { address } => enable(cli, address, Enabled::No).await?,
+        AccountCommand::SecondFactorOff { address } => {
+            let request = api::AccountSecondFactorOffRequest { address: address.clone() };
+            let mut client = connect(cli).await?;
+            client.account_second_factor_off(request).await.map_err(|status| told(&status))?;
+        }
         AccountCommand::Set(args) => {
             let request = account_set(args)?;
             let mut client = connect(cli).await?;

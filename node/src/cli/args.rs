@@ -209,6 +209,13 @@ pub enum AccountCommand {
     /// Keep an account from logging in and receiving; open sessions end
     #[command(after_help = "Example: hikyaku account disable ann@example.org")]
     Disable { address: String },
+    /// Turn the second factor of an account off, for a user who lost it; open sessions end
+    #[command(
+        name = "second-factor-off",
+        after_help = "Example: hikyaku account second-factor-off ann@example.org\n\
+        The user signs in with the password alone then, and can turn it on again. Be sure who asks you for this."
+    )]
+    SecondFactorOff { address: String },
     /// Change an account's settings
     #[command(
         after_help = "Example: hikyaku account set ann@example.org --quota '5 GiB' --name 'Ann Ames'\n\

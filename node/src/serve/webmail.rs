@@ -4,7 +4,7 @@ use super::bridge::Bridge;
 use super::control::NodeControl;
 use crate::config::{Address, Config, Listener, Service, TlsMode};
 use crate::tls::TlsContext;
-use crate::web::{UPLOADS_MAX, Web, WebServer};
+use crate::web::{HELD_MAX, UPLOADS_MAX, Web, WebServer};
 use anyhow::Context;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,10 +12,15 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
+/// How long messages that are held may take to leave when the node stops. Our choice.
+const HELD_TIME: std::time::Duration = std::time::Duration::from_secs(10);
+
 /// The running listeners.
 pub struct Webmail {
     stop: watch::Sender<bool>,
     tasks: JoinSet<()>,
+    /// Messages that are held for a moment.
+    holding: Arc<Semaphore>,
     /// Where a browser finds it, without TLS when it may.
     pub url: Option<String>,
 }
@@ -28,7 +33,9 @@ impl Webmail {
         tls: &Arc<TlsContext>,
     ) -> anyhow::Result<Self> {
         let (stop, stopped) = watch::channel(false);
-        let mut started = Self { stop, tasks: JoinSet::new(), url: None };
+        let holding = Arc::new(Semaphore::new(HELD_MAX as usize));
+        let mut started =
+            Self { stop, tasks: JoinSet::new(), holding: Arc::clone(&holding), url: None };
         let web = Arc::new(Web {
             control: Arc::<NodeControl>::clone(control),
             hashes: Arc::clone(control.bridge.pool().context("the pool runs by now")?),
@@ -40,6 +47,8 @@ impl Webmail {
                 .map(|it| it.trim_end_matches('/').to_owned()),
             trusted_proxies: config.http.trusted_proxies.clone(),
             uploads: Semaphore::new(UPLOADS_MAX),
+            holding,
+            stopped: stopped.clone(),
         });
         // HTTPS first: who comes without it has to be told where it is.
         let mut https_port = None;
@@ -65,11 +74,14 @@ impl Webmail {
         Ok(started)
     }
 
-    /// Ends: requests under way are answered.
+    /// Ends: requests under way are answered, and what is held is sent.
     pub async fn stop(mut self) {
         // The tasks end when they are told, or have ended.
         let _told = self.stop.send(true);
         while self.tasks.join_next().await.is_some() {}
+        // What is not out by then stays in Drafts.
+        let sent = self.holding.acquire_many(HELD_MAX);
+        let _ = tokio::time::timeout(HELD_TIME, sent).await;
     }
 }
 

@@ -1,45 +1,39 @@
-//! Writing: the form, drafts, sending.
+//! Writing: the form, as links ask for it and as it comes back.
 
-use super::asking::{Folder, unexpected};
+use super::asking::unexpected;
+use super::drafts::{attachments_max, forget, kept, save, saved_draft, senders};
 use super::form::Fields;
 use super::list::frame;
-use super::login::{Login, now};
-use super::message::{mark, row_of};
-use super::{Shared, Trouble, contacts, page as shown, query_of, see, send};
+use super::login::Login;
+use super::message::row_of;
+use super::{Shared, Trouble, page as shown, query_of, see, sending};
 use axum::extract::{Multipart, Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use html::compose::{
-    Answer, Attachment, Blind, Draft, Recipients, Sender, answer, forgot_attachment, message,
-};
+use html::compose::{Answer, Attachment, Draft, answer};
 use html::date::{self, Dates};
-use html::envelope::{Address, Envelope, joined};
+use html::envelope::{Address, Envelope};
 use html::pages::{ComposePage, Notice};
 use html::structure::{Part, Plan};
-use mailstore::face::{
-    FlagChange, FolderId, Section, SectionText, SpecialUse, SystemFlag, SystemFlags, Uid, UidSet,
-    UserTask,
-};
+use mailstore::face::{FolderId, Section, SectionText, Uid};
 
 /// Bytes of a text that an answer quotes.
-const QUOTED_BYTES_MAX: u64 = 64 * 1024;
-/// Bytes of a draft's text.
-const DRAFT_BYTES_MAX: u64 = 1 << 20;
+pub const QUOTED: u64 = 64 * 1024;
 /// Bytes of a header that are read for References.
 const HEADER_BYTES_MAX: u64 = 64 * 1024;
 
 /// A form on its way to a page or out of it.
 #[derive(Debug, Default)]
-struct Writing {
-    draft: Draft,
+pub struct Writing {
+    pub draft: Draft,
     /// The saved form of it.
-    saved: Option<Uid>,
+    pub saved: Option<Uid>,
     /// `folder.uid` of what it answers, and of what it forwards.
-    answers: String,
-    forwards: String,
-    /// Attachments that are in the store: `folder.uid.part`.
-    kept: Vec<String>,
-    warned: bool,
+    pub answers: String,
+    pub forwards: String,
+    /// Attachments that are in the store: `folder.uid.part`, or `folder.uid.message` for the message itself.
+    pub kept: Vec<String>,
+    pub warned: bool,
 }
 
 pub async fn page(login: Login, request: Request) -> Result<Response, Trouble> {
@@ -63,6 +57,9 @@ async fn begin(login: &Login, fields: &Fields) -> Result<Writing, Trouble> {
         let mut writing = answered(login, at, how, &settings.time_zone).await?;
         writing.draft.text = format!("{signature}{}", writing.draft.text);
         return Ok(writing);
+    }
+    if let Some(at) = place_of(fields.get("attach")) {
+        return attached(login, at, signature).await;
     }
     if let Some(uid) = fields.number("draft") {
         return saved_draft(login, Uid(uid)).await;
@@ -93,7 +90,7 @@ async fn begin(login: &Login, fields: &Fields) -> Result<Writing, Trouble> {
 }
 
 /// `folder.uid`.
-fn place_of(text: &str) -> Option<(FolderId, Uid)> {
+pub fn place_of(text: &str) -> Option<(FolderId, Uid)> {
     let (folder, uid) = text.split_once('.')?;
     Some((FolderId(folder.parse().ok()?), Uid(uid.parse().ok()?)))
 }
@@ -107,14 +104,15 @@ async fn answered(
     let row = row_of(login, folder, uid).await?;
     let (envelope, plan) = (Envelope::read(&row.envelope), Plan::read(&row.structure));
     let text = match plan.shown.first() {
-        Some(part) => text_of(login, (folder, uid), part, QUOTED_BYTES_MAX).await?,
+        Some(part) => text_of(login, (folder, uid), part, QUOTED).await?,
         None => String::new(),
     };
     let dates = Dates { zone: date::zone(zone), now: jiff::Timestamp::now() };
     let references = references(login, (folder, uid)).await?;
-    let own = [login.browser.address.clone()];
+    let own: Vec<String> = senders(login).await?.into_iter().map(|it| it.mailbox).collect();
     let date = dates.long(row.internal_date);
-    let draft = answer(how, (&envelope, &references), (&text, &date), &own);
+    let mut draft = answer(how, (&envelope, &references), (&text, &date), &own);
+    draft.from = answering(&envelope, &own);
     let place = format!("{}.{}", folder.0, uid.0);
     Ok(match how {
         Answer::Forward => Writing {
@@ -131,7 +129,32 @@ async fn answered(
     })
 }
 
-async fn text_of(
+/// The own address that the message was sent to, or from; the first when there is none.
+fn answering(envelope: &Envelope, own: &[String]) -> String {
+    let named = envelope.to.iter().chain(&envelope.cc).chain(&envelope.from);
+    let named: Vec<&Address> = named.collect();
+    let is_named = |own: &&String| named.iter().any(|it| it.mailbox.eq_ignore_ascii_case(own));
+    own.iter().find(is_named).cloned().unwrap_or_default()
+}
+
+/// A forward of the message as it is, as an attachment.
+async fn attached(
+    login: &Login,
+    (folder, uid): (FolderId, Uid),
+    text: String,
+) -> Result<Writing, Trouble> {
+    let row = row_of(login, folder, uid).await?;
+    let envelope = Envelope::read(&row.envelope);
+    let own: Vec<String> = senders(login).await?.into_iter().map(|it| it.mailbox).collect();
+    let from = answering(&envelope, &own);
+    let subject = answer(Answer::Forward, (&envelope, ""), ("", ""), &own).subject;
+    let draft = Draft { from, subject, text, ..Draft::default() };
+    let place = format!("{}.{}", folder.0, uid.0);
+    let kept = vec![format!("{place}.message")];
+    Ok(Writing { draft, kept, forwards: place, ..Writing::default() })
+}
+
+pub async fn text_of(
     login: &Login,
     at: (FolderId, Uid),
     part: &Part,
@@ -143,7 +166,7 @@ async fn text_of(
 }
 
 /// The References of a message.
-async fn references(login: &Login, at: (FolderId, Uid)) -> Result<String, Trouble> {
+pub async fn references(login: &Login, at: (FolderId, Uid)) -> Result<String, Trouble> {
     let names = vec![bytes::Bytes::from_static(b"References")];
     let text = SectionText::HeaderFields { names, not: false };
     let section = Section { part: Vec::new(), text };
@@ -153,32 +176,8 @@ async fn references(login: &Login, at: (FolderId, Uid)) -> Result<String, Troubl
     Ok(ids.collect::<Vec<_>>().join(" "))
 }
 
-async fn saved_draft(login: &Login, uid: Uid) -> Result<Writing, Trouble> {
-    let (_, folders) = login.folders().await?;
-    let (folder, _) = login.folder_for(&folders, SpecialUse::Drafts).await?;
-    let row = row_of(login, folder, uid).await?;
-    let (envelope, plan) = (Envelope::read(&row.envelope), Plan::read(&row.structure));
-    let text = match plan.shown.first() {
-        Some(part) => text_of(login, (folder, uid), part, DRAFT_BYTES_MAX).await?,
-        None => String::new(),
-    };
-    let place = format!("{}.{}", folder.0, uid.0);
-    let draft = Draft {
-        to: joined(&envelope.to),
-        cc: joined(&envelope.cc),
-        bcc: joined(&envelope.bcc),
-        subject: envelope.subject,
-        text,
-        in_reply_to: envelope.in_reply_to,
-        references: references(login, (folder, uid)).await?,
-        attachments: Vec::new(),
-    };
-    let kept = plan.attachments.iter().map(|part| format!("{place}.{}", part.number())).collect();
-    Ok(Writing { draft, saved: Some(uid), kept, ..Writing::default() })
-}
-
 /// The page of a form.
-async fn written(
+pub async fn written(
     login: &Login,
     writing: Writing,
     notice: Option<Notice>,
@@ -188,43 +187,28 @@ async fn written(
     let mut frame = frame(login, &settings, (&infos, &folders)).await?;
     frame.title = "New message · Hikyaku".into();
     frame.notice = notice;
-    let mut kept = Vec::new();
+    let mut lines = Vec::new();
     for place in &writing.kept {
-        if let Some((_, part)) = kept_part(login, place).await? {
-            kept.push((place.clone(), part.name(), date::bytes(part.bytes / 4 * 3)));
+        if let Some(kept) = kept(login, place).await? {
+            lines.push((place.clone(), kept.name, date::bytes(kept.bytes)));
         }
     }
-    let from = Address { name: settings.display_name, mailbox: login.browser.address.clone() };
+    let from = &writing.draft.from;
+    let senders = senders(login).await?.into_iter().map(|it| {
+        let chosen = it.mailbox.eq_ignore_ascii_case(from);
+        (it.mailbox.clone(), it.full(), chosen)
+    });
     shown(&ComposePage {
         frame,
-        from: from.full(),
+        senders: senders.collect(),
         draft: writing.draft,
         draft_uid: writing.saved.map_or(0, |uid| uid.0),
         answers: writing.answers,
         forwards: writing.forwards,
-        kept,
+        kept: lines,
         attachment_limit: date::bytes(attachments_max(login)),
         warned: writing.warned,
     })
-}
-
-/// Base64 and headers take a third more.
-fn attachments_max(login: &Login) -> u64 {
-    login.web.control.message_bytes_max() / 4 * 3
-}
-
-/// An attachment that is in the store; `None`: it is gone.
-async fn kept_part(login: &Login, place: &str) -> Result<Option<((FolderId, Uid), Part)>, Trouble> {
-    let mut fields = place.splitn(3, '.');
-    let at = (fields.next(), fields.next(), fields.next());
-    let (Some(folder), Some(uid), Some(number)) = at else { return Ok(None) };
-    let at = place_of(&format!("{folder}.{uid}"));
-    let (Some(at), Some(path)) = (at, Part::path_of(number)) else { return Ok(None) };
-    match row_of(login, at.0, at.1).await {
-        Ok(row) => Ok(Plan::read(&row.structure).find(&path).cloned().map(|part| (at, part))),
-        Err(Trouble::NotFound(_)) => Ok(None),
-        Err(trouble) => Err(trouble),
-    }
 }
 
 pub async fn submit(
@@ -240,12 +224,12 @@ pub async fn submit(
             forget(&login, writing.saved).await?;
             front(&login, "discarded").await
         }
-        "save" => match save(&login, &mut writing).await? {
+        "save" => match save(&login, &mut writing, Vec::new()).await? {
             Ok(_) => front(&login, "saved").await,
             Err(why) => written(&login, writing, Some(Notice::failed(why))).await,
         },
         "autosave" => {
-            let (status, text) = match save(&login, &mut writing).await? {
+            let (status, text) = match save(&login, &mut writing, Vec::new()).await? {
                 Ok(uid) => (StatusCode::OK, format!("{{\"draft\":{}}}", uid.0)),
                 Err(why) => {
                     (StatusCode::BAD_REQUEST, serde_json::json!({ "error": why }).to_string())
@@ -253,33 +237,13 @@ pub async fn submit(
             };
             Ok((status, [(header::CONTENT_TYPE, "application/json")], text).into_response())
         }
-        "send" => submit_message(&login, writing).await,
+        "send" => sending::submit(login, writing).await,
         _ => Err(Trouble::Wrong("No such thing can be done with a message.".into())),
     }
 }
 
-async fn submit_message(login: &Login, mut writing: Writing) -> Result<Response, Trouble> {
-    if !writing.warned && writing.kept.is_empty() && forgot_attachment(&writing.draft) {
-        writing.warned = true;
-        let text =
-            "The text speaks of an attachment, and there is none. Send again if that is right.";
-        return written(login, writing, Some(Notice::failed(text))).await;
-    }
-    match send_message(login, &mut writing).await? {
-        Ok(()) => front(login, "sent").await,
-        Err(why) => {
-            // Files can't stand in a form: they are kept in the draft.
-            let why = match save(login, &mut writing).await? {
-                Ok(_) => why,
-                Err(also) => format!("{why} {also}"),
-            };
-            written(login, writing, Some(Notice::failed(why))).await
-        }
-    }
-}
-
 /// Back to the inbox, with a word.
-async fn front(login: &Login, told: &str) -> Result<Response, Trouble> {
+pub async fn front(login: &Login, told: &str) -> Result<Response, Trouble> {
     let (_, folders) = login.folders().await?;
     let inbox = folders.iter().find(|folder| folder.name.is_inbox()).ok_or_else(unexpected)?;
     Ok(see(&format!("/f/{}?told={told}", inbox.id.0)))
@@ -307,6 +271,7 @@ async fn read(login: &Login, mut form: Multipart) -> Result<(Fields, Writing), T
     let fields = fields.checked(login)?;
     let text = |name: &str| fields.get(name).to_owned();
     let draft = Draft {
+        from: text("from"),
         to: text("to"),
         cc: text("cc"),
         bcc: text("bcc"),
@@ -325,125 +290,4 @@ async fn read(login: &Login, mut form: Multipart) -> Result<(Fields, Writing), T
         warned: fields.get("warned") == "1",
     };
     Ok((fields, writing))
-}
-
-/// The form with all its attachments, those in the store included. The inner error is for the person.
-async fn whole(login: &Login, writing: &Writing) -> Result<Result<Draft, String>, Trouble> {
-    let mut draft = writing.draft.clone();
-    let most = attachments_max(login);
-    let mut sum: u64 = draft.attachments.iter().map(|it| it.bytes.len() as u64).sum();
-    for place in &writing.kept {
-        let Some((at, part)) = kept_part(login, place).await? else {
-            return Ok(Err("An attachment is gone: attach it again.".into()));
-        };
-        sum += part.bytes / 4 * 3;
-        if sum > most {
-            break;
-        }
-        let section = Section { part: part.path.clone(), text: SectionText::Binary };
-        let (bytes, _) = login.section(at, section, most).await?;
-        draft.attachments.push(Attachment { name: part.name(), media: part.media.clone(), bytes });
-    }
-    if sum > most {
-        return Ok(Err(format!("The attachments are too large: {} at most.", date::bytes(most))));
-    }
-    Ok(Ok(draft))
-}
-
-async fn sender(login: &Login) -> Result<Sender, Trouble> {
-    let name = login.settings().await?.display_name;
-    let from = Address { name, mailbox: login.browser.address.clone() };
-    Ok(Sender { from, message_id: send::message_id(login)?, date: now() })
-}
-
-/// Saves the form into Drafts in place of what was saved before.
-async fn save(login: &Login, writing: &mut Writing) -> Result<Result<Uid, String>, Trouble> {
-    let draft = match whole(login, writing).await? {
-        Ok(draft) => draft,
-        Err(why) => return Ok(Err(why)),
-    };
-    // What is no address yet is kept as it was typed, as far as it goes.
-    let read = |typed: &str| html::compose::addresses(typed).unwrap_or_default();
-    let recipients = Recipients { to: read(&draft.to), cc: read(&draft.cc), bcc: read(&draft.bcc) };
-    let bytes = message(&draft, &recipients, &sender(login).await?, Blind::Shown);
-    let (_, folders) = login.folders().await?;
-    let (folder, name) = login.folder_for(&folders, SpecialUse::Drafts).await?;
-    let flags = SystemFlags::default().with(SystemFlag::Draft).with(SystemFlag::Seen);
-    let uid = send::keep(login, name, bytes, flags).await?;
-    forget(login, writing.saved.replace(uid)).await?;
-    // From now on the files are those of the saved draft.
-    writing.draft.attachments.clear();
-    let plan = Plan::read(&row_of(login, folder, uid).await?.structure);
-    let place = |part: &Part| format!("{}.{}.{}", folder.0, uid.0, part.number());
-    writing.kept = plan.attachments.iter().map(place).collect();
-    Ok(Ok(uid))
-}
-
-/// Deletes a saved draft.
-async fn forget(login: &Login, saved: Option<Uid>) -> Result<(), Trouble> {
-    let Some(uid) = saved else { return Ok(()) };
-    let (_, folders) = login.folders().await?;
-    let drafts = folders.iter().find(|it| it.special_use == Some(SpecialUse::Drafts));
-    let Some(Folder { id, .. }) = drafts else { return Ok(()) };
-    mark(login, (*id, uid), SystemFlag::Deleted).await?;
-    let uids = Some(UidSet::from_iter([uid]));
-    login.user(UserTask::Expunge { folder: *id, uids }).await.map(drop)
-}
-
-/// The inner error is for the person: nothing was sent.
-async fn send_message(login: &Login, writing: &mut Writing) -> Result<Result<(), String>, Trouble> {
-    let recipients = match Recipients::read(&writing.draft) {
-        Ok(recipients) => recipients,
-        Err(why) => return Ok(Err(why)),
-    };
-    let targets = match send::targets(login, &recipients).await? {
-        Ok(targets) => targets,
-        Err(why) => return Ok(Err(why)),
-    };
-    let draft = match whole(login, writing).await? {
-        Ok(draft) => draft,
-        Err(why) => return Ok(Err(why)),
-    };
-    let sender = sender(login).await?;
-    let outgoing = message(&draft, &recipients, &sender, Blind::Hidden);
-    if outgoing.len() as u64 > login.web.control.message_bytes_max() {
-        return Ok(Err("The message is too large.".into()));
-    }
-    if let Err(why) = send::deliver(login, outgoing, &targets).await? {
-        return Ok(Err(why));
-    }
-    // It is sent: from here on nothing may look as if it were not.
-    if let Err(trouble) =
-        sent(login, writing, message(&draft, &recipients, &sender, Blind::Shown)).await
-    {
-        let fields =
-            vec![("user", login.browser.address.clone()), ("reason", format!("{trouble:?}"))];
-        crate::log::note(crate::config::LogLevel::Warn, "sent, but not all was noted", fields);
-    }
-    // The address book is a convenience.
-    let _learnt = contacts::learn(login, recipients.iter()).await;
-    Ok(Ok(()))
-}
-
-/// The own copy; the draft goes; what was answered says so.
-async fn sent(login: &Login, writing: &Writing, copy: Vec<u8>) -> Result<(), Trouble> {
-    let (_, folders) = login.folders().await?;
-    let (_, name) = login.folder_for(&folders, SpecialUse::Sent).await?;
-    send::keep(login, name, copy, SystemFlags::default().with(SystemFlag::Seen)).await?;
-    forget(login, writing.saved).await?;
-    if let Some(at) = place_of(&writing.answers) {
-        mark(login, at, SystemFlag::Answered).await?;
-    }
-    if let Some((folder, uid)) = place_of(&writing.forwards) {
-        let task = UserTask::Store {
-            folder,
-            uids: UidSet::from_iter([uid]),
-            change: FlagChange::Add,
-            flags: SystemFlags::default(),
-            keywords: mailstore::face::Keyword::new(b"$Forwarded").into_iter().collect(),
-            unchanged_since: None,
-        };
-        login.user(task).await?;
-    }
-    Ok(())
 }

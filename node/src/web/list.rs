@@ -111,6 +111,12 @@ impl View {
             "gone" => format!("{messages} deleted for good."),
             "copied" => format!("{messages} copied."),
             "sent" => "The message was sent.".into(),
+            "unkept" => {
+                return Some(Notice::failed(
+                    "The message was sent, but its copy in Sent could not be kept, or the draft not be removed.",
+                ));
+            }
+            "gone-out" => return Some(Notice::failed("Too late: the message was sent already.")),
             "saved" => "The draft was saved.".into(),
             "discarded" => "The draft was discarded.".into(),
             "none" => "No message was selected.".into(),

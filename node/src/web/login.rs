@@ -18,6 +18,14 @@ use mailstore::face::{
 };
 use std::sync::Arc;
 
+/// Whose password it was.
+#[derive(Debug)]
+pub struct Proved {
+    pub account: mailstore::face::Account,
+    /// It is not enough.
+    pub code_due: bool,
+}
+
 /// A request of somebody who is logged in.
 pub struct Login {
     pub web: Arc<Web>,
@@ -39,24 +47,18 @@ impl FromRequestParts<Arc<Web>> for Login {
         let out = || Trouble::LoggedOut { next: next.to_owned() };
         let cookie = cookie_of(&parts.headers, came).ok_or_else(out)?;
         let own = OwnSession::open(&web.control);
-        let browser = Browser {
-            address: String::new(),
-            created: 0,
-            used: 0,
-            remembered: false,
-            agent: String::new(),
-            ip: String::new(),
-        };
+        let browser = Browser::default();
         let mut login = Self { web: Arc::clone(web), own, cookie, browser, came };
-        login.browser = login.kept_browser().await?.ok_or_else(out)?;
+        let browser = login.kept_browser().await?.filter(|browser| !browser.code_due);
+        login.browser = browser.ok_or_else(out)?;
         login.note_use().await?;
         Ok(login)
     }
 }
 
 impl Login {
-    /// The log-in that the cookie proves, if it still counts.
-    async fn kept_browser(&self) -> Result<Option<Browser>, Trouble> {
+    /// The log-in that the cookie proves, if it still counts. Whether its code is still due is for the caller to see.
+    pub(super) async fn kept_browser(&self) -> Result<Option<Browser>, Trouble> {
         let (collection, name) = (Collection::BrowserSessions, self.cookie.record_name());
         let task = UserTask::Records(RecordTask::Get { collection, name });
         let task = Task::User { user: self.cookie.user, task };
@@ -92,7 +94,7 @@ impl Login {
     /// Log-ins of the user that still count, by their records' names.
     pub async fn browsers(&self) -> Result<Vec<(mailstore::face::RecordName, Browser)>, Trouble> {
         let records = self.records(Collection::BrowserSessions).await?;
-        let live = |browser: &Browser| browser.is_live(now());
+        let live = |browser: &Browser| browser.is_live(now()) && !browser.code_due;
         let read = records
             .into_iter()
             .filter_map(|record| Some((record.name, Browser::read(&record.value).filter(live)?)));
@@ -104,7 +106,7 @@ impl Login {
         own: &OwnSession,
         came: Came,
         (name, secret): (&str, &str),
-    ) -> Result<Result<mailstore::face::Account, AuthRefusal>, Trouble> {
+    ) -> Result<Result<Proved, AuthRefusal>, Trouble> {
         let authenticate = Authenticate {
             protocol: Protocol::Http,
             peer: came.ip,
@@ -112,7 +114,12 @@ impl Login {
             secret: secret.to_owned().into(),
         };
         match own.ask(Task::Directory(DirectoryTask::Authenticate(authenticate))).await? {
-            Completion::Directory(DirectoryDone::Authenticated(account)) => Ok(Ok(account)),
+            Completion::Directory(DirectoryDone::Authenticated(account)) => {
+                Ok(Ok(Proved { account, code_due: false }))
+            }
+            Completion::Directory(DirectoryDone::SecondFactorDue(account)) => {
+                Ok(Ok(Proved { account, code_due: true }))
+            }
             Completion::Directory(DirectoryDone::AuthRefused(refusal)) => Ok(Err(refusal)),
             Completion::Refused(_) => Ok(Err(AuthRefusal::Unavailable)),
             _ => Err(unexpected()),
@@ -130,7 +137,7 @@ fn cookie_name(came: Came) -> &'static str {
     if came.secure { "__Host-hikyaku" } else { "hikyaku" }
 }
 
-fn cookie_of(headers: &HeaderMap, came: Came) -> Option<Cookie> {
+pub(super) fn cookie_of(headers: &HeaderMap, came: Came) -> Option<Cookie> {
     let lines = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
     let pairs =
         lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
@@ -147,7 +154,7 @@ fn set_cookie(came: Came, value: &str, seconds: Option<i64>) -> Result<HeaderVal
 }
 
 /// A path of this site, and nothing else, so that a log-in leads nowhere else.
-fn own_path(next: &str) -> &str {
+pub(super) fn own_path(next: &str) -> &str {
     let own =
         next.starts_with('/') && !next.starts_with("//") && !next.contains(['\\', '\r', '\n']);
     if own { next } else { "/" }
@@ -167,8 +174,8 @@ pub async fn submit(
     let form = Fields::read(&body);
     let (address, remember) = (form.get("address").trim(), form.get("remember") == "1");
     let own = OwnSession::open(&web.control);
-    let account = match Login::authenticate(&own, came, (address, form.get("password"))).await? {
-        Ok(account) => account,
+    let proved = match Login::authenticate(&own, came, (address, form.get("password"))).await? {
+        Ok(proved) => proved,
         Err(refusal) => {
             log_refusal(address, came, refusal);
             let (status, text) = told(refusal);
@@ -178,8 +185,7 @@ pub async fn submit(
             return Ok((status, shown).into_response());
         }
     };
-    let mut secret = [0; SECRET_BYTES];
-    getrandom::fill(&mut secret).map_err(|error| Trouble::Broken(error.to_string()))?;
+    let Proved { account, code_due } = proved;
     let agent = headers.get(header::USER_AGENT).and_then(|it| it.to_str().ok()).unwrap_or_default();
     let browser = Browser {
         address: account.address.to_string(),
@@ -188,22 +194,42 @@ pub async fn submit(
         remembered: remember,
         agent: browser::agent_name(agent),
         ip: came.ip.to_string(),
+        code_due,
     };
-    let cookie = Cookie::new(account.user, secret);
+    let cookie = Cookie::new(account.user, fresh_secret()?);
     let login = Login { web, own, cookie, browser, came };
-    login.keep().await?;
-    let fields = vec![
-        ("proto", "http".to_owned()),
-        ("user", account.address.to_string()),
-        ("ip", came.ip.to_string()),
-    ];
-    crate::log::note(crate::config::LogLevel::Info, "log in", fields);
-    let seconds = remember.then_some(browser::IDLE_SECONDS);
-    let cookie = set_cookie(came, &login.cookie.value(), seconds)?;
-    Ok(([(header::SET_COOKIE, cookie)], see(own_path(form.get("next")))).into_response())
+    login.enter(own_path(form.get("next"))).await
+}
+
+pub(super) fn fresh_secret() -> Result<[u8; SECRET_BYTES], Trouble> {
+    let mut secret = [0; SECRET_BYTES];
+    getrandom::fill(&mut secret).map_err(|error| Trouble::Broken(error.to_string()))?;
+    Ok(secret)
 }
 
 impl Login {
+    /// Keeps the log-in and hands out its cookie: to go on to `next`, or to the code that is due.
+    pub(super) async fn enter(&self, next: &str) -> Result<Response, Trouble> {
+        self.keep().await?;
+        let value = self.cookie.value();
+        if self.browser.code_due {
+            let cookie = set_cookie(self.came, &value, Some(browser::CODE_SECONDS))?;
+            let query =
+                form_urlencoded::Serializer::new(String::new()).append_pair("next", next).finish();
+            let to = see(&format!("/login/code?{query}"));
+            return Ok(([(header::SET_COOKIE, cookie)], to).into_response());
+        }
+        let fields = vec![
+            ("proto", "http".to_owned()),
+            ("user", self.browser.address.clone()),
+            ("ip", self.came.ip.to_string()),
+        ];
+        crate::log::note(crate::config::LogLevel::Info, "log in", fields);
+        let seconds = self.browser.remembered.then_some(browser::IDLE_SECONDS);
+        let cookie = set_cookie(self.came, &value, seconds)?;
+        Ok(([(header::SET_COOKIE, cookie)], see(next)).into_response())
+    }
+
     /// Keeps a new log-in. Those that have ended go, and the oldest when there are too many.
     async fn keep(&self) -> Result<(), Trouble> {
         let records = self.records(Collection::BrowserSessions).await?;
@@ -212,13 +238,14 @@ impl Login {
         let mut gone = Vec::new();
         for record in records {
             match read(&record.value) {
-                Some(browser) => live.push((browser.used, record.name)),
+                // Who has only the password pushes nobody out.
+                Some(browser) => live.push((!browser.code_due, browser.used, record.name)),
                 None => gone.push(record.name),
             }
         }
         live.sort();
         let more = (live.len() + 1).saturating_sub(SESSIONS_MAX);
-        gone.extend(live.into_iter().take(more).map(|(_, name)| name));
+        gone.extend(live.into_iter().take(more).map(|(_, _, name)| name));
         let key = (Collection::BrowserSessions, self.cookie.record_name());
         self.put(key, Some(self.browser.written())).await?;
         for name in gone {
@@ -229,7 +256,7 @@ impl Login {
 }
 
 /// As `interface.md` has it, for fail2ban.
-fn log_refusal(address: &str, came: Came, refusal: AuthRefusal) {
+pub(super) fn log_refusal(address: &str, came: Came, refusal: AuthRefusal) {
     let reason = match refusal {
         AuthRefusal::WrongCredentials => "wrong credentials",
         AuthRefusal::Disabled => "disabled",
@@ -245,7 +272,7 @@ fn log_refusal(address: &str, came: Came, refusal: AuthRefusal) {
     crate::log::note(crate::config::LogLevel::Warn, "auth failed", fields);
 }
 
-fn told(refusal: AuthRefusal) -> (StatusCode, &'static str) {
+pub(super) fn told(refusal: AuthRefusal) -> (StatusCode, &'static str) {
     match refusal {
         AuthRefusal::WrongCredentials => {
             (StatusCode::UNAUTHORIZED, "This address and this password do not go together.")

@@ -6,10 +6,12 @@
 
 mod act;
 mod asking;
+mod carry;
 mod compose;
 mod compress;
 mod contacts;
 mod conversation;
+mod drafts;
 mod folders;
 mod form;
 mod headers;
@@ -17,11 +19,15 @@ mod list;
 mod live;
 mod login;
 mod message;
+mod second_factor;
+mod security;
 mod send;
+mod sending;
 mod server;
 mod settings;
 mod trouble;
 
+pub use sending::HELD_MAX;
 pub use server::{WebServer, serve};
 
 use crate::control::Control;
@@ -46,6 +52,10 @@ pub struct Web {
     pub trusted_proxies: Vec<crate::config::Network>,
     /// Requests with files in memory.
     pub uploads: tokio::sync::Semaphore,
+    /// Room for messages that are held for a moment ([`HELD_MAX`]).
+    pub holding: Arc<tokio::sync::Semaphore>,
+    /// The node stops.
+    pub stopped: tokio::sync::watch::Receiver<bool>,
 }
 
 /// Uploads in memory at once. Our choice: each may hold twice the largest message.
@@ -67,18 +77,29 @@ fn router(web: Arc<Web>) -> Router {
     Router::new()
         .route("/", get(list::front))
         .route("/login", get(login::page).post(login::submit))
+        .route("/login/code", get(second_factor::page).post(second_factor::submit))
         .route("/logout", post(login::leave))
         .route("/f/{folder}", get(list::folder))
+        .route("/f/{folder}/export", get(carry::export))
+        .route(
+            "/folders/import",
+            post(carry::import).layer(DefaultBodyLimit::max(carry::FILE_BYTES_MAX)),
+        )
         .route("/f/{folder}/act", post(act::act))
         .route("/f/{folder}/m/{uid}", get(message::message))
         .route("/f/{folder}/m/{uid}/source", get(message::source))
         .route("/f/{folder}/m/{uid}/html/{part}", get(message::html))
         .route("/f/{folder}/m/{uid}/part/{part}", get(message::part))
         .route("/compose", get(compose::page).post(compose::submit))
+        .route("/compose/undo", post(sending::undo))
         .route("/folders", get(folders::page).post(folders::submit))
         .route("/contacts", get(contacts::page).post(contacts::submit))
+        .route("/contacts/export/{name}", get(contacts::export))
+        .route("/contacts/import", post(contacts::import))
         .route("/contacts/complete", get(contacts::complete))
         .route("/settings", get(settings::page).post(settings::submit))
+        .route("/security", get(security::page).post(security::submit))
+        .route("/security/second-factor", get(second_factor::set_up))
         .route("/live", get(live::live))
         .route("/assets/{name}", get(asset))
         .fallback(|| async { Trouble::NotFound("There is no such page.".into()) })

@@ -10,9 +10,9 @@ use html::compose::Recipients;
 use html::envelope::Address;
 use mailstore::face::{
     Acceptance, AcceptedRecipient, BlobDone, BlobTask, Body, Columns, Completion, Deliver,
-    DeliveryDone, DeliveryId, DeliveryTask, DirectoryDone, DirectoryTask, FolderName, Holders,
-    INLINE_BYTES_MAX, LONE_BYTES_MAX, NewMessage, Promise, Resolved, SystemFlags, Task, Uid,
-    UserDone, UserError, UserId, UserTask,
+    DeliveryDone, DeliveryId, DeliveryTask, DirectoryDone, DirectoryTask, FolderId, FolderName,
+    Holders, INLINE_BYTES_MAX, InternalDate, Keyword, LONE_BYTES_MAX, NewMessage, Promise,
+    Resolved, SystemFlags, Task, Uid, UserDone, UserError, UserId, UserTask,
 };
 use mailstore::mime::{Limits, Scanner};
 use std::collections::BTreeMap;
@@ -117,16 +117,41 @@ pub async fn deliver(
     }
 }
 
-/// Puts a message into one of the user's own folders.
-pub async fn keep(
-    login: &Login,
-    to: FolderName,
-    message: Vec<u8>,
-    flags: SystemFlags,
-) -> Result<Uid, Trouble> {
+/// A message for one of the user's own folders.
+#[derive(Debug)]
+pub struct Keeping {
+    pub flags: SystemFlags,
+    pub keywords: Vec<Keyword>,
+    pub message: Vec<u8>,
+    /// `None`: now.
+    pub date: Option<InternalDate>,
+}
+
+async fn new_message(login: &Login, keeping: Keeping) -> Result<NewMessage, Trouble> {
+    let Keeping { flags, keywords, message, date } = keeping;
     let columns = Arc::new(columns(&message));
     let body = body(login, message, Holders::One).await?;
-    let message = NewMessage { flags, keywords: Vec::new(), internal_date: None, body, columns };
+    Ok(NewMessage { flags, keywords, internal_date: date, body, columns })
+}
+
+/// Puts a message in place of another; `None`: that is not there any more.
+pub async fn replace(
+    login: &Login,
+    (folder, uid): (FolderId, Uid),
+    keeping: Keeping,
+) -> Result<Option<Uid>, Trouble> {
+    let message = new_message(login, keeping).await?;
+    match login.user(UserTask::Replace { folder, uid, message }).await {
+        Ok(UserDone::Appended { uids, .. }) => uids.first().ok_or_else(unexpected).map(Some),
+        Ok(_) => Err(unexpected()),
+        Err(Trouble::NotFound(_)) => Ok(None),
+        Err(trouble) => Err(trouble),
+    }
+}
+
+/// Puts a message into one of the user's own folders.
+pub async fn keep(login: &Login, to: FolderName, keeping: Keeping) -> Result<Uid, Trouble> {
+    let message = new_message(login, keeping).await?;
     match login.user(UserTask::Append { to, message, once: None }).await? {
         UserDone::Appended { uids, .. } => uids.first().ok_or_else(unexpected),
         _ => Err(unexpected()),

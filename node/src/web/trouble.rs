@@ -49,6 +49,18 @@ pub fn capital(text: &str) -> String {
     format!("{first}{}{end}", chars.as_str())
 }
 
+impl Trouble {
+    /// In words, where there is no page to tell it.
+    pub fn text(&self) -> &str {
+        match self {
+            Self::LoggedOut { .. } => "you were signed out.",
+            Self::NotFound(text) | Self::Wrong(text) | Self::Later(text) => text,
+            Self::Foreign => "the request did not come from here.",
+            Self::Broken(_) => "something broke.",
+        }
+    }
+}
+
 impl IntoResponse for Trouble {
     fn into_response(self) -> Response {
         let (status, title, text) = match self {

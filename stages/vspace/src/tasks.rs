@@ -420,6 +420,8 @@ impl Shard {
 fn may_repeat(task: &Task) -> bool {
     match task {
         Task::Directory(DirectoryTask::Admin(order)) => order.only_looks(),
+        // A code that was right once is not right again.
+        Task::Directory(DirectoryTask::CheckCode(_)) => false,
         Task::Directory(_) | Task::Delivery(_) | Task::Blob(_) => true,
         Task::User { user: _, task } => match task {
             // By their delivery ids.
@@ -445,6 +447,7 @@ fn may_repeat(task: &Task) -> bool {
             | UserTask::Store { .. }
             | UserTask::Expunge { .. }
             | UserTask::Copy { .. }
+            | UserTask::Replace { .. }
             | UserTask::Append { once: None, .. }
             | UserTask::StageAppend { .. }
             | UserTask::CommitAppend { .. }

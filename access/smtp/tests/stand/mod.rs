@@ -179,7 +179,9 @@ impl Stand {
                 let allowed = user == UserId(1) && own.contains(&address.as_str());
                 Completion::Directory(DirectoryDone::SenderChecked { allowed })
             }
-            Task::Directory(DirectoryTask::Admin(_)) => panic!("a session asks no admin tasks"),
+            Task::Directory(DirectoryTask::Admin(_) | DirectoryTask::CheckCode(_)) => {
+                panic!("a session of mail asks no such thing")
+            }
             Task::User { user: _, task: UserTask::Deliver(_) } => {
                 self.outcomes.pop_front().unwrap_or(Completion::User(UserDone::Delivered {
                     folder: FolderName::inbox(),

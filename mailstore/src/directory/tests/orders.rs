@@ -335,6 +335,7 @@ fn the_bytes_of_the_formats() {
             protocols: Some(vec![Protocol::Imap, Protocol::Pop3]),
             phc: "$6$".into(),
         }],
+        second_factor: None,
     });
     let golden: &[&[u8]] = &[
         b"\x01\xac\x02\x0bA@x.example\x01\x01\x01A\x01\x80\x01\x00\x03",

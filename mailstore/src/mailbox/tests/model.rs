@@ -23,6 +23,12 @@ enum Order {
         count: u8,
         commit: u8,
     },
+    Replace {
+        folder: u8,
+        uid: u32,
+        flags: u8,
+        keyword: u8,
+    },
     Store {
         folder: u8,
         uids: (u32, u32),
@@ -67,6 +73,9 @@ fn order() -> impl Strategy<Value = Order> {
         6 => (0_u128..40).prop_map(Order::Deliver),
         3 => (folder(), 0_u8..32, 0_u8..4)
             .prop_map(|(folder, flags, keyword)| Order::Append { folder, flags, keyword }),
+        2 => (folder(), 1_u32..14, 0_u8..32, 0_u8..4).prop_map(|(folder, uid, flags, keyword)| {
+            Order::Replace { folder, uid, flags, keyword }
+        }),
         1 => (folder(), 1_u8..5, 0_u8..3)
             .prop_map(|(folder, count, commit)| Order::MultiAppend { folder, count, commit }),
         5 => (folder(), uids(), 0_u8..3, 0_u8..32, 0_u8..4).prop_map(
@@ -310,6 +319,9 @@ impl Run {
         match order {
             Order::Deliver(number) => self.deliver(number),
             Order::Append { folder: at, flags, keyword } => self.append(at, flags, keyword),
+            Order::Replace { folder, uid, flags, keyword } => {
+                self.replace((folder, uid), flags, keyword);
+            }
             Order::MultiAppend { folder, count, commit } => {
                 self.multi_append(folder, count, commit);
             }
@@ -390,6 +402,33 @@ impl Run {
                 }
             }
             None => self.fails(task),
+        }
+    }
+
+    fn replace(&mut self, (at, uid): (u8, u32), flags: u8, keyword: u8) {
+        let name = NAMES[usize::from(at)];
+        let mut then = self.model.clone();
+        let Some(model) = then.folders.get_mut(name) else {
+            return;
+        };
+        let was = model.messages.remove(&uid);
+        self.number += 1;
+        let number = 1000 + self.number;
+        let message = NewMessage {
+            flags: SystemFlags(flags),
+            keywords: keywords_of(keyword),
+            ..new_message(number)
+        };
+        let keywords = names_of(keyword);
+        let told = then.put(name, Message { number, delivered: false, flags, keywords });
+        let told = told.expect("exists");
+        let task = UserTask::Replace { folder: self.id(name), uid: Uid(uid), message };
+        if was.is_none() {
+            return self.fails(task);
+        }
+        if let Some(done) = self.ask(ANN, task, then) {
+            let told = UidSet::from_range(told..=told);
+            assert!(matches!(done, UserDone::Appended { uids, .. } if uids == told));
         }
     }
 
