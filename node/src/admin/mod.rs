@@ -3,6 +3,7 @@
 //! Calls carry the token of `DATA/admin.token`; the HTTP pages are for monitors and carry none. Off loopback everything goes over
 //! TLS. The server knows the node only as [`Control`].
 
+mod accounts;
 #[allow(clippy::all, missing_debug_implementations, reason = "made from the .proto file")]
 #[rustfmt::skip]
 pub mod api;
@@ -21,4 +22,5 @@ pub use directory::stored_form;
 pub use inside::{import_all, make_account, order};
 pub use own_session::OwnSession;
 pub use server::{AdminServer, serve};
+pub use service::Service;
 pub use token::{ADDRESS_FILE, TOKEN_FILE, Token, write_address};

@@ -2,15 +2,17 @@
 
 use super::backup;
 use super::bridge::Bridge;
+use super::history::History;
 use super::identity::Identity;
 use super::place::Neighbours;
 use super::running::Stages;
 use crate::config::{Config, Limits};
 use crate::control::{
     AdmissionReport, BackupReport, BackupStep, ByteStream, CheckReport, Control, ControlError,
-    HoldersReport, Kick, Latency, ListenerReport, Location, Moved, NodeChange, NodeProgress,
-    NodeState, PartitionsReport, Progress, Reply, ScrubReport, ScrubState, SessionReport,
-    SpaceState, StageReport, StatusReport, StoreReport, SurveyReport,
+    EventsReport, EventsWanted, HistoryReport, HoldersReport, Kick, Latency, ListenerReport,
+    Location, Moved, NodeChange, NodeProgress, NodeState, PartitionReport, PartitionsReport,
+    Progress, Reply, ScrubReport, ScrubState, SessionReport, SpaceState, StageReport, StatusReport,
+    StoreReport, SurveyReport,
 };
 use dds::cluster::{Incarnation, NodeId, ReplicaGroup};
 use dds::scrub::Round;
@@ -43,6 +45,7 @@ pub struct NodeControl {
     pub started: Instant,
     pub stages: Stages,
     pub neighbours: Neighbours,
+    pub(super) history: History,
     pub state: AtomicU8,
     /// Those in force: SIGHUP changes them.
     limits: Mutex<Limits>,
@@ -74,6 +77,7 @@ impl NodeControl {
             started: Instant::now(),
             stages,
             neighbours,
+            history: History::default(),
             state: AtomicU8::new(0),
             // Of every run others: another node may still answer an earlier one.
             operators: AtomicU64::new(super::draw().unwrap_or_default() >> 27),
@@ -118,7 +122,7 @@ impl NodeControl {
         reports
     }
 
-    fn stage_reports(&self) -> Vec<StageReport> {
+    pub(super) fn stage_reports(&self) -> Vec<StageReport> {
         let mut reports: Vec<_> = self
             .stages
             .stats
@@ -182,6 +186,8 @@ impl NodeControl {
             scrub: self.scrub_state(&held),
             users_loaded: sum(|held| held.mailboxes),
             moves: view.moves(&self.config),
+            links: self.link_reports(),
+            behind: self.behind_reports(&held),
             accounts: residents.accounts,
             deliveries_pending: residents.deliveries,
         }
@@ -344,6 +350,11 @@ impl Control for NodeControl {
         masters
     }
 
+    fn master(&self, user: UserId) -> (String, u16) {
+        let partition = self.map.partition_of(&mailstore::mailbox::route(user).0);
+        (self.bridge.look(|view| view.primary_name(&self.config, partition)), partition.0)
+    }
+
     fn check(&self, progress: Progress) -> Reply<'_, CheckReport> {
         Box::pin(async move { self.check_store(progress).await })
     }
@@ -362,6 +373,18 @@ impl Control for NodeControl {
 
     fn scrub(&self) -> Reply<'_, ScrubReport> {
         Box::pin(async move { self.bridge.scrub().await.ok_or(ControlError::Stopping) })
+    }
+
+    fn events(&self, wanted: &EventsWanted) -> EventsReport {
+        crate::log::recent(&self.node_name, wanted)
+    }
+
+    fn stage_history(&self) -> HistoryReport {
+        self.history.report()
+    }
+
+    fn partitions(&self) -> Vec<PartitionReport> {
+        self.bridge.look(|view| view.partitions(&self.config))
     }
 
     fn message_bytes_max(&self) -> u64 {
