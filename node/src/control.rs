@@ -5,6 +5,10 @@
 //!
 //! Absences: nothing here knows gRPC, HTTP, sockets or how the node is wired inside.
 
+mod lately;
+
+pub use lately::{EventPlace, EventReport, EventsReport, EventsWanted, HistoryReport, StagePoint};
+
 use dds::scrub::Round;
 use mailstore::face::{Completion, Notice, Protocol, SessionId, Task, UserId};
 use serde::Serialize;
@@ -81,6 +85,9 @@ pub trait Control: Send + Sync + 'static {
     /// How many of these users have which node as their master, by number.
     fn masters(&self, users: &[UserId]) -> BTreeMap<u16, u64>;
 
+    /// The master of a user, by name, and the partition.
+    fn master(&self, user: UserId) -> (String, u16);
+
     /// Verifies everything in the store as it is when the check begins: checksums, references, indexes against logs. Off
     /// the workers, past the cache.
     fn check(&self, progress: Progress) -> Reply<'_, CheckReport>;
@@ -96,6 +103,15 @@ pub trait Control: Send + Sync + 'static {
 
     /// Starts a round of the scrub on every node, and waits for its end.
     fn scrub(&self) -> Reply<'_, ScrubReport>;
+
+    /// What is kept of the log of this node, as far as it matches.
+    fn events(&self, wanted: &EventsWanted) -> EventsReport;
+
+    /// What the stages did in the last minutes.
+    fn stage_history(&self) -> HistoryReport;
+
+    /// Every partition, by number.
+    fn partitions(&self) -> Vec<PartitionReport>;
 
     /// The largest message that is taken.
     fn message_bytes_max(&self) -> u64;
@@ -225,6 +241,46 @@ pub struct NodeReport {
     pub load: Option<u64>,
     /// Its store takes nothing but what frees space.
     pub exhausted: bool,
+    /// Of its data directory.
+    pub incarnation: u64,
+}
+
+/// The connections with another node.
+#[derive(Clone, Debug, Serialize)]
+pub struct LinkReport {
+    pub node: String,
+    pub is_up: bool,
+    /// The node that carries them, when the straight way does not work.
+    pub through: Option<String>,
+    /// Since it is so; `None`: since the start.
+    pub seconds: Option<u64>,
+    /// Times that it was lost since the start.
+    pub lost: u64,
+}
+
+/// How far a follower is behind the partitions that this node leads.
+#[derive(Clone, Debug, Serialize)]
+pub struct BehindReport {
+    pub follower: String,
+    pub partitions: u64,
+    /// With something that it has not acknowledged.
+    pub waiting: u64,
+    pub groups: u64,
+    pub groups_max: u64,
+}
+
+/// One partition.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct PartitionReport {
+    pub partition: u16,
+    pub state: &'static str,
+    pub is_moving: bool,
+    pub primary: Option<String>,
+    pub in_sync: Vec<String>,
+    pub learners: Vec<String>,
+    pub version: u64,
+    /// Where an operator has put it.
+    pub placed: Option<String>,
 }
 
 /// A partition that changes hands or members.
@@ -338,6 +394,9 @@ pub struct StatusReport {
     pub scrub: ScrubState,
     /// By number of the partition; the first of them.
     pub moves: Vec<MoveReport>,
+    /// With the other nodes.
+    pub links: Vec<LinkReport>,
+    pub behind: Vec<BehindReport>,
 }
 
 /// What the scrub of this node has done and found since the start, in partitions that it leads.

@@ -12,6 +12,7 @@ mod backup;
 mod bench;
 mod cli;
 mod config;
+mod console;
 mod control;
 mod demo;
 mod edge;

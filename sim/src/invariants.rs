@@ -8,6 +8,7 @@ mod bodies_resolve;
 mod check_is_clean;
 mod index_matches;
 mod linearizable;
+pub mod nobody_is_behind;
 mod one_primary;
 pub mod reads_are_fresh;
 pub mod replicas_agree;

@@ -102,7 +102,7 @@ impl Gauges {
     /// The population as of the last turn.
     #[must_use]
     pub fn get(&self) -> vspace::Population {
-        *self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
     }
 }
 

@@ -13,6 +13,15 @@ impl Replica {
         }
     }
 
+    /// Members in sync besides the primary, which this is, and the entries of the log that each has not acknowledged yet.
+    #[must_use]
+    pub fn behind(&self) -> Vec<(NodeId, u64)> {
+        match &self.state {
+            State::Awake(core, Role::Primary(primary)) => primary.behind(core),
+            State::Awake(..) | State::Asleep | State::Waking(_) | State::Failed(_) => Vec::new(),
+        }
+    }
+
     /// The last entry, and up to where everything is decided.
     #[must_use]
     pub fn progress(&self) -> Option<(Mark, u64)> {

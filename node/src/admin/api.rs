@@ -119,6 +119,16 @@ pub struct Account {
     /// Hexadecimal, never reused.
     #[prost(string, tag = "6")]
     pub user: ::prost::alloc::string::String,
+    /// On demand. Absent when the mailbox does not answer.
+    #[prost(uint64, optional, tag = "20")]
+    pub bytes_used: ::core::option::Option<u64>,
+    #[prost(uint64, optional, tag = "21")]
+    pub messages_used: ::core::option::Option<u64>,
+    /// On demand: its master.
+    #[prost(string, optional, tag = "22")]
+    pub node: ::core::option::Option<::prost::alloc::string::String>,
+    #[prost(uint32, optional, tag = "23")]
+    pub partition: ::core::option::Option<u32>,
 }
 #[derive(serde::Serialize)]
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -140,12 +150,27 @@ pub struct AccountRemoveRequest {
 pub struct AccountListRequest {
     #[prost(string, optional, tag = "1")]
     pub domain: ::core::option::Option<::prost::alloc::string::String>,
+    /// Only accounts whose address or name contains this text, whatever the case.
+    #[prost(string, tag = "20")]
+    pub search: ::prost::alloc::string::String,
+    /// So many are left out first, of those that match, by address.
+    #[prost(uint64, tag = "21")]
+    pub offset: u64,
+    /// 0: all.
+    #[prost(uint64, tag = "22")]
+    pub limit: u64,
+    /// With the node of each, and what it keeps. Each mailbox is asked: ask for a page of them.
+    #[prost(bool, tag = "23")]
+    pub usage: bool,
 }
 #[derive(serde::Serialize)]
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct AccountListReply {
     #[prost(message, repeated, tag = "1")]
     pub accounts: ::prost::alloc::vec::Vec<Account>,
+    /// That match.
+    #[prost(uint64, tag = "20")]
+    pub total: u64,
 }
 #[derive(serde::Serialize)]
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -233,11 +258,14 @@ pub struct Session {
     pub node: ::prost::alloc::string::String,
 }
 #[derive(serde::Serialize)]
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SessionListRequest {
     /// Of the node that is asked, not of all.
     #[prost(bool, tag = "1")]
     pub this_node_only: bool,
+    /// Only those of this account.
+    #[prost(string, optional, tag = "2")]
+    pub account: ::core::option::Option<::prost::alloc::string::String>,
 }
 #[derive(serde::Serialize)]
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -383,11 +411,14 @@ pub mod export_reply {
     }
 }
 #[derive(serde::Serialize)]
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct StatusRequest {
     /// Of the node that is asked: nothing is summed over others.
     #[prost(bool, tag = "1")]
     pub this_node_only: bool,
+    /// The status of this node, which the one that is asked asks: nothing is summed then either.
+    #[prost(string, tag = "2")]
+    pub of: ::prost::alloc::string::String,
 }
 #[derive(serde::Serialize)]
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -443,6 +474,12 @@ pub struct StatusReply {
     /// By name.
     #[prost(message, repeated, tag = "31")]
     pub extensions: ::prost::alloc::vec::Vec<ExtensionState>,
+    /// With the other nodes; none on a node alone.
+    #[prost(message, repeated, tag = "40")]
+    pub links: ::prost::alloc::vec::Vec<Link>,
+    /// What followers have not acknowledged yet of partitions that this node leads; with `sums`, of all that lead some.
+    #[prost(message, repeated, tag = "41")]
+    pub behind: ::prost::alloc::vec::Vec<Behind>,
 }
 /// How far an extension is, on this node.
 #[derive(serde::Serialize)]
@@ -474,6 +511,41 @@ pub struct ExtensionState {
     /// Times that it ended by itself.
     #[prost(uint64, tag = "10")]
     pub ended: u64,
+}
+/// The connections with another node.
+#[derive(serde::Serialize)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Link {
+    #[prost(string, tag = "1")]
+    pub node: ::prost::alloc::string::String,
+    /// up, down, through NODE.
+    #[prost(string, tag = "2")]
+    pub state: ::prost::alloc::string::String,
+    /// Since it is so; absent: since the start.
+    #[prost(uint64, optional, tag = "3")]
+    pub seconds: ::core::option::Option<u64>,
+    /// Times that it was lost since the start.
+    #[prost(uint64, tag = "4")]
+    pub lost: u64,
+}
+/// How far a follower is behind a leader.
+#[derive(serde::Serialize)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Behind {
+    #[prost(string, tag = "1")]
+    pub leader: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub follower: ::prost::alloc::string::String,
+    /// Partitions that the one leads and the other follows in sync, and those of them with something to acknowledge.
+    #[prost(uint64, tag = "3")]
+    pub partitions: u64,
+    #[prost(uint64, tag = "4")]
+    pub waiting: u64,
+    /// Groups of changes that are not acknowledged yet: of all these partitions, and of the one with the most.
+    #[prost(uint64, tag = "5")]
+    pub groups: u64,
+    #[prost(uint64, tag = "6")]
+    pub groups_max: u64,
 }
 /// What the nodes of a cluster have together.
 #[derive(serde::Serialize)]
@@ -583,6 +655,21 @@ pub struct Node {
     /// Its store takes nothing but what frees space.
     #[prost(bool, tag = "17")]
     pub exhausted: bool,
+    /// Of its data directory, hexadecimal: another one after a disk was replaced.
+    #[prost(string, tag = "40")]
+    pub incarnation: ::prost::alloc::string::String,
+    /// What it says itself; absent when it does not answer.
+    #[prost(string, optional, tag = "41")]
+    pub version: ::core::option::Option<::prost::alloc::string::String>,
+    #[prost(uint64, optional, tag = "42")]
+    pub uptime_seconds: ::core::option::Option<u64>,
+    #[prost(uint64, optional, tag = "43")]
+    pub disk_bytes_used: ::core::option::Option<u64>,
+    #[prost(uint64, optional, tag = "44")]
+    pub disk_bytes_free: ::core::option::Option<u64>,
+    /// ample, low, exhausted.
+    #[prost(string, optional, tag = "45")]
+    pub space: ::core::option::Option<::prost::alloc::string::String>,
 }
 /// A partition that changes hands or members.
 #[derive(serde::Serialize)]
@@ -1018,6 +1105,184 @@ pub struct Copy {
     /// Over all bodies; absent while there are groups that are not applied yet: some of their bodies are in place.
     #[prost(fixed64, optional, tag = "5")]
     pub bodies: ::core::option::Option<u64>,
+}
+#[derive(serde::Serialize)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StageHistoryRequest {
+    /// Empty: of the node that is asked.
+    #[prost(string, tag = "1")]
+    pub of: ::prost::alloc::string::String,
+}
+#[derive(serde::Serialize)]
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct StageHistoryReply {
+    #[prost(string, tag = "1")]
+    pub node: ::prost::alloc::string::String,
+    /// Between two points, about.
+    #[prost(uint64, tag = "2")]
+    pub every_ms: u64,
+    #[prost(message, repeated, tag = "3")]
+    pub stages: ::prost::alloc::vec::Vec<StageSeries>,
+}
+#[derive(serde::Serialize)]
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct StageSeries {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Oldest first.
+    #[prost(message, repeated, tag = "2")]
+    pub points: ::prost::alloc::vec::Vec<StagePoint>,
+}
+/// What a stage did since the point before.
+#[derive(serde::Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StagePoint {
+    /// The end of that time, in milliseconds since 1970, and how long it was.
+    #[prost(int64, tag = "1")]
+    pub unix_ms: i64,
+    #[prost(uint64, tag = "2")]
+    pub elapsed_ms: u64,
+    /// Entries that waited at its end.
+    #[prost(uint64, tag = "3")]
+    pub depth: u64,
+    #[prost(uint64, tag = "4")]
+    pub processed: u64,
+    #[prost(uint64, tag = "5")]
+    pub batches: u64,
+    #[prost(uint64, tag = "6")]
+    pub refusals: u64,
+    /// Means; 0 when there was nothing.
+    #[prost(uint64, tag = "7")]
+    pub wait_us: u64,
+    #[prost(uint64, tag = "8")]
+    pub service_us: u64,
+}
+/// Where an event stands: events are ordered by time, then by node and number.
+#[derive(serde::Serialize)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct EventPlace {
+    /// Milliseconds since 1970, by the clock of the node.
+    #[prost(int64, tag = "1")]
+    pub unix_ms: i64,
+    #[prost(string, tag = "2")]
+    pub node: ::prost::alloc::string::String,
+    /// The run of the node: its start, in milliseconds since 1970.
+    #[prost(int64, tag = "3")]
+    pub run: i64,
+    /// Rises within a run.
+    #[prost(uint64, tag = "4")]
+    pub number: u64,
+}
+#[derive(serde::Serialize)]
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Event {
+    #[prost(message, optional, tag = "1")]
+    pub place: ::core::option::Option<EventPlace>,
+    /// error, warn, info, debug.
+    #[prost(string, tag = "2")]
+    pub level: ::prost::alloc::string::String,
+    /// What happened, in the words of the log: "auth failed".
+    #[prost(string, tag = "3")]
+    pub kind: ::prost::alloc::string::String,
+    #[prost(message, repeated, tag = "4")]
+    pub fields: ::prost::alloc::vec::Vec<EventField>,
+}
+#[derive(serde::Serialize)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct EventField {
+    #[prost(string, tag = "1")]
+    pub key: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub value: ::prost::alloc::string::String,
+}
+#[derive(serde::Serialize)]
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct EventListRequest {
+    /// The node that is asked, not all.
+    #[prost(bool, tag = "1")]
+    pub this_node_only: bool,
+    /// Only this node.
+    #[prost(string, tag = "2")]
+    pub node: ::prost::alloc::string::String,
+    /// At least as grave; empty: all that the nodes write.
+    #[prost(string, tag = "3")]
+    pub level: ::prost::alloc::string::String,
+    #[prost(string, tag = "4")]
+    pub kind: ::prost::alloc::string::String,
+    /// Contained in the line, whatever the case.
+    #[prost(string, tag = "5")]
+    pub text: ::prost::alloc::string::String,
+    /// At most so many, the newest; 0: 100. No more than 1,000.
+    #[prost(uint32, tag = "6")]
+    pub limit: u32,
+    /// Only what stands before this one.
+    #[prost(message, optional, tag = "7")]
+    pub before: ::core::option::Option<EventPlace>,
+    /// Only what came after these, one of each node at most: then the oldest are the ones that come.
+    #[prost(message, repeated, tag = "8")]
+    pub after: ::prost::alloc::vec::Vec<EventPlace>,
+}
+#[derive(serde::Serialize)]
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct EventListReply {
+    /// Newest first.
+    #[prost(message, repeated, tag = "1")]
+    pub events: ::prost::alloc::vec::Vec<Event>,
+    #[prost(message, repeated, tag = "2")]
+    pub answers: ::prost::alloc::vec::Vec<Answer>,
+    /// Kinds of all events that are kept.
+    #[prost(string, repeated, tag = "3")]
+    pub kinds: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// There are older ones (with `after`: later ones) that match.
+    #[prost(bool, tag = "4")]
+    pub more: bool,
+    /// Where the log of each node that answered ends now, matching or not: the `after` of who wants what comes.
+    #[prost(message, repeated, tag = "5")]
+    pub ends: ::prost::alloc::vec::Vec<EventPlace>,
+}
+#[derive(serde::Serialize)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PartitionListRequest {
+    /// whole, few, too few, leaderless, moving; empty: all.
+    #[prost(string, tag = "1")]
+    pub state: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "2")]
+    pub offset: u32,
+    /// 0: all.
+    #[prost(uint32, tag = "3")]
+    pub limit: u32,
+}
+#[derive(serde::Serialize)]
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PartitionListReply {
+    #[prost(message, repeated, tag = "1")]
+    pub partitions: ::prost::alloc::vec::Vec<Partition>,
+    /// That match.
+    #[prost(uint32, tag = "2")]
+    pub total: u32,
+}
+#[derive(serde::Serialize)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Partition {
+    #[prost(uint32, tag = "1")]
+    pub partition: u32,
+    /// whole, few, too few, leaderless: as in ClusterState.
+    #[prost(string, tag = "2")]
+    pub state: ::prost::alloc::string::String,
+    /// Empty: none.
+    #[prost(string, tag = "3")]
+    pub primary: ::prost::alloc::string::String,
+    #[prost(string, repeated, tag = "4")]
+    pub in_sync: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Nodes that are being filled.
+    #[prost(string, repeated, tag = "5")]
+    pub learners: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Changes of its members so far.
+    #[prost(uint64, tag = "6")]
+    pub version: u64,
+    /// Where `move` has put it; empty: placement decides.
+    #[prost(string, tag = "7")]
+    pub placed: ::prost::alloc::string::String,
 }
 #[derive(serde::Serialize)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
@@ -1802,6 +2067,78 @@ pub mod admin_client {
                 .insert(GrpcMethod::new("hikyaku.admin.v1.Admin", "Survey"));
             self.inner.unary(req, path, codec).await
         }
+        /// What the stages of one node did in the last minutes.
+        pub async fn stage_history(
+            &mut self,
+            request: impl tonic::IntoRequest<super::StageHistoryRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::StageHistoryReply>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/hikyaku.admin.v1.Admin/StageHistory",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("hikyaku.admin.v1.Admin", "StageHistory"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Lines of the logs of all nodes, as far as nodes keep them in memory.
+        pub async fn event_list(
+            &mut self,
+            request: impl tonic::IntoRequest<super::EventListRequest>,
+        ) -> std::result::Result<tonic::Response<super::EventListReply>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/hikyaku.admin.v1.Admin/EventList",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("hikyaku.admin.v1.Admin", "EventList"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Partitions one by one, as the node that is asked knows them.
+        pub async fn partition_list(
+            &mut self,
+            request: impl tonic::IntoRequest<super::PartitionListRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::PartitionListReply>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/hikyaku.admin.v1.Admin/PartitionList",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("hikyaku.admin.v1.Admin", "PartitionList"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -1996,6 +2333,27 @@ pub mod admin_server {
             &self,
             request: tonic::Request<super::SurveyRequest>,
         ) -> std::result::Result<tonic::Response<super::SurveyReply>, tonic::Status>;
+        /// What the stages of one node did in the last minutes.
+        async fn stage_history(
+            &self,
+            request: tonic::Request<super::StageHistoryRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::StageHistoryReply>,
+            tonic::Status,
+        >;
+        /// Lines of the logs of all nodes, as far as nodes keep them in memory.
+        async fn event_list(
+            &self,
+            request: tonic::Request<super::EventListRequest>,
+        ) -> std::result::Result<tonic::Response<super::EventListReply>, tonic::Status>;
+        /// Partitions one by one, as the node that is asked knows them.
+        async fn partition_list(
+            &self,
+            request: tonic::Request<super::PartitionListRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::PartitionListReply>,
+            tonic::Status,
+        >;
     }
     #[derive(Debug)]
     pub struct AdminServer<T> {
@@ -3339,6 +3697,139 @@ pub mod admin_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = SurveySvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/hikyaku.admin.v1.Admin/StageHistory" => {
+                    #[allow(non_camel_case_types)]
+                    struct StageHistorySvc<T: Admin>(pub Arc<T>);
+                    impl<
+                        T: Admin,
+                    > tonic::server::UnaryService<super::StageHistoryRequest>
+                    for StageHistorySvc<T> {
+                        type Response = super::StageHistoryReply;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::StageHistoryRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::stage_history(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = StageHistorySvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/hikyaku.admin.v1.Admin/EventList" => {
+                    #[allow(non_camel_case_types)]
+                    struct EventListSvc<T: Admin>(pub Arc<T>);
+                    impl<T: Admin> tonic::server::UnaryService<super::EventListRequest>
+                    for EventListSvc<T> {
+                        type Response = super::EventListReply;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::EventListRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::event_list(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = EventListSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/hikyaku.admin.v1.Admin/PartitionList" => {
+                    #[allow(non_camel_case_types)]
+                    struct PartitionListSvc<T: Admin>(pub Arc<T>);
+                    impl<
+                        T: Admin,
+                    > tonic::server::UnaryService<super::PartitionListRequest>
+                    for PartitionListSvc<T> {
+                        type Response = super::PartitionListReply;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::PartitionListRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::partition_list(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PartitionListSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -117,5 +117,6 @@ pub fn account(entry: AccountEntry) -> api::Account {
         quota_bytes: entry.quota_bytes,
         quota_messages: entry.quota_messages,
         user: format!("{:016x}", entry.user.0),
+        ..api::Account::default()
     }
 }

@@ -3,6 +3,7 @@
 //! Calls carry the token of `DATA/admin.token`; the HTTP pages are for monitors and carry none. Off loopback everything goes over
 //! TLS. The server knows the node only as [`Control`].
 
+mod accounts;
 #[allow(clippy::all, missing_debug_implementations, reason = "made from the .proto file")]
 #[rustfmt::skip]
 pub mod api;
@@ -22,4 +23,5 @@ pub use export::pages;
 pub use inside::{import_all, make_account, order};
 pub use own_session::{OwnSession, unexpected};
 pub use server::{AdminServer, answer, serve};
+pub use service::Service;
 pub use token::{ADDRESS_FILE, TOKEN_FILE, Token, write_address};

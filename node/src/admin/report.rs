@@ -2,8 +2,7 @@
 
 use super::api;
 use crate::control::{
-    AdmissionReport, CheckReport, ClusterReport, ExtensionReport, Latency, MoveReport, NodeReport,
-    NodeState, ScrubReport, ScrubState, SessionReport, SpaceState, StageReport, StatusReport,
+    AdmissionReport, BehindReport, CheckReport, ClusterReport, EventPlace, EventReport, ExtensionReport, HistoryReport, Latency, LinkReport, MoveReport, NodeReport, NodeState, PartitionReport, ScrubReport, ScrubState, SessionReport, SpaceState, StagePoint, StageReport, StatusReport,
     StoreReport,
 };
 use dds::scrub::Round;
@@ -21,7 +20,7 @@ pub fn status(report: StatusReport) -> api::StatusReply {
         accepted: it.accepted,
         refused: it.refused,
     };
-    let partitions = report.partitions;
+    let (partitions, leader) = (report.partitions, report.node.clone());
     api::StatusReply {
         node: report.node,
         version: report.version,
@@ -51,6 +50,8 @@ pub fn status(report: StatusReport) -> api::StatusReply {
         scrub: Some(scrub_state(report.scrub)),
         moves: report.moves.into_iter().map(move_under_way).collect(),
         extensions: report.extensions.into_iter().map(extension).collect(),
+        links: report.links.into_iter().map(link).collect(),
+        behind: report.behind.into_iter().map(|it| behind(&leader, it)).collect(),
     }
 }
 
@@ -83,11 +84,77 @@ fn node(it: NodeReport) -> api::Node {
         in_sync: it.in_sync,
         learning: it.learning,
         zone: it.zone,
-        users: None,
-        users_loaded: None,
-        sessions: None,
         load: it.load,
         exhausted: it.exhausted,
+        incarnation: format!("{:016x}", it.incarnation),
+        ..api::Node::default()
+    }
+}
+
+fn link(it: LinkReport) -> api::Link {
+    let state = match (it.is_up, it.through) {
+        (true, None) => "up".to_owned(),
+        (true, Some(third)) => format!("through {third}"),
+        (false, _) => "down".to_owned(),
+    };
+    api::Link { node: it.node, state, seconds: it.seconds, lost: it.lost }
+}
+
+fn behind(leader: &str, it: BehindReport) -> api::Behind {
+    api::Behind {
+        leader: leader.to_owned(),
+        follower: it.follower,
+        partitions: it.partitions,
+        waiting: it.waiting,
+        groups: it.groups,
+        groups_max: it.groups_max,
+    }
+}
+
+pub fn partition(it: PartitionReport) -> api::Partition {
+    api::Partition {
+        partition: it.partition.into(),
+        state: it.state.to_owned(),
+        primary: it.primary.unwrap_or_default(),
+        in_sync: it.in_sync,
+        learners: it.learners,
+        version: it.version,
+        placed: it.placed.unwrap_or_default(),
+    }
+}
+
+pub fn history(node: String, it: HistoryReport) -> api::StageHistoryReply {
+    let point = |it: StagePoint| api::StagePoint {
+        unix_ms: it.unix_ms,
+        elapsed_ms: it.elapsed_ms,
+        depth: it.depth,
+        processed: it.processed,
+        batches: it.batches,
+        refusals: it.refusals,
+        wait_us: it.wait_us,
+        service_us: it.service_us,
+    };
+    let series = |(name, points): (String, Vec<StagePoint>)| api::StageSeries {
+        name,
+        points: points.into_iter().map(point).collect(),
+    };
+    let stages = it.stages.into_iter().map(series).collect();
+    api::StageHistoryReply { node, every_ms: it.every_ms, stages }
+}
+
+pub fn event_place(it: EventPlace) -> api::EventPlace {
+    let EventPlace { unix_ms, node, run, number } = it;
+    api::EventPlace { unix_ms, node, run, number }
+}
+
+pub fn event(it: EventReport) -> api::Event {
+    let field =
+        |(key, value): (&'static str, String)| api::EventField { key: key.to_owned(), value };
+    api::Event {
+        place: Some(event_place(it.place)),
+        level: crate::log::level_name(it.level).to_owned(),
+        kind: it.kind,
+        fields: it.fields.into_iter().map(field).collect(),
     }
 }
 

@@ -3,6 +3,7 @@
 use super::api::admin_server::AdminServer as GrpcServer;
 use super::service::Service;
 use super::token::Token;
+use crate::console::{self, Came, Console};
 use crate::control::{ByteStream, Control};
 use crate::metrics::COUNTERS;
 use crate::passwords::HashPool;
@@ -40,6 +41,9 @@ pub struct AdminServer {
     pub tls: Option<Arc<TlsContext>>,
     /// `[metrics] enabled`.
     pub metrics: bool,
+    /// For the console: where the token is found, and the name of the cluster.
+    pub token_file: String,
+    pub cluster: String,
 }
 
 /// Connections of other nodes, which have proved who they are.
@@ -66,13 +70,15 @@ pub async fn serve(
             }
             Some(_) = connections.join_next() => continue,
         };
-        let Ok((stream, _)) = accepted else {
+        let Ok((stream, peer)) = accepted else {
             // Out of file descriptors, most likely: leave others the time to give some back.
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
         };
         let Ok(permit) = Arc::clone(&room).try_acquire_owned() else { continue };
-        let (router, tls) = (router.clone(), server.tls.clone());
+        let tls = server.tls.clone();
+        let came = Came { ip: peer.ip().to_canonical(), secure: tls.is_some() };
+        let router = router.clone().layer(axum::Extension(came));
         connections.spawn(async move {
             let _permit = permit;
             match tls {
@@ -129,11 +135,34 @@ fn router(server: &AdminServer) -> Router {
     };
     let grpc = InterceptedService::new(GrpcServer::new(service), check);
     let pages = tonic::service::Routes::new(grpc).into_axum_router();
+    let console = Arc::new(console(server));
     let (metrics, ready) = (server.clone(), Arc::clone(&server.control));
     pages
         .route("/metrics", get(move || metrics_page(metrics.clone())))
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(move || std::future::ready(ready_page(ready.is_ready()))))
+        .fallback(no_such)
+        .merge(crate::console::router(console))
+}
+
+fn console(server: &AdminServer) -> Console {
+    Console::new(console::Setup {
+        service: Service::new(Arc::clone(&server.control), Arc::clone(&server.hashes)),
+        token: server.token.clone(),
+        token_file: server.token_file.clone(),
+        node: server.control.node_name(),
+        cluster: server.cluster.clone(),
+    })
+}
+
+/// A call that there is not, or a page.
+async fn no_such(request: axum::extract::Request) -> Response {
+    let kind = request.headers().get(header::CONTENT_TYPE).map(|it| it.as_bytes());
+    if kind.is_some_and(|kind| kind.starts_with(b"application/grpc")) {
+        Status::unimplemented("this node has no such call").into_http()
+    } else {
+        console::no_such_page()
+    }
 }
 
 async fn metrics_page(server: AdminServer) -> Response {

@@ -2,7 +2,7 @@
 
 use super::api::{self, admin_server::Admin};
 use super::own_session::{OwnSession, status_of, unexpected};
-use super::{directory, everywhere, export, import, report};
+use super::{accounts, directory, everywhere, export, import, report};
 use crate::control::{Control, Kick, NodeChange, NodeProgress, Progress};
 use crate::passwords::HashPool;
 use mailstore::face::{AdminDone, AdminTask, SessionId};
@@ -210,14 +210,7 @@ impl Admin for Service {
         &self,
         request: Request<api::AccountListRequest>,
     ) -> Result<Response<api::AccountListReply>, Status> {
-        let domain = request.into_inner().domain;
-        match self.session().order(AdminTask::AccountList { domain }).await? {
-            AdminDone::Accounts(entries) => {
-                let accounts = entries.into_iter().map(directory::account).collect();
-                Ok(Response::new(api::AccountListReply { accounts }))
-            }
-            _ => Err(unexpected()),
-        }
+        Ok(Response::new(accounts::list(&self.control, request.into_inner()).await?))
     }
 
     async fn account_password(
@@ -286,8 +279,7 @@ impl Admin for Service {
         &self,
         request: Request<api::SessionListRequest>,
     ) -> Result<Response<api::SessionListReply>, Status> {
-        let this_node_only = request.into_inner().this_node_only;
-        Ok(Response::new(everywhere::sessions(&self.control, this_node_only).await?))
+        Ok(Response::new(everywhere::sessions(&self.control, request.into_inner()).await?))
     }
 
     async fn session_kick(
@@ -354,8 +346,7 @@ impl Admin for Service {
         &self,
         request: Request<api::StatusRequest>,
     ) -> Result<Response<api::StatusReply>, Status> {
-        let this_node_only = request.into_inner().this_node_only;
-        Ok(Response::new(everywhere::status(&self.control, this_node_only).await?))
+        Ok(Response::new(everywhere::status(&self.control, request.into_inner()).await?))
     }
 
     async fn r#where(
@@ -479,5 +470,43 @@ impl Admin for Service {
             request.into_inner().partitions.iter().map(number).collect::<Result<_, _>>()?;
         let surveyed = self.control.survey(wanted).await.map_err(|error| status_of(&error))?;
         Ok(Response::new(report::survey(surveyed)))
+    }
+
+    async fn stage_history(
+        &self,
+        request: Request<api::StageHistoryRequest>,
+    ) -> Result<Response<api::StageHistoryReply>, Status> {
+        let of = request.into_inner().of;
+        Ok(Response::new(everywhere::stage_history(&self.control, &of).await?))
+    }
+
+    async fn event_list(
+        &self,
+        request: Request<api::EventListRequest>,
+    ) -> Result<Response<api::EventListReply>, Status> {
+        Ok(Response::new(everywhere::events(&self.control, request.into_inner()).await?))
+    }
+
+    async fn partition_list(
+        &self,
+        request: Request<api::PartitionListRequest>,
+    ) -> Result<Response<api::PartitionListReply>, Status> {
+        let api::PartitionListRequest { state, offset, limit } = request.into_inner();
+        let states = ["", "whole", "few", "too few", "leaderless", "moving"];
+        if !states.contains(&&*state) {
+            let known = states[1..].join(", ");
+            return Err(Status::invalid_argument(format!("{state}: no state; there is {known}")));
+        }
+        let mut found = self.control.partitions();
+        found.retain(|it| match &*state {
+            "" => true,
+            "moving" => it.is_moving,
+            state => it.state == state,
+        });
+        let total = u32::try_from(found.len()).unwrap_or(u32::MAX);
+        let limit = if limit == 0 { usize::MAX } else { limit as usize };
+        let page = found.into_iter().skip(offset as usize).take(limit);
+        let partitions = page.map(report::partition).collect();
+        Ok(Response::new(api::PartitionListReply { partitions, total }))
     }
 }

@@ -1,7 +1,8 @@
 //! `domain`, `alias` and `account`.
 
 use super::args::{
-    AccountCommand, AccountSetArgs, AliasCommand, Cli, DomainCommand, DomainSetArgs, PasswordArgs,
+    AccountCommand, AccountListArgs, AccountSetArgs, AliasCommand, Cli, DomainCommand,
+    DomainSetArgs, PasswordArgs,
 };
 use super::client::{Client, connect, told};
 use super::output;
@@ -142,7 +143,7 @@ pub async fn account(cli: &Cli, command: &AccountCommand) -> anyhow::Result<Exit
             let mut client = connect(cli).await?;
             client.account_remove(request).await.map_err(|status| told(&status))?;
         }
-        AccountCommand::List { domain } => list(cli, domain.clone()).await?,
+        AccountCommand::List(args) => list(cli, args).await?,
         AccountCommand::Password { address, password } => {
             let secret = read_password(password)?;
             let request = api::AccountPasswordRequest {
@@ -206,23 +207,41 @@ fn account_set(args: &AccountSetArgs) -> anyhow::Result<api::AccountSetRequest> 
     Ok(request)
 }
 
-async fn list(cli: &Cli, domain: Option<String>) -> anyhow::Result<()> {
+async fn list(cli: &Cli, args: &AccountListArgs) -> anyhow::Result<()> {
     let mut client = connect(cli).await?;
-    let reply = client.account_list(api::AccountListRequest { domain }).await;
+    let request = api::AccountListRequest {
+        domain: args.domain.clone(),
+        search: args.search.clone().unwrap_or_default(),
+        offset: args.offset,
+        limit: args.limit.unwrap_or(0),
+        usage: args.usage,
+    };
+    let reply = client.account_list(request).await;
     let accounts = reply.map_err(|status| told(&status))?.into_inner().accounts;
     if cli.json {
         return output::json(&accounts);
     }
     let row = |it: &api::Account| {
-        vec![
+        let mut row = vec![
             it.address.clone(),
             if it.enabled { "enabled" } else { "disabled" }.to_owned(),
             quota(it.quota_bytes),
             it.quota_messages.map_or_else(|| "unlimited".to_owned(), |count| count.to_string()),
-            it.display_name.clone(),
-        ]
+        ];
+        if args.usage {
+            let unknown = || "unknown".to_owned();
+            row.push(it.bytes_used.map_or_else(unknown, output::size));
+            row.push(it.messages_used.map_or_else(unknown, |count| count.to_string()));
+            row.push(it.node.clone().unwrap_or_else(unknown));
+        }
+        row.push(it.display_name.clone());
+        row
     };
-    let header = ["ACCOUNT", "STATE", "QUOTA", "MESSAGES", "NAME"];
+    let mut header = vec!["ACCOUNT", "STATE", "QUOTA", "MESSAGES"];
+    if args.usage {
+        header.extend(["USED", "MESSAGES", "NODE"]);
+    }
+    header.push("NAME");
     Ok(output::table(&header, &accounts.iter().map(row).collect::<Vec<_>>())?)
 }
 

@@ -60,7 +60,19 @@ pub enum Command {
     Export(ExportArgs),
     /// The state of the node and of its cluster: listeners, stages, store, partitions, nodes
     #[command(after_help = "Example: hikyaku status --json | jq .listeners")]
-    Status(HereArgs),
+    Status(StatusArgs),
+    /// What the stages of a node did in the last ten minutes
+    #[command(after_help = "Example: hikyaku stages --of node2\n\
+        With --json every point of that time, oldest first.")]
+    Stages(StagesArgs),
+    /// What happened lately on all nodes: the last lines of their logs, as far as they keep them in memory
+    #[command(after_help = "Example: hikyaku events --level warn --follow\n\
+        Example: hikyaku events --kind 'auth failed' --text 192.0.2.1 --limit 20 --json\n\
+        Oldest first. Older things are in the logs of the nodes. With --json one object a line.")]
+    Events(EventsArgs),
+    /// Partitions one by one: who leads them, who has a copy in sync
+    #[command(after_help = "Example: hikyaku partitions --state few")]
+    Partitions(PartitionsArgs),
     /// Where a mailbox lives
     #[command(after_help = "Example: hikyaku where ann@example.org")]
     Where(WhereArgs),
@@ -192,8 +204,9 @@ pub enum AccountCommand {
     #[command(after_help = "Example: hikyaku account remove ann@example.org")]
     Remove { address: String },
     /// List accounts
-    #[command(after_help = "Example: hikyaku account list example.org --json")]
-    List { domain: Option<String> },
+    #[command(after_help = "Example: hikyaku account list example.org --json\n\
+        Example: hikyaku account list --search ann --usage")]
+    List(AccountListArgs),
     /// Change a password; open sessions end
     #[command(
         after_help = "Example: hikyaku account password ann@example.org --password-file new.txt"
@@ -229,6 +242,23 @@ pub enum AccountCommand {
 }
 
 #[derive(Debug, Args)]
+pub struct AccountListArgs {
+    pub domain: Option<String>,
+    /// Only accounts whose address or name contains this
+    #[arg(long, value_name = "TEXT")]
+    pub search: Option<String>,
+    /// With what each keeps, and its node: every mailbox that is listed is asked
+    #[arg(long)]
+    pub usage: bool,
+    /// Leave out so many first
+    #[arg(long, value_name = "COUNT", default_value_t = 0)]
+    pub offset: u64,
+    /// List at most so many [default: all]
+    #[arg(long, value_name = "COUNT")]
+    pub limit: Option<u64>,
+}
+
+#[derive(Debug, Args)]
 pub struct AccountSetArgs {
     pub address: String,
     /// Largest sum of message sizes; none: unlimited
@@ -246,7 +276,7 @@ pub struct AccountSetArgs {
 pub enum SessionCommand {
     /// List sessions
     #[command(after_help = "Example: hikyaku session list --json")]
-    List(HereArgs),
+    List(SessionListArgs),
     /// End sessions
     #[command(after_help = "Example: hikyaku session kick --account ann@example.org")]
     Kick(KickArgs),
@@ -326,6 +356,60 @@ pub struct HereArgs {
     /// Ask only this node, not all of the cluster
     #[arg(long)]
     pub this_node: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    #[command(flatten)]
+    pub here: HereArgs,
+    /// Of this node alone, which the node that is asked asks
+    #[arg(long, value_name = "NODE", conflicts_with = "this_node")]
+    pub of: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct SessionListArgs {
+    #[command(flatten)]
+    pub here: HereArgs,
+    /// Only those of an account
+    #[arg(long, value_name = "ADDRESS")]
+    pub account: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct StagesArgs {
+    /// A node of the cluster [default: the one that is asked]
+    #[arg(long, value_name = "NODE")]
+    pub of: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct EventsArgs {
+    /// Go on with what happens from now on, until the command is interrupted
+    #[arg(long)]
+    pub follow: bool,
+    /// Only of this node of the cluster
+    #[arg(long, value_name = "NODE")]
+    pub of: Option<String>,
+    /// At least as grave: error, warn, info or debug
+    #[arg(long, value_name = "LEVEL")]
+    pub level: Option<String>,
+    /// Only this kind, in the words of the log
+    #[arg(long, value_name = "WORDS")]
+    pub kind: Option<String>,
+    /// Only lines that contain this, whatever the case
+    #[arg(long, value_name = "TEXT")]
+    pub text: Option<String>,
+    /// The last so many
+    #[arg(long, value_name = "COUNT", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub limit: u32,
+}
+
+#[derive(Debug, Args)]
+pub struct PartitionsArgs {
+    /// Only those that are whole, few, 'too few', leaderless or moving
+    #[arg(long, value_name = "STATE")]
+    pub state: Option<String>,
 }
 
 #[derive(Debug, Args)]

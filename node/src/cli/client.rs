@@ -63,7 +63,7 @@ pub async fn connect(cli: &Cli) -> anyhow::Result<Client> {
 async fn check_name(client: &mut Client, node: &NodeEntry) -> anyhow::Result<()> {
     use crate::admin::api::StatusRequest;
     let status = client
-        .status(StatusRequest { this_node_only: true })
+        .status(StatusRequest { this_node_only: true, of: String::new() })
         .await
         .map_err(|status| told(&status))?;
     let answers = status.into_inner().node;

@@ -8,11 +8,13 @@ mod args;
 mod client;
 mod cluster;
 mod config;
+mod events;
 mod mail;
 mod offline;
 mod operate;
 pub mod output;
 mod scrub;
+mod stages;
 
 pub use args::Cli;
 
@@ -63,6 +65,9 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Import(args) => wait(mail::import(cli, args)),
         Command::Export(args) => wait(mail::export(cli, args)),
         Command::Status(args) => wait(operate::status(cli, args)),
+        Command::Stages(args) => wait(stages::stages(cli, args)),
+        Command::Events(args) => wait(events::events(cli, args)),
+        Command::Partitions(args) => wait(stages::partitions(cli, args)),
         Command::Where(args) => wait(operate::r#where(cli, args)),
         Command::Check(args) if args.offline => offline::check(cli),
         Command::Check(args) => wait(operate::check(cli, args)),

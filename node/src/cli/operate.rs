@@ -1,6 +1,8 @@
 //! `session`, `status`, `where`, `check` and `backup`: looking at a running node, and copying it.
 
-use super::args::{BackupArgs, CheckArgs, Cli, HereArgs, KickArgs, SessionCommand, WhereArgs};
+use super::args::{
+    BackupArgs, CheckArgs, Cli, KickArgs, SessionCommand, SessionListArgs, StatusArgs, WhereArgs,
+};
 use super::client::{connect, told};
 use super::output;
 use crate::admin::api;
@@ -18,7 +20,7 @@ pub async fn session(cli: &Cli, command: &SessionCommand) -> anyhow::Result<Exit
 }
 
 /// Names the nodes that did not answer, on standard error; whether all did.
-fn all_answered(answers: &[api::Answer]) -> ExitCode {
+pub fn all_answered(answers: &[api::Answer]) -> ExitCode {
     let mut code = ExitCode::SUCCESS;
     for answer in answers {
         if let Some(why) = &answer.silent {
@@ -29,8 +31,9 @@ fn all_answered(answers: &[api::Answer]) -> ExitCode {
     code
 }
 
-async fn list(cli: &Cli, args: &HereArgs) -> anyhow::Result<ExitCode> {
-    let request = api::SessionListRequest { this_node_only: args.this_node };
+async fn list(cli: &Cli, args: &SessionListArgs) -> anyhow::Result<ExitCode> {
+    let account = args.account.clone();
+    let request = api::SessionListRequest { this_node_only: args.here.this_node, account };
     let reply = connect(cli).await?.session_list(request).await;
     let reply = reply.map_err(|status| told(&status))?.into_inner();
     let (sessions, code) = (reply.sessions, all_answered(&reply.answers));
@@ -104,8 +107,9 @@ pub fn duration(seconds: u64) -> String {
     }
 }
 
-pub async fn status(cli: &Cli, args: &HereArgs) -> anyhow::Result<ExitCode> {
-    let request = api::StatusRequest { this_node_only: args.this_node };
+pub async fn status(cli: &Cli, args: &StatusArgs) -> anyhow::Result<ExitCode> {
+    let of = args.of.clone().unwrap_or_default();
+    let request = api::StatusRequest { this_node_only: args.here.this_node, of };
     let reply = connect(cli).await?.status(request).await;
     let status = reply.map_err(|status| told(&status))?.into_inner();
     if cli.json {

@@ -184,11 +184,22 @@ impl Line<'_> {
         out.push('\n');
     }
 
+    /// As it is written as text, without time and level.
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        self.write_rest(&mut text);
+        text
+    }
+
     fn write_text(&self, unix_ms: i64, out: &mut String) {
         write_time(unix_ms, out);
         out.push(' ');
         out.push_str(level_name(self.level));
         out.push(' ');
+        self.write_rest(out);
+    }
+
+    fn write_rest(&self, out: &mut String) {
         out.push_str(self.what);
         for (key, value) in &self.fields {
             out.push(' ');
@@ -230,6 +241,27 @@ fn write_time(unix_ms: i64, out: &mut String) {
     let ms = unix_ms.rem_euclid(1000);
     write!(out, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{ms:03}Z")
         .expect("a string takes all");
+}
+
+/// A time as the log has it.
+#[must_use]
+pub fn time_text(unix_ms: i64) -> String {
+    let mut text = String::new();
+    write_time(unix_ms, &mut text);
+    text
+}
+
+/// What happened and its fields, as the log has them.
+#[must_use]
+pub fn text_of(what: &str, fields: &[(&str, &str)]) -> String {
+    let mut text = what.to_owned();
+    for (key, value) in fields {
+        text.push(' ');
+        text.push_str(key);
+        text.push('=');
+        if is_bare(value) { text.push_str(value) } else { quote(value, &mut text) }
+    }
+    text
 }
 
 /// Whether a text needs no quotes: no blank, nothing that must be escaped, not empty.

@@ -5,11 +5,15 @@
 //! counted, and the writer says so in the log itself. Invariant: a line is whole, or not there.
 
 mod line;
+mod recent;
 mod writer;
 
+pub use line::{level_name, text_of, time_text};
+pub use recent::ANSWER_MAX;
 pub use writer::LogWriter;
 
 use crate::config::LogLevel;
+use crate::control::{EventsReport, EventsWanted};
 use mailstore::face::LogEvent;
 use std::sync::{Arc, OnceLock};
 
@@ -25,6 +29,12 @@ pub fn install(writer: Arc<LogWriter>) {
 #[must_use]
 pub fn report() -> Option<crate::control::StageReport> {
     WRITER.get().map(|writer| writer.report())
+}
+
+/// What is kept of the log, as far as it is wanted. `node`: the name of this one.
+#[must_use]
+pub fn recent(node: &str, wanted: &EventsWanted) -> EventsReport {
+    WRITER.get().map(|writer| writer.recent(node, wanted)).unwrap_or_default()
 }
 
 /// Counts an event and reports it to the log of the process, if there is one.

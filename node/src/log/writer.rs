@@ -1,8 +1,9 @@
 //! The thread that writes the log, and the list it takes its lines from.
 
 use super::line::{Line, Value, level_of, line_of};
+use super::recent::Recent;
 use crate::config::{Log, LogFormat, LogLevel};
-use crate::control::StageReport;
+use crate::control::{EventsReport, EventsWanted, StageReport};
 use crate::metrics::COUNTERS;
 use mailstore::face::LogEvent;
 use std::fs::{File, OpenOptions};
@@ -29,6 +30,8 @@ struct Shared {
     filled: Condvar,
     /// All that waited is written.
     written: Condvar,
+    /// What was written last.
+    recent: Mutex<Recent>,
 }
 
 struct Queue {
@@ -53,7 +56,7 @@ struct Stats {
     dropped: u64,
 }
 
-enum Entry {
+pub enum Entry {
     Event(LogEvent),
     Note { level: LogLevel, what: &'static str, fields: Vec<(&'static str, String)> },
 }
@@ -102,6 +105,7 @@ impl LogWriter {
             }),
             filled: Condvar::new(),
             written: Condvar::new(),
+            recent: Mutex::new(Recent::of_run(unix_ms_now())),
         });
         let of_thread = Arc::clone(&shared);
         let thread = std::thread::Builder::new().name("log".to_owned());
@@ -159,9 +163,13 @@ impl LogWriter {
         }
     }
 
+    /// What is kept of it, as far as it is wanted.
+    pub fn recent(&self, node: &str, wanted: &EventsWanted) -> EventsReport {
+        self.shared.recent.lock().unwrap_or_else(PoisonError::into_inner).find(node, wanted)
+    }
+
     fn push(&self, level: LogLevel, entry: Entry) {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let unix_ms = i64::try_from(now.as_millis()).unwrap_or(i64::MAX);
+        let unix_ms = unix_ms_now();
         let mut queue = self.shared.lock();
         if level > queue.level {
             return;
@@ -215,7 +223,7 @@ impl Shared {
             }
             lines.clear();
             for (unix_ms, entry) in &entries {
-                entry.write(*unix_ms, format, &mut lines);
+                entry.line().write(*unix_ms, format, &mut lines);
             }
             if dropped > 0 {
                 let unix_ms = entries.last().map_or(0, |(unix_ms, _)| *unix_ms);
@@ -227,6 +235,7 @@ impl Shared {
                 COUNTERS.log_dropped.add(entries.len() as u64);
             }
             lines.shrink_to(1 << 20);
+            self.recent.lock().unwrap_or_else(PoisonError::into_inner).keep(entries);
         }
     }
 
@@ -260,14 +269,20 @@ impl Shared {
     }
 }
 
+/// Milliseconds since 1970.
+fn unix_ms_now() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(now.as_millis()).unwrap_or(i64::MAX)
+}
+
 impl Entry {
-    fn write(&self, unix_ms: i64, format: LogFormat, out: &mut String) {
+    pub fn line(&self) -> Line<'_> {
         match self {
-            Self::Event(event) => line_of(event).write(unix_ms, format, out),
+            Self::Event(event) => line_of(event),
             Self::Note { level, what, fields } => {
                 let fields =
                     fields.iter().map(|(key, text)| (*key, text.as_str().into())).collect();
-                Line { level: *level, what, fields }.write(unix_ms, format, out);
+                Line { level: *level, what, fields }
             }
         }
     }

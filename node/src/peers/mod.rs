@@ -11,12 +11,14 @@ mod bootstrap;
 mod carry;
 mod credentials;
 mod handshake;
+mod standing;
 mod stream;
 mod traffic;
 mod ways;
 
 pub use bootstrap::{Cluster, Told, ask_once, find_cluster};
 pub use credentials::{Credentials, TlsPair, read_secret};
+pub use standing::Standings;
 pub use stream::client_config;
 pub use traffic::{Sent, Traffic};
 
@@ -72,6 +74,7 @@ pub struct Setup {
     /// Told of nodes of other clusters that have proved that they know the secret.
     pub on_stranger: Arc<dyn Fn(Stranger) + Send + Sync>,
     pub traffic: Arc<Traffic>,
+    pub standings: Arc<Standings>,
 }
 
 /// Starts the thread. What is sent into the channel leaves; what arrives goes to the worker groups.
@@ -223,6 +226,7 @@ impl Hub {
         if link.is_up() {
             let with = vec![("node", hello.name.clone())];
             crate::log::note(crate::config::LogLevel::Info, "node reached", with);
+            self.setup.standings.on_up(node);
             self.tell_all(node, LinkState::Up);
         }
         Some(link.life)
@@ -256,6 +260,7 @@ impl Hub {
         if link.is_up() {
             let with = vec![("node", node.0.to_string())];
             crate::log::note(crate::config::LogLevel::Warn, "node lost", with);
+            self.setup.standings.on_lost(node);
             self.tell_all(node, LinkState::Lost);
         }
         link.lanes.clear();

@@ -59,6 +59,7 @@ async fn keep(hub: &Rc<Hub>, other: &Other, (greeted, third): (Greeted, Option<S
     // When one ends the link does, and with it the others.
     let ended = async { while carried.join_next().await.is_some() {} };
     let Some(third) = third else { return ended.await };
+    hub.setup.standings.on_carried(other.node, &third);
     let with = vec![("node", other.name.clone()), ("through", third)];
     crate::log::note(LogLevel::Warn, "a node is reached through another one only", with);
     tokio::pin!(ended);

@@ -55,6 +55,8 @@ pub struct Bridge {
     peers: OnceLock<mpsc::UnboundedSender<crate::peers::Batch>>,
     /// What has been sent to them.
     pub traffic: Arc<crate::peers::Traffic>,
+    /// How the links with them stand.
+    pub standings: Arc<crate::peers::Standings>,
     commands: Mutex<HashMap<u64, oneshot::Sender<Verdict>>>,
     /// Only a benchmark has some.
     clients: OnceLock<Arc<dyn HashTableClients>>,
@@ -126,6 +128,7 @@ impl Bridge {
             tokens: AtomicU64::new(super::draw().unwrap_or_default() >> 2),
             peers: OnceLock::new(),
             traffic: Arc::default(),
+            standings: Arc::default(),
             commands: Mutex::default(),
             clients: OnceLock::new(),
             cluster: Mutex::default(),

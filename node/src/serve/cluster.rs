@@ -13,7 +13,7 @@ use dds::{PartitionId, Residents};
 
 impl ClusterView {
     /// Members that a partition should have, as many as there are nodes for.
-    fn wanted(&self) -> usize {
+    pub(super) fn wanted(&self) -> usize {
         let able = self.map.nodes.values().filter(|node| !node.draining).count();
         usize::from(self.map.settings.replicas).min(able)
     }
@@ -89,6 +89,7 @@ impl ClusterView {
                 zone: node.site.zone.clone(),
                 load: self.reports.get(&id).map(|report| report.load),
                 exhausted: self.reports.get(&id).is_some_and(|report| report.exhausted),
+                incarnation: node.incarnation.0,
             }
         };
         self.map.nodes.iter().map(report).collect()

@@ -2,15 +2,14 @@
 
 use super::backup;
 use super::bridge::Bridge;
+use super::history::History;
 use super::identity::Identity;
 use super::place::Neighbours;
 use super::running::Stages;
 use crate::config::{Config, Limits};
 use crate::control::{
     AdmissionReport, BackupReport, BackupStep, ByteStream, CheckReport, Control, ControlError,
-    HoldersReport, Kick, Latency, ListenerReport, Location, Moved, NodeChange, NodeProgress,
-    NodeState, PartitionsReport, Progress, Reply, ScrubReport, ScrubState, SessionReport,
-    SpaceState, StageReport, StatusReport, StoreReport, SurveyReport, Woken,
+    EventsReport, EventsWanted, HistoryReport, HoldersReport, Kick, Latency, ListenerReport, Location, Moved, NodeChange, NodeProgress, NodeState, PartitionReport, PartitionsReport, Progress, Reply, ScrubReport, ScrubState, SessionReport, SpaceState, StageReport, StatusReport, StoreReport, SurveyReport, Woken,
 };
 use crate::extensions::Registry;
 use dds::cluster::{Incarnation, NodeId, ReplicaGroup};
@@ -45,6 +44,7 @@ pub struct NodeControl {
     pub stages: Stages,
     pub neighbours: Neighbours,
     pub extensions: Arc<Registry>,
+    pub(super) history: History,
     pub state: AtomicU8,
     /// Those in force: SIGHUP changes them.
     limits: Mutex<Limits>,
@@ -77,6 +77,7 @@ impl NodeControl {
             stages,
             neighbours,
             extensions: Arc::new(Registry::new(&config)),
+            history: History::default(),
             state: AtomicU8::new(0),
             // Of every run others: another node may still answer an earlier one.
             operators: AtomicU64::new(super::draw().unwrap_or_default() >> 27),
@@ -121,7 +122,7 @@ impl NodeControl {
         reports
     }
 
-    fn stage_reports(&self) -> Vec<StageReport> {
+    pub(super) fn stage_reports(&self) -> Vec<StageReport> {
         let mut reports: Vec<_> = self
             .stages
             .stats
@@ -186,6 +187,8 @@ impl NodeControl {
             scrub: self.scrub_state(&held),
             users_loaded: sum(|held| held.mailboxes),
             moves: view.moves(&self.config),
+            links: self.link_reports(),
+            behind: self.behind_reports(&held),
             accounts: residents.accounts,
             deliveries_pending: residents.deliveries,
         }
@@ -356,6 +359,11 @@ impl Control for NodeControl {
         masters
     }
 
+    fn master(&self, user: UserId) -> (String, u16) {
+        let partition = self.map.partition_of(&mailstore::mailbox::route(user).0);
+        (self.bridge.look(|view| view.primary_name(&self.config, partition)), partition.0)
+    }
+
     fn check(&self, progress: Progress) -> Reply<'_, CheckReport> {
         Box::pin(async move { self.check_store(progress).await })
     }
@@ -374,6 +382,18 @@ impl Control for NodeControl {
 
     fn scrub(&self) -> Reply<'_, ScrubReport> {
         Box::pin(async move { self.bridge.scrub().await.ok_or(ControlError::Stopping) })
+    }
+
+    fn events(&self, wanted: &EventsWanted) -> EventsReport {
+        crate::log::recent(&self.node_name, wanted)
+    }
+
+    fn stage_history(&self) -> HistoryReport {
+        self.history.report()
+    }
+
+    fn partitions(&self) -> Vec<PartitionReport> {
+        self.bridge.look(|view| view.partitions(&self.config))
     }
 
     fn message_bytes_max(&self) -> u64 {

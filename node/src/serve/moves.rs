@@ -28,7 +28,11 @@ impl ClusterView {
     }
 
     /// What is under way with a partition: with which node, and what.
-    fn step(&self, partition: PartitionId, group: &ReplicaGroup) -> Option<(NodeId, &'static str)> {
+    pub(super) fn step(
+        &self,
+        partition: PartitionId,
+        group: &ReplicaGroup,
+    ) -> Option<(NodeId, &'static str)> {
         if let Some(learner) = group.learners.first() {
             return Some((*learner, "filling"));
         }

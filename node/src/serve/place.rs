@@ -278,6 +278,7 @@ impl Place {
             admin,
             on_stranger: Arc::new(move |stranger| bridge.meet(me, stranger)),
             traffic: Arc::default(),
+            standings: Arc::default(),
         };
         Ok(Some((setup, calls)))
     }

@@ -94,6 +94,7 @@ pub async fn serve(options: ServeOptions) -> anyhow::Result<()> {
     control.state.store(READY, Relaxed);
     crate::systemd::notify("READY=1");
 
+    tokio::spawn(super::history::keep(Arc::clone(&control)));
     tokio::spawn(watch_space(Arc::clone(&store), Arc::clone(&bridge)));
     let reloader = Reloader {
         path: options.config_path,
@@ -137,6 +138,7 @@ fn announce(bridge: &Bridge, admin: &Admin) {
         println!("listening {} {}", state.config.service.name(), state.address);
     }
     println!("listening admin {}", admin.address);
+    println!("console {}", admin.console);
 }
 
 /// The threads of the node, and its connections with others.
@@ -151,6 +153,7 @@ pub(super) fn start_node(
     let mut calls = None;
     if let Some((mut setup, admin)) = place.peers(config, (identity, bridge), &senders)? {
         setup.traffic = Arc::clone(&bridge.traffic);
+        setup.standings = Arc::clone(&bridge.standings);
         bridge.join_peers(crate::peers::start(setup)?);
         calls = Some(admin);
     }
@@ -189,6 +192,8 @@ async fn ended(
 /// The running admin server.
 struct Admin {
     address: String,
+    /// Where a browser finds the console, and what opens it.
+    console: String,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -209,18 +214,23 @@ async fn start_admin(
     })?;
     let address = listener.local_addr()?;
     crate::admin::write_address(data, &address.to_string())?;
+    let token_file = data.join(crate::admin::TOKEN_FILE).display().to_string();
+    let scheme = if address.ip().is_loopback() { "http" } else { "https" };
+    let console = format!("{scheme}://{address}/ (sign in with the token in {token_file})");
     let server = crate::admin::AdminServer {
         control: Arc::<NodeControl>::clone(control),
         hashes: Arc::clone(control.bridge.pool().context("the pool runs by now")?),
         token: crate::admin::Token::load_or_make(data)?,
         tls: (!address.ip().is_loopback()).then(|| Arc::clone(tls)),
         metrics: config.metrics.enabled,
+        token_file,
+        cluster: config.cluster.name.clone(),
     };
     let task = tokio::spawn(crate::admin::serve((listener, calls), server, async move {
         // Told by a message or by the end of the sender.
         let _told = stopped.await;
     }));
-    Ok(Admin { address: address.to_string(), task })
+    Ok(Admin { address: address.to_string(), console, task })
 }
 
 pub(super) fn prepare_data(data: &Path) -> anyhow::Result<()> {

@@ -3,6 +3,7 @@
 use super::Cluster;
 use super::clients::{Doing, KEYS, number, route_key, sort_key};
 use crate::failure::Failure;
+use crate::invariants::nobody_is_behind;
 use crate::invariants::replicas_agree::{self, Held};
 use dds::cluster::NodeId;
 use dds::{PartitionId, layout};
@@ -83,6 +84,9 @@ impl Cluster {
         for (partition, group) in self.map.partitions() {
             let held = group.in_sync.iter().map(|node| (*node, self.held(*node, partition)));
             replicas_agree::check(partition, held)?;
+            let seat = group.primary.and_then(|node| self.nodes[&node].seat(partition));
+            let behind = seat.map(|seat| seat.replica().behind()).unwrap_or_default();
+            nobody_is_behind::check(partition, group, &behind)?;
         }
         self.judge_rot()?;
         self.read_all()?;

@@ -49,7 +49,7 @@ pub use mailstore::mailbox::{MatchHits, MatchJob};
 pub use membership::MembershipSetup;
 pub use names::{Asker, GroupId, MachineId, asker_of, group_of, node_of, operator_id, session_id};
 pub use places::Places;
-pub use reports::Counted;
+pub use reports::{Behind, Counted};
 pub use session::{SessionLimits, SessionLine};
 pub use shard::Shard;
 pub use stats::{Population, ShardStats};

@@ -37,6 +37,36 @@ pub(crate) struct Gauge {
     pub meter: Meter,
     /// Other nodes whose stores take nothing but what frees space.
     pub exhausted: Arc<BTreeSet<NodeId>>,
+    /// As of the last count.
+    pub behind: Arc<BTreeMap<NodeId, Behind>>,
+}
+
+/// How far a follower is behind the partitions of a group that this node leads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Behind {
+    /// Partitions that it follows in sync, and those of them with something that it has not acknowledged.
+    pub partitions: u64,
+    pub waiting: u64,
+    /// Entries of logs that it has not acknowledged: of all these partitions, and of the one with the most.
+    pub groups: u64,
+    pub groups_max: u64,
+}
+
+impl Behind {
+    fn count(&mut self, groups: u64) {
+        self.partitions += 1;
+        self.waiting += u64::from(groups > 0);
+        self.groups = self.groups.saturating_add(groups);
+        self.groups_max = self.groups_max.max(groups);
+    }
+
+    /// Together with what another group says of the same follower.
+    pub fn add(&mut self, other: &Self) {
+        self.partitions += other.partitions;
+        self.waiting += other.waiting;
+        self.groups = self.groups.saturating_add(other.groups);
+        self.groups_max = self.groups_max.max(other.groups_max);
+    }
 }
 
 impl Shard {
@@ -56,6 +86,7 @@ impl Shard {
             copies.into_iter().map(move |(node, bytes)| Copying { partition, node, bytes })
         });
         let counted = Counted { loads, copies: copies.collect() };
+        self.gauge.behind = Arc::new(self.behind());
         let group = self.config.group;
         if group == GroupId(0) {
             self.on_counted(group, counted);
@@ -63,6 +94,15 @@ impl Shard {
         } else {
             self.tell(GroupId(0), Neighbour::Counted { group, counted });
         }
+    }
+
+    fn behind(&self) -> BTreeMap<NodeId, Behind> {
+        let mut followers: BTreeMap<NodeId, Behind> = BTreeMap::new();
+        let seats = self.seats.values();
+        for (node, groups) in seats.flat_map(|seat| seat.slot.machine.replica().behind()) {
+            followers.entry(node).or_default().count(groups);
+        }
+        followers
     }
 
     pub(crate) fn on_counted(&mut self, group: GroupId, counted: Counted) {

@@ -38,6 +38,7 @@ use mailstore::sweep::Sweep;
 use mailstore::{delivery, directory, mailbox, sweep};
 use rustc_hash::FxBuildHasher;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 type Map<K, V> = HashMap<K, V, FxBuildHasher>;
 
@@ -544,6 +545,7 @@ impl Shard {
             held: self.stats.held,
             refused: self.stats.refused,
             scrubs: self.scrub.as_ref().map(|scrub| scrub.sums()).unwrap_or_default(),
+            behind: Arc::clone(&self.gauge.behind),
         }
     }
 }

@@ -1,6 +1,10 @@
 //! What a shard counts of itself.
 
+use crate::reports::Behind;
+use dds::cluster::NodeId;
 use fsm::Duration;
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Buckets of a histogram: bucket `n` counts values below `2^n`.
 pub const BUCKETS: usize = 40;
@@ -29,7 +33,7 @@ pub struct ShardStats {
 }
 
 /// What a shard holds at one moment.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Population {
     pub sessions: usize,
     pub mailboxes: usize,
@@ -48,6 +52,8 @@ pub struct Population {
     pub held: u64,
     pub refused: u64,
     pub scrubs: dds::scrub::Sums,
+    /// Who follows partitions that it leads, and how far behind; as of the last second.
+    pub behind: Arc<BTreeMap<NodeId, Behind>>,
 }
 
 impl Default for ShardStats {

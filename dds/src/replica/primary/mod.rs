@@ -418,6 +418,14 @@ impl Primary {
         self.peers.iter().filter_map(copy).collect()
     }
 
+    /// Members in sync, and the entries of the log that each has not acknowledged yet.
+    #[must_use]
+    pub fn behind(&self, core: &Core) -> Vec<(NodeId, u64)> {
+        let last = core.log.last().number;
+        let in_sync = self.peers.iter().filter(|(_, peer)| peer.in_sync);
+        in_sync.map(|(node, peer)| (*node, last.saturating_sub(peer.acked))).collect()
+    }
+
     /// A learner that may be in sync already, for all that is known here: its lease counts too.
     pub fn promoting(&self) -> Option<NodeId> {
         self.promoting

@@ -6,10 +6,12 @@
 mod backup;
 mod check;
 mod compare;
+mod events;
 mod looks;
 
 pub use backup::backup;
 pub use check::check;
+pub use events::{events, stage_history};
 pub use looks::{kick, sessions, status};
 
 use super::api::{self, admin_client::AdminClient};
