@@ -18,6 +18,9 @@ use mailstore::face::{
 };
 use std::sync::Arc;
 
+/// Log-ins of one user whose code is due; the oldest make way. Our choice.
+const CODES_DUE_MAX: usize = 8;
+
 /// Whose password it was.
 #[derive(Debug)]
 pub struct Proved {
@@ -238,14 +241,18 @@ impl Login {
         let mut gone = Vec::new();
         for record in records {
             match read(&record.value) {
-                // Who has only the password pushes nobody out.
-                Some(browser) => live.push((!browser.code_due, browser.used, record.name)),
+                // Who has only the password pushes nobody out who has the code.
+                Some(browser) if browser.code_due == self.browser.code_due => {
+                    live.push((browser.used, record.name));
+                }
+                Some(_) => {}
                 None => gone.push(record.name),
             }
         }
         live.sort();
-        let more = (live.len() + 1).saturating_sub(SESSIONS_MAX);
-        gone.extend(live.into_iter().take(more).map(|(_, _, name)| name));
+        let most = if self.browser.code_due { CODES_DUE_MAX } else { SESSIONS_MAX };
+        let more = (live.len() + 1).saturating_sub(most);
+        gone.extend(live.into_iter().take(more).map(|(_, name)| name));
         let key = (Collection::BrowserSessions, self.cookie.record_name());
         self.put(key, Some(self.browser.written())).await?;
         for name in gone {
