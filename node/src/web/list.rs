@@ -8,7 +8,6 @@ use super::{Trouble, page, query_of, see};
 use axum::extract::{Path, Request};
 use axum::response::Response;
 use futures_util::future::join_all;
-use html::browser::TOKEN_BYTES;
 use html::date::{self, Dates};
 use html::envelope::Envelope;
 use html::pages::{
@@ -347,13 +346,11 @@ pub async fn frame(
         }),
         _ => return Err(unexpected()),
     };
-    let mut pad = [0; TOKEN_BYTES];
-    getrandom::fill(&mut pad).map_err(|error| Trouble::Broken(error.to_string()))?;
     Ok(Frame {
         title: "Hikyaku".into(),
         address: login.browser.address.clone(),
         theme: settings.theme.name(),
-        form_token: login.cookie.form_token(pad),
+        form_token: login.form_token()?,
         folders: folder_lines(infos, folders),
         quota,
         ..Frame::default()

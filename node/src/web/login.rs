@@ -9,7 +9,7 @@ use axum::extract::{FromRequestParts, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use html::browser::{self, Browser, Cookie, SECRET_BYTES, SESSIONS_MAX};
+use html::browser::{self, Browser, Cookie, SECRET_BYTES, SESSIONS_MAX, TOKEN_BYTES};
 use html::pages::{LoginPage, Notice};
 use html::settings::Settings;
 use mailstore::face::{
@@ -211,6 +211,13 @@ pub(super) fn fresh_secret() -> Result<[u8; SECRET_BYTES], Trouble> {
 }
 
 impl Login {
+    /// What the next form of this log-in carries.
+    pub(super) fn form_token(&self) -> Result<String, Trouble> {
+        let mut pad = [0; TOKEN_BYTES];
+        getrandom::fill(&mut pad).map_err(|error| Trouble::Broken(error.to_string()))?;
+        Ok(self.cookie.form_token(pad))
+    }
+
     /// Keeps the log-in and hands out its cookie: to go on to `next`, or to the code that is due.
     pub(super) async fn enter(&self, next: &str) -> Result<Response, Trouble> {
         self.keep().await?;

@@ -52,7 +52,7 @@ pub async fn page(
 
 fn asked(login: &Login, next: String, notice: Option<Notice>) -> Result<Response, Trouble> {
     let address = login.browser.address.clone();
-    shown(&CodePage { notice, address, form_token: login.cookie.form_token(), next })
+    shown(&CodePage { notice, address, form_token: login.form_token()?, next })
 }
 
 pub async fn submit(
