@@ -4,7 +4,8 @@
 set -euo pipefail
 
 packages=(python3 python3-pytest curl swaks msmtp isync fetchmail mutt tmux offlineimap3 getmail6 postfix
-          fail2ban gcc libc6-dev procps e2fsprogs util-linux iproute2 libnet-ssleay-perl libio-socket-ssl-perl)
+          fail2ban gcc libc6-dev procps e2fsprogs util-linux iproute2 libnet-ssleay-perl libio-socket-ssl-perl
+          python3-grpcio python3-protobuf protobuf-compiler protobuf-compiler-grpc)
 
 missing=()
 for p in "${packages[@]}"; do

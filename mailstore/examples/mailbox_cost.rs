@@ -102,6 +102,7 @@ impl World {
                     Effect::Dds { token, request } => self.requests.push_back((token, request)),
                     Effect::Match { .. }
                     | Effect::Notify { .. }
+                    | Effect::Stirred { .. }
                     | Effect::Log(_)
                     | Effect::Idle { .. }
                     | Effect::Erased { .. } => {}

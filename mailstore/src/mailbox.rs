@@ -53,7 +53,8 @@ mod transform;
 mod watch;
 
 use crate::face::{
-    AccountFacts, LogEvent, Notice, SessionId, TaskRefusal, UserDone, UserError, UserId, UserTask,
+    AccountFacts, LogEvent, Notice, SessionId, Subscriber, TaskRefusal, UserDone, UserError,
+    UserId, UserTask,
 };
 use change::Asker;
 use core::Core;
@@ -348,6 +349,11 @@ impl Mailbox {
             && core.is_lost()
         {
             core.abandon(cx, Notice::MasterChanged, Err(TaskRefusal::Unavailable));
+            // What became of the last changes is not known here: who follows them looks.
+            let subscribers: Vec<Subscriber> = core.events.cursors.keys().cloned().collect();
+            if !subscribers.is_empty() {
+                cx.emit(Effect::Stirred { subscribers });
+            }
             self.refuse_waiting(cx, TaskRefusal::Unavailable);
         }
     }

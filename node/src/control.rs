@@ -8,7 +8,7 @@
 use dds::scrub::Round;
 use mailstore::face::{Completion, Notice, Protocol, SessionId, Task, UserId};
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -33,6 +33,12 @@ pub trait Control: Send + Sync + 'static {
 
     /// What masters tell a session of the node's own, from now on until it is closed. Without it notices are dropped.
     fn listen(&self, session: SessionId) -> mpsc::UnboundedReceiver<Notice>;
+
+    /// What wakes the reader of event logs under this session, from now on until it is closed.
+    fn feed(&self, session: SessionId) -> mpsc::UnboundedReceiver<Woken>;
+
+    /// The partitions that this node leads: it is the master of the mailboxes in them.
+    fn led(&self) -> BTreeSet<dds::PartitionId>;
 
     /// Does one task on behalf of a session of the node's own, on the lane for people who wait. `Completion::Refused` is an
     /// answer like others; the error is for a node that can't answer at all.
@@ -96,6 +102,36 @@ pub trait Control: Send + Sync + 'static {
 
     /// Whether clients are served: `/readyz`.
     fn is_ready(&self) -> bool;
+}
+
+/// How far an extension is, on this node.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct ExtensionReport {
+    pub name: String,
+    /// Part of the program.
+    pub inside: bool,
+    pub connected: bool,
+    /// That it follows here.
+    pub mailboxes: u64,
+    /// Those with something that it has not dealt with, as far as is known; since when the first of them is.
+    pub behind: u64,
+    pub behind_seconds: u64,
+    /// Batches.
+    pub given: u64,
+    pub taken: u64,
+    /// Times that it had to look at a mailbox anew.
+    pub resets: u64,
+    /// Times that it ended by itself.
+    pub ended: u64,
+}
+
+/// Why a reader of event logs looks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Woken {
+    /// There is something in the mailbox of this user.
+    Stirred(UserId),
+    /// What masters of users in these partitions told may be lost.
+    Unsure(Arc<[dds::PartitionId]>),
 }
 
 /// Bytes in both directions.
@@ -298,6 +334,7 @@ pub struct StatusReport {
     /// By number.
     pub nodes: Vec<NodeReport>,
     pub cluster_state: ClusterReport,
+    pub extensions: Vec<ExtensionReport>,
     pub scrub: ScrubState,
     /// By number of the partition; the first of them.
     pub moves: Vec<MoveReport>,

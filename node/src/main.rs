@@ -15,6 +15,7 @@ mod config;
 mod control;
 mod demo;
 mod edge;
+mod extensions;
 mod life;
 mod log;
 mod manifest;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use vspace::INPUT_KINDS;
 
 /// Every kind of fault that a run may meet.
-pub const FAULT_KINDS: [&str; 78] = [
+pub const FAULT_KINDS: [&str; 79] = [
     "IMAP client vanishes",
     "POP3 client vanishes",
     "all nodes lose power",
@@ -32,6 +32,7 @@ pub const FAULT_KINDS: [&str; 78] = [
     "disk is replaced",
     "disk stalls",
     "events are read and not acknowledged",
+    "extension ends",
     "hash pool has no room",
     "majority of disks is lost",
     "leader of the control group ends",

@@ -536,6 +536,10 @@ pub enum Mutation {
     KeepOwn,
     /// A reader of the event log is not told that it missed events.
     HideGap,
+    /// Some wake-ups of readers of event logs are lost, and nobody is told.
+    LoseWake,
+    /// Batches of events are taken before they were dealt with.
+    TakeEarly,
     /// EXPUNGE is said while a FETCH by number is under way.
     ForbiddenExpunge,
     /// A master does not remember what another node appended: asked again, it comes again.
@@ -553,7 +557,7 @@ pub enum Mutation {
 }
 
 impl Mutation {
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::DropSync,
         Self::AcknowledgeEarly,
         Self::ForgetWindow,
@@ -562,6 +566,8 @@ impl Mutation {
         Self::ReleaseShared,
         Self::KeepOwn,
         Self::HideGap,
+        Self::LoseWake,
+        Self::TakeEarly,
         Self::ForbiddenExpunge,
         Self::ForgetAppend,
         Self::RepeatTask,
@@ -582,6 +588,8 @@ impl Mutation {
             Self::ReleaseShared => "release-shared",
             Self::KeepOwn => "keep-own",
             Self::HideGap => "hide-gap",
+            Self::LoseWake => "lose-wake",
+            Self::TakeEarly => "take-early",
             Self::ForbiddenExpunge => "forbidden-expunge",
             Self::ForgetAppend => "forget-append",
             Self::RepeatTask => "repeat-task",

@@ -7,6 +7,7 @@
 mod clients;
 mod cluster;
 mod faults;
+mod feeding;
 mod frames;
 mod link;
 mod machines;
@@ -76,6 +77,16 @@ enum Event {
     Feed {
         life: Life,
         session: SessionId,
+    },
+    /// The extension does something, unless another life of it has begun.
+    Extension {
+        life: u64,
+        chore: feeding::Chore,
+    },
+    /// Something reaches its feeder.
+    Feeding {
+        life: u64,
+        input: Box<events::Input>,
     },
     Wake {
         client: usize,
@@ -175,6 +186,8 @@ pub struct World {
     /// What an extension knows, by user.
     readers: Vec<readers::Reader>,
     tokens_of_readers: u64,
+    /// The extension that is fed.
+    feeding: feeding::Feeding,
     /// Of what arrives from other nodes.
     limits: dds::Limits,
     /// With a mutation, tasks that were brought to another node.
@@ -223,6 +236,7 @@ impl World {
             harmed: crate::invariants::Harm::default(),
             readers: Vec::new(),
             tokens_of_readers: 0,
+            feeding: feeding::Feeding::default(),
             limits: dds::Limits::default(),
             brought: mistakes::Brought::default(),
             outward: Vec::new(),
@@ -286,6 +300,8 @@ impl World {
             Event::Flight(flight) => flight.to_node(),
             Event::Hear { .. }
             | Event::Wake { .. }
+            | Event::Extension { .. }
+            | Event::Feeding { .. }
             | Event::Fault(_)
             | Event::Restart { .. }
             | Event::Meet { .. }
@@ -352,6 +368,8 @@ impl World {
                     })?;
                 }
             }
+            Event::Extension { life, chore } => self.on_extension(life, chore)?,
+            Event::Feeding { life, input } => self.on_feeding(life, *input)?,
             Event::Fault(fault) => self.on_fault(fault)?,
             Event::Restart { node } => self.start(node)?,
             Event::Emptied { life } => {

@@ -104,3 +104,15 @@ fn a_gap_in_the_event_log_that_is_hidden_is_noticed() {
     let failure = noticed_in("storm", Mutation::HideGap);
     assert_eq!(failure.invariant, "events_seen", "{failure}");
 }
+
+#[test]
+fn a_lost_wake_up_of_an_extension_is_noticed() {
+    let failure = noticed_in("calm", Mutation::LoseWake);
+    assert_eq!(failure.invariant, "events_fed", "{failure}");
+}
+
+#[test]
+fn a_batch_taken_before_it_was_dealt_with_is_noticed() {
+    let failure = noticed_in("three-storm", Mutation::TakeEarly);
+    assert_eq!(failure.invariant, "events_fed", "{failure}");
+}

@@ -12,7 +12,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use vspace::store::{Read, Store, StoreError, Tier};
 use vspace::{
     ConnectionOrder, DdsResponse, GroupId, Inward, LogEvent, Neighbour, NodeId, Outward, Packet,
-    Passed, ScrubRound, SessionId, SessionLine, Shard, Standing, Ticket, Verdict, WriteTimes,
+    Passed, ScrubRound, SessionId, SessionLine, Shard, Standing, Ticket, Verdict, Wake, WriteTimes,
 };
 
 /// How a worker batches. The defaults are the design; the others exist for the ablation of `make bench`.
@@ -38,6 +38,8 @@ pub trait Host {
     fn hash(&mut self, order: HashOrder);
     fn operator_done(&mut self, session: SessionId, token: Token, completion: vspace::Completion);
     fn operator_notice(&mut self, session: SessionId, notice: vspace::Notice);
+    /// For the readers of event logs on this node.
+    fn wake(&mut self, wake: Wake);
     fn sessions(&mut self, token: Token, lines: Vec<SessionLine>);
     fn kicked(&mut self, token: Token, count: u64);
     /// Nodes that did not say that they have ended the sessions of a user.
@@ -233,6 +235,7 @@ impl Worker {
                 host.operator_done(session, token, completion);
             }
             Outward::OperatorNotice { session, notice } => host.operator_notice(session, notice),
+            Outward::Wake(wake) => host.wake(wake),
             Outward::Sessions { token, lines } => host.sessions(token, lines),
             Outward::Kicked { token, count } => host.kicked(token, count),
             Outward::KickTold { token, unanswered } => host.kick_told(token, unanswered),

@@ -31,6 +31,37 @@ impl Subscriber {
     }
 }
 
+/// Whose mailboxes a subscriber follows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Scope {
+    #[default]
+    Everybody,
+    /// Accounts of these domains, and these accounts. In lower case.
+    Only { domains: Vec<String>, accounts: Vec<String> },
+}
+
+impl Scope {
+    /// Whether it holds the account of a canonical address.
+    #[must_use]
+    pub fn holds(&self, address: &str) -> bool {
+        match self {
+            Self::Everybody => true,
+            Self::Only { domains, accounts } => {
+                let domain = address.rsplit_once('@').map_or("", |(_, domain)| domain);
+                let is = |other: &String, this: &str| other.eq_ignore_ascii_case(this);
+                domains.iter().any(|it| is(it, domain)) || accounts.iter().any(|it| is(it, address))
+            }
+        }
+    }
+}
+
+/// A subscriber that the operator has configured: every new mailbox in its scope keeps its events from the first one on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subscription {
+    pub subscriber: Subscriber,
+    pub scope: Scope,
+}
+
 /// What a subscriber asks of the event log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum EventTask {
@@ -38,7 +69,11 @@ pub enum EventTask {
     Subscribe,
     /// Done: `Done`.
     Unsubscribe,
-    /// Events behind what was acknowledged, or the next page of them. Done: `Page` or `Reset`.
+    /// The first thing a reader asks: as `Subscribe` for who has not subscribed, else as `Read` from the beginning. `known`: the
+    /// reader has dealt with everything up to there and no further, whatever was acknowledged; a gap between the two is a `Reset`.
+    Begin { known: Option<ModSeq> },
+    /// Events behind what was acknowledged, or the next page of them. Done: `Page` or `Reset`. From the first page on the reader
+    /// is told once, by a wake-up, when there is more.
     Read { from: Option<EventPlace> },
     /// Everything up to there was dealt with. Done: `Done`.
     Acknowledge { up_to: ModSeq },

@@ -21,7 +21,7 @@ use crate::face::{
 };
 use dds::{Entry, Op, Request, Response};
 use fsm::{Cx, Wall};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// How far a subscriber is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +41,8 @@ pub enum CursorState {
 #[derive(Debug, Default)]
 pub struct Events {
     pub cursors: BTreeMap<Subscriber, Cursor>,
+    /// Who has been told that there is more since it last began to read.
+    pub told: BTreeSet<Subscriber>,
     /// Folded stretches of the log per folder, oldest first.
     pub kept: BTreeMap<FolderId, Vec<Stretch>>,
 }
@@ -64,18 +66,20 @@ impl Core {
         (subscriber, task): (Subscriber, EventTask),
     ) {
         let cursor = self.events.cursors.get(&subscriber).copied();
+        if matches!(task, EventTask::Begin { .. } | EventTask::Read { from: None }) {
+            self.events.told.remove(&subscriber);
+        }
         match (task, cursor) {
-            (EventTask::Subscribe, _) => {
-                if cursor.is_none()
-                    && self.events.cursors.len() >= self.limits().event_subscribers_max
-                {
-                    return fail(cx, asker, UserError::Limit("too many subscribers".into()));
-                }
-                // Whatever is under way commits before the cursor does, so that the look behind it sees it.
-                let acknowledged = self.counters.mod_seq;
-                let cursor = Cursor { acknowledged, state: CursorState::Missed };
-                let done = UserDone::Events(EventPage::Reset { at: acknowledged });
-                self.set_cursor(cx, (asker, done), (subscriber, Some(cursor)));
+            (EventTask::Subscribe, _) | (EventTask::Begin { .. }, None) => {
+                self.subscribe_events(cx, asker, subscriber);
+            }
+            (EventTask::Begin { known: Some(known) }, Some(cursor))
+                if known < cursor.acknowledged =>
+            {
+                self.subscribe_events(cx, asker, subscriber);
+            }
+            (EventTask::Begin { .. }, Some(cursor)) => {
+                self.read_events(cx, asker, (subscriber, cursor), None);
             }
             (EventTask::Unsubscribe, _) => {
                 self.set_cursor(cx, (asker, UserDone::Done), (subscriber, None));
@@ -97,6 +101,55 @@ impl Core {
         }
     }
 
+    /// A subscriber begins anew: it looks at the mailbox, and is told of everything from now on.
+    fn subscribe_events(&mut self, cx: &mut Cx<'_, Effect>, asker: Asker, subscriber: Subscriber) {
+        let (known, most) = (&self.events.cursors, self.limits().event_subscribers_max);
+        if !known.contains_key(&subscriber) && known.len() >= most {
+            return fail(cx, asker, UserError::Limit("too many subscribers".into()));
+        }
+        // Whatever is under way commits before the cursor does, so that the look behind it sees it.
+        let acknowledged = self.counters.mod_seq;
+        let cursor = Cursor { acknowledged, state: CursorState::Missed };
+        let done = UserDone::Events(EventPage::Reset { at: acknowledged });
+        self.set_cursor(cx, (asker, done), (subscriber, Some(cursor)));
+    }
+
+    /// With the first batch of a mailbox: configured subscribers miss nothing of it.
+    pub fn subscribe_configured(&mut self, ops: &mut Vec<Op>) {
+        let address = self.context.account.as_ref().map_or("", |account| &account.address);
+        let all = self.context.limits.event_subscriptions.iter();
+        let wanted = all.filter(|it| it.scope.holds(address)).map(|it| it.subscriber.clone());
+        for subscriber in wanted.take(self.limits().event_subscribers_max) {
+            let cursor = Cursor { acknowledged: self.counters.mod_seq, state: CursorState::Live };
+            ops.push(Op::Put { key: keys::cursor(&subscriber), value: cursor.encode() });
+            self.events.cursors.insert(subscriber, cursor);
+        }
+    }
+
+    /// Something committed that subscribers have not seen: each is told once until it reads.
+    pub fn stir(&mut self, cx: &mut Cx<'_, Effect>) {
+        if self.events.told.len() >= self.events.cursors.len() {
+            return;
+        }
+        let untold = self.events.cursors.keys().filter(|it| !self.events.told.contains(*it));
+        let subscribers: Vec<Subscriber> = untold.cloned().collect();
+        if !subscribers.is_empty() {
+            self.events.told.extend(subscribers.iter().cloned());
+            cx.emit(Effect::Stirred { subscribers });
+        }
+    }
+
+    /// After loading: what an earlier master may not have told of.
+    pub fn stir_if_behind(&mut self, cx: &mut Cx<'_, Effect>) {
+        let newest = self.folders.values().map(|folder| folder.committed.mod_seq).max();
+        let is_behind = |cursor: &Cursor| {
+            cursor.state == CursorState::Missed || newest.is_some_and(|at| at > cursor.acknowledged)
+        };
+        if self.events.cursors.values().any(is_behind) {
+            self.stir(cx);
+        }
+    }
+
     fn set_cursor(
         &mut self,
         cx: &mut Cx<'_, Effect>,
@@ -113,6 +166,7 @@ impl Core {
             None => {
                 ops.push(Op::Delete { key });
                 self.events.cursors.remove(&subscriber);
+                self.events.told.remove(&subscriber);
             }
         }
         // A subscriber counts from a MODSEQ that no header may know yet.
@@ -142,6 +196,9 @@ impl Core {
             let at = cursor.acknowledged;
             return answer(cx, asker, Ok(UserDone::Events(EventPage::Reset { at })));
         }
+        // A reader may begin again with less: never with what it has acknowledged.
+        let floor = (cursor.acknowledged, u16::MAX);
+        let from = from.map(|place| EventPlace { behind: place.behind.max(floor), ..place });
         let place = from.or_else(|| {
             let up_to = self.folders.values().map(|folder| folder.committed.mod_seq).max()?;
             self.first_place(FolderId(0), up_to, cursor.acknowledged)

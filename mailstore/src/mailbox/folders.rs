@@ -46,6 +46,7 @@ impl Core {
             let key = keys::subscription(&folder.name);
             ops.push(Op::Put { key, value: subscription_value() });
         }
+        self.subscribe_configured(&mut ops);
         ops.push(self.root_op());
         // Until it commits nobody sees a folder, and nothing else is written.
         self.exclusive = Exclusive::Barrier;
@@ -340,6 +341,7 @@ impl Core {
             }
             FolderChange::Deleted(id) => {
                 self.folder_deleted(cx, id);
+                self.stir(cx);
                 UserDone::Done
             }
             FolderChange::Renamed { moved, made } => {

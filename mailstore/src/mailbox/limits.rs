@@ -41,6 +41,8 @@ pub struct Limits {
     pub fold_entries_most: u32,
     /// Subscribers of the event log of a mailbox.
     pub event_subscribers_max: usize,
+    /// Subscribers of every new mailbox in their scope.
+    pub event_subscriptions: Vec<crate::face::Subscription>,
     /// Bytes of log entries of a mailbox that are kept for subscribers only. Beyond, the slowest miss events.
     pub events_bytes_max: u64,
     /// How long log entries are kept for subscribers only, from when they were folded.
@@ -111,6 +113,7 @@ impl Default for Limits {
             fold_entries: 256,
             fold_entries_most: 4_096,
             event_subscribers_max: 8,
+            event_subscriptions: Vec::new(),
             events_bytes_max: 4 * 1024 * 1024,
             events_age_max: Duration::from_secs(7 * 86_400),
             events_per_page: 256,

@@ -2,7 +2,7 @@
 
 use super::matching::{MatchHits, MatchJob};
 use crate::face::{
-    AccountFacts, LogEvent, Notice, SessionId, TaskRefusal, UserDone, UserId, UserTask,
+    AccountFacts, LogEvent, Notice, SessionId, Subscriber, TaskRefusal, UserDone, UserId, UserTask,
 };
 use fsm::{TimerKey, Token};
 
@@ -63,6 +63,10 @@ pub enum Effect {
     Match {
         token: Token,
         job: MatchJob,
+    },
+    /// There are events that these subscribers have not read. Each is told once until it reads.
+    Stirred {
+        subscribers: Vec<Subscriber>,
     },
     Log(LogEvent),
     /// Nothing is under way and nobody watches: the machine may be dropped and made again later.

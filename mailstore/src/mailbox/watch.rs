@@ -152,6 +152,7 @@ impl Core {
     /// Tells watchers that a folder changed; one notice each until they sync.
     pub fn notify_changed(&mut self, cx: &mut Cx<'_, Effect>, id: FolderId) {
         self.note_fold(id);
+        self.stir(cx);
         let Some(folder) = self.folders.get_mut(&id) else {
             return;
         };

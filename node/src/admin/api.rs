@@ -434,6 +434,40 @@ pub struct StatusReply {
     pub moves: ::prost::alloc::vec::Vec<MoveUnderWay>,
     #[prost(message, optional, tag = "30")]
     pub scrub: ::core::option::Option<ScrubState>,
+    /// By name.
+    #[prost(message, repeated, tag = "31")]
+    pub extensions: ::prost::alloc::vec::Vec<ExtensionState>,
+}
+/// How far an extension is, on this node.
+#[derive(serde::Serialize)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ExtensionState {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Part of the program.
+    #[prost(bool, tag = "2")]
+    pub inside: bool,
+    #[prost(bool, tag = "3")]
+    pub connected: bool,
+    /// That it follows here.
+    #[prost(uint64, tag = "4")]
+    pub mailboxes: u64,
+    /// Those with something that it has not dealt with, as far as is known, and since when the first of them is.
+    #[prost(uint64, tag = "5")]
+    pub behind: u64,
+    #[prost(uint64, tag = "6")]
+    pub behind_seconds: u64,
+    /// Batches.
+    #[prost(uint64, tag = "7")]
+    pub given: u64,
+    #[prost(uint64, tag = "8")]
+    pub taken: u64,
+    /// Times that it had to look at a mailbox anew.
+    #[prost(uint64, tag = "9")]
+    pub resets: u64,
+    /// Times that it ended by itself.
+    #[prost(uint64, tag = "10")]
+    pub ended: u64,
 }
 /// What the nodes of a cluster have together.
 #[derive(serde::Serialize)]

@@ -18,7 +18,8 @@ mod service;
 mod token;
 
 pub use directory::stored_form;
+pub use export::pages;
 pub use inside::{import_all, make_account, order};
-pub use own_session::OwnSession;
-pub use server::{AdminServer, serve};
+pub use own_session::{OwnSession, unexpected};
+pub use server::{AdminServer, answer, serve};
 pub use token::{ADDRESS_FILE, TOKEN_FILE, Token, write_address};

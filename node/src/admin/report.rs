@@ -2,8 +2,9 @@
 
 use super::api;
 use crate::control::{
-    AdmissionReport, CheckReport, ClusterReport, Latency, MoveReport, NodeReport, NodeState,
-    ScrubReport, ScrubState, SessionReport, SpaceState, StageReport, StatusReport, StoreReport,
+    AdmissionReport, CheckReport, ClusterReport, ExtensionReport, Latency, MoveReport, NodeReport,
+    NodeState, ScrubReport, ScrubState, SessionReport, SpaceState, StageReport, StatusReport,
+    StoreReport,
 };
 use dds::scrub::Round;
 
@@ -49,6 +50,22 @@ pub fn status(report: StatusReport) -> api::StatusReply {
         sums: None,
         scrub: Some(scrub_state(report.scrub)),
         moves: report.moves.into_iter().map(move_under_way).collect(),
+        extensions: report.extensions.into_iter().map(extension).collect(),
+    }
+}
+
+fn extension(it: ExtensionReport) -> api::ExtensionState {
+    api::ExtensionState {
+        name: it.name,
+        inside: it.inside,
+        connected: it.connected,
+        mailboxes: it.mailboxes,
+        behind: it.behind,
+        behind_seconds: it.behind_seconds,
+        given: it.given,
+        taken: it.taken,
+        resets: it.resets,
+        ended: it.ended,
     }
 }
 

@@ -117,6 +117,18 @@ pub async fn status(cli: &Cli, args: &HereArgs) -> anyhow::Result<ExitCode> {
     Ok(if is_well(&status) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+fn extension(it: &api::ExtensionState) -> Vec<String> {
+    let state = match (it.inside, it.connected) {
+        (true, true) => "runs",
+        (true, false) => "restarts",
+        (false, true) => "connected",
+        (false, false) => "not connected here",
+    };
+    let counts = [it.given, it.taken, it.resets, it.ended].map(|count| count.to_string());
+    let head = [it.name.clone(), state.to_owned(), it.mailboxes.to_string(), it.behind.to_string()];
+    [head.to_vec(), vec![duration(it.behind_seconds)], counts.to_vec()].concat()
+}
+
 fn is_well(status: &api::StatusReply) -> bool {
     let store = status.store.clone().unwrap_or_default();
     let partitions = status.partitions.unwrap_or_default();
@@ -180,6 +192,21 @@ fn show_status(status: &api::StatusReply) -> anyhow::Result<()> {
     let rows: Vec<_> = status.listeners.iter().map(listener).collect();
     output::table(&["LISTENER", "ADDRESS", "OPEN", "ACCEPTED", "REFUSED"], &rows)?;
     output::text("\n")?;
+    if !status.extensions.is_empty() {
+        let header = [
+            "EXTENSION",
+            "STATE",
+            "MAILBOXES",
+            "BEHIND",
+            "FOR",
+            "GIVEN",
+            "TAKEN",
+            "RESETS",
+            "ENDED",
+        ];
+        output::table(&header, &status.extensions.iter().map(extension).collect::<Vec<_>>())?;
+        output::text("\n")?;
+    }
     let header = [
         "STAGE",
         "DEPTH",

@@ -92,7 +92,10 @@ impl Service {
     #[must_use]
     pub const fn is_mail(self) -> bool {
         self.is_served()
-            && !matches!(self, Self::Http | Self::Https | Self::Admin | Self::Socketmap)
+            && !matches!(
+                self,
+                Self::Http | Self::Https | Self::Admin | Self::Extensions | Self::Socketmap
+            )
     }
 
     /// Whether this release serves it.
@@ -101,8 +104,8 @@ impl Service {
         match self {
             Self::Smtp | Self::Lmtp | Self::Submission | Self::Submissions => true,
             Self::Imap | Self::Imaps | Self::Pop3 | Self::Pop3s => true,
-            Self::Http | Self::Https | Self::Admin | Self::Socketmap => true,
-            Self::Node | Self::Extensions => false,
+            Self::Http | Self::Https | Self::Admin | Self::Extensions | Self::Socketmap => true,
+            Self::Node => false,
         }
     }
 

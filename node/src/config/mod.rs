@@ -5,6 +5,7 @@
 //!
 //! Absences: nothing here opens a socket or looks at the machine; paths are joined, never followed.
 
+mod extensions;
 mod listen;
 mod network;
 mod section;
@@ -14,6 +15,7 @@ mod units;
 #[cfg(test)]
 mod tests;
 
+pub use extensions::{EventKind, Extension, Extensions, Verb};
 pub use listen::{Address, Listen, Listener, Service, TlsMode};
 pub use network::Network;
 pub use section::{Finding, FindingKind, Findings};
@@ -43,6 +45,8 @@ pub struct Config {
     pub log: Log,
     pub metrics: Metrics,
     pub stages: Stages,
+    #[serde(skip_serializing_if = "Extensions::is_empty")]
+    pub extensions: Extensions,
 }
 
 /// Why there is no configuration.
@@ -185,9 +189,7 @@ impl Config {
         if let Some(section) = root.section("stages", findings) {
             config.stages = Stages::read(section, findings);
         }
-        if root.take("extensions").is_some() {
-            findings.not_yet("extensions", "extension processes");
-        }
+        config.extensions = extensions::read_all(&mut root, findings);
         root.finish(findings);
         config
     }

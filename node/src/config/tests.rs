@@ -21,7 +21,8 @@ fn an_empty_file_is_a_single_node() {
     assert_eq!(imap.tls, TlsMode::StartTls);
     assert_eq!(config.listen.first(Service::Imaps).expect("served").tls, TlsMode::Implicit);
     assert_eq!(config.listen.first(Service::Http).expect("served").tls, TlsMode::Off);
-    assert!(config.listen.first(Service::Extensions).is_none(), "not served in this release");
+    let extensions = config.listen.first(Service::Extensions).expect("served by default");
+    assert_eq!(extensions.address.to_string(), "127.0.0.1:2702");
 }
 
 #[test]

@@ -16,7 +16,7 @@ use std::task::Waker;
 use std::time::Duration;
 use vspace::{
     Completion, ConnectionOrder, DdsResponse, Inward, NodeId, Packet, Passed, SessionLine,
-    Standing, Verdict,
+    Standing, Verdict, Wake,
 };
 
 /// Bytes of one read buffer.
@@ -35,6 +35,7 @@ pub trait Service: Send + Sync {
     fn hash(&self, group: usize, order: HashOrder);
     fn operator_done(&self, session: SessionId, token: fsm::Token, completion: Completion);
     fn operator_notice(&self, session: SessionId, notice: Notice);
+    fn wake(&self, wake: Wake);
     fn sessions(&self, token: fsm::Token, lines: Vec<SessionLine>);
     fn kicked(&self, token: fsm::Token, count: u64);
     fn kick_told(&self, token: fsm::Token, unanswered: Vec<NodeId>);
@@ -203,6 +204,10 @@ impl Host for HubHost {
 
     fn operator_notice(&mut self, session: SessionId, notice: Notice) {
         self.0.service.operator_notice(session, notice);
+    }
+
+    fn wake(&mut self, wake: Wake) {
+        self.0.service.wake(wake);
     }
 
     fn sessions(&mut self, token: fsm::Token, lines: Vec<SessionLine>) {

@@ -107,6 +107,22 @@ const FAMILIES: &[(&str, Kind, &str)] = &[
     ("hikyaku_partitions_awake", Kind::Gauge, "Partitions in memory"),
     ("hikyaku_partitions_under_replicated", Kind::Gauge, "Replica groups below their size"),
     ("hikyaku_partitions_unavailable", Kind::Gauge, "Partitions that are not served"),
+    ("hikyaku_extension_connected", Kind::Gauge, "1 while an extension runs or is connected here"),
+    ("hikyaku_extension_mailboxes", Kind::Gauge, "Mailboxes that an extension follows here"),
+    (
+        "hikyaku_extension_behind",
+        Kind::Gauge,
+        "Mailboxes with events that a connected extension has not dealt with",
+    ),
+    ("hikyaku_extension_behind_seconds", Kind::Gauge, "How long the first of them has been behind"),
+    ("hikyaku_extension_batches_given_total", Kind::Counter, "Batches of events given"),
+    ("hikyaku_extension_batches_taken_total", Kind::Counter, "Batches of events dealt with"),
+    (
+        "hikyaku_extension_resets_total",
+        Kind::Counter,
+        "Times an extension had to look at a mailbox anew",
+    ),
+    ("hikyaku_extension_ended_total", Kind::Counter, "Times an extension ended by itself"),
     ("hikyaku_scrub_rounds_total", Kind::Counter, "Completed rounds of the scrub"),
     ("hikyaku_scrub_last_seconds", Kind::Gauge, "When the last round ended, in seconds since 1970"),
     ("hikyaku_scrub_partitions_total", Kind::Counter, "Partitions compared"),
@@ -201,6 +217,7 @@ pub fn render(status: &StatusReport, counters: &Counters) -> String {
     }
     store(&mut page, status);
     scrub(&mut page, status);
+    extensions(&mut page, status);
     process(&mut page);
     page.finish()
 }
@@ -311,6 +328,20 @@ fn store(page: &mut Page, status: &StatusReport) {
     page.count("hikyaku_store_memory_hits_total", &[], store.memory_hits);
     page.count("hikyaku_store_memory_misses_total", &[], store.memory_misses);
     page.count("hikyaku_store_errors", &[], store.errors.len() as u64);
+}
+
+fn extensions(page: &mut Page, status: &StatusReport) {
+    for it in &status.extensions {
+        let labels = [("extension", it.name.as_str())];
+        page.count("hikyaku_extension_connected", &labels, u64::from(it.connected));
+        page.count("hikyaku_extension_mailboxes", &labels, it.mailboxes);
+        page.count("hikyaku_extension_behind", &labels, it.behind);
+        page.count("hikyaku_extension_behind_seconds", &labels, it.behind_seconds);
+        page.count("hikyaku_extension_batches_given_total", &labels, it.given);
+        page.count("hikyaku_extension_batches_taken_total", &labels, it.taken);
+        page.count("hikyaku_extension_resets_total", &labels, it.resets);
+        page.count("hikyaku_extension_ended_total", &labels, it.ended);
+    }
 }
 
 fn scrub(page: &mut Page, status: &StatusReport) {

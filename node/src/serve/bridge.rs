@@ -1,14 +1,14 @@
 //! Between worker threads and the rest of the node: what [`crate::edge::Service`] asks, answered by logs, TLS material, the
 //! hash pool, and whoever waits for an operator's answer.
 
-use crate::control::ScrubReport;
+use crate::control::{ScrubReport, Woken};
 use crate::edge::{Doorkeeper, ListenerState, Service};
 use crate::life::Stranger;
 use crate::passwords::{HashDone, HashJob, HashKind, HashOutcome, HashPool, Secret};
 use crate::tls::TlsContext;
-use dds::Report;
 use dds::cluster::{ClusterMap, Command, Relief, Session};
 use dds::scrub::Round;
+use dds::{PartitionId, Report};
 use fsm::Token;
 use mailstore::directory::HashVerdict;
 use mailstore::face::{LogEvent, Notice, SessionId, UserId};
@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use vspace::{
-    Completion, DdsResponse, Inward, NodeId, Packet, Passed, SessionLine, Standing, Verdict,
+    Completion, DdsResponse, Inward, NodeId, Packet, Passed, SessionLine, Standing, Verdict, Wake,
 };
 
 /// Damaged mailboxes that are remembered; with more of them the disk is gone.
@@ -39,6 +39,8 @@ pub struct Bridge {
     operators: Mutex<HashMap<u64, oneshot::Sender<Completion>>>,
     /// Who listens for what masters tell sessions of the node's own.
     listening: Mutex<HashMap<SessionId, mpsc::UnboundedSender<Notice>>>,
+    /// Who reads event logs, by session.
+    feeds: Mutex<HashMap<SessionId, mpsc::UnboundedSender<Woken>>>,
     session_lists: Mutex<HashMap<u64, oneshot::Sender<Vec<SessionLine>>>>,
     kicks: Mutex<HashMap<u64, oneshot::Sender<u64>>>,
     user_kicks: Mutex<HashMap<u64, oneshot::Sender<Vec<NodeId>>>>,
@@ -112,6 +114,7 @@ impl Bridge {
             pool: OnceLock::new(),
             operators: Mutex::default(),
             listening: Mutex::default(),
+            feeds: Mutex::default(),
             session_lists: Mutex::default(),
             kicks: Mutex::default(),
             user_kicks: Mutex::default(),
@@ -229,9 +232,17 @@ impl Bridge {
         told
     }
 
+    /// What wakes the reader of event logs under this session, from now on.
+    pub fn feed(&self, session: SessionId) -> mpsc::UnboundedReceiver<Woken> {
+        let (tell, told) = mpsc::unbounded_channel();
+        lock(&self.feeds).insert(session, tell);
+        told
+    }
+
     /// A session of the node's own ends.
     pub fn end_own(&self, session: SessionId) {
         lock(&self.listening).remove(&session);
+        lock(&self.feeds).remove(&session);
         self.tell(0, Inward::OperatorGone { session });
     }
 
@@ -386,6 +397,23 @@ impl Service for Bridge {
     fn operator_notice(&self, session: SessionId, notice: Notice) {
         if let Some(tell) = lock(&self.listening).get(&session) {
             let _told = tell.send(notice);
+        }
+    }
+
+    fn wake(&self, wake: Wake) {
+        let feeds = lock(&self.feeds);
+        match wake {
+            Wake::Stirred { session, user } => {
+                if let Some(tell) = feeds.get(&session) {
+                    let _told = tell.send(Woken::Stirred(user));
+                }
+            }
+            Wake::Unsure { partitions } => {
+                let partitions: Arc<[PartitionId]> = partitions.into();
+                for tell in feeds.values() {
+                    let _told = tell.send(Woken::Unsure(Arc::clone(&partitions)));
+                }
+            }
         }
     }
 

@@ -10,8 +10,9 @@ use crate::control::{
     AdmissionReport, BackupReport, BackupStep, ByteStream, CheckReport, Control, ControlError,
     HoldersReport, Kick, Latency, ListenerReport, Location, Moved, NodeChange, NodeProgress,
     NodeState, PartitionsReport, Progress, Reply, ScrubReport, ScrubState, SessionReport,
-    SpaceState, StageReport, StatusReport, StoreReport, SurveyReport,
+    SpaceState, StageReport, StatusReport, StoreReport, SurveyReport, Woken,
 };
+use crate::extensions::Registry;
 use dds::cluster::{Incarnation, NodeId, ReplicaGroup};
 use dds::scrub::Round;
 use dds::{DpMap, PartitionId, Residents};
@@ -43,6 +44,7 @@ pub struct NodeControl {
     pub started: Instant,
     pub stages: Stages,
     pub neighbours: Neighbours,
+    pub extensions: Arc<Registry>,
     pub state: AtomicU8,
     /// Those in force: SIGHUP changes them.
     limits: Mutex<Limits>,
@@ -74,6 +76,7 @@ impl NodeControl {
             started: Instant::now(),
             stages,
             neighbours,
+            extensions: Arc::new(Registry::new(&config)),
             state: AtomicU8::new(0),
             // Of every run others: another node may still answer an earlier one.
             operators: AtomicU64::new(super::draw().unwrap_or_default() >> 27),
@@ -179,6 +182,7 @@ impl NodeControl {
             },
             nodes: view.nodes(&self.config),
             cluster_state: view.state(),
+            extensions: self.extensions.reports(),
             scrub: self.scrub_state(&held),
             users_loaded: sum(|held| held.mailboxes),
             moves: view.moves(&self.config),
@@ -237,6 +241,14 @@ impl Control for NodeControl {
 
     fn listen(&self, session: SessionId) -> mpsc::UnboundedReceiver<Notice> {
         self.bridge.listen(session)
+    }
+
+    fn feed(&self, session: SessionId) -> mpsc::UnboundedReceiver<Woken> {
+        self.bridge.feed(session)
+    }
+
+    fn led(&self) -> BTreeSet<PartitionId> {
+        self.bridge.look(|view| crate::extensions::led_by(&view.map, NodeId(self.node)))
     }
 
     fn submit(&self, session: SessionId, task: Task) -> Reply<'_, Completion> {

@@ -12,6 +12,10 @@ pub fn apply(config: &Config, groups: usize, shard: &mut ShardConfig) {
         verified_max: config.auth.cache_entries as usize,
         ..mailstore::directory::Limits::default()
     });
+    shard.mailbox = Arc::new(mailstore::mailbox::Limits {
+        event_subscriptions: super::extensions::subscriptions(config),
+        ..mailstore::mailbox::Limits::default()
+    });
     shard.scrub = dds::scrub::Limits {
         period: config.store.scrub.0,
         // A share of nothing would be no limit at all.

@@ -7,6 +7,7 @@ pub mod backup;
 mod bridge;
 mod cluster;
 mod control;
+mod extensions;
 pub mod hash_table;
 pub mod identity;
 mod limits;

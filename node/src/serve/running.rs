@@ -89,6 +89,7 @@ pub async fn serve(options: ServeOptions) -> anyhow::Result<()> {
     announce(&bridge, &admin);
     let webmail =
         super::webmail::open_doors(&control, (&config, webmail_host), options.demo).await?;
+    let extensions = super::extensions::Extensions::start(&control, &config).await?;
     println!("ready");
     control.state.store(READY, Relaxed);
     crate::systemd::notify("READY=1");
@@ -108,6 +109,7 @@ pub async fn serve(options: ServeOptions) -> anyhow::Result<()> {
     crate::systemd::notify("STOPPING=1");
     drop(stop_admin);
     webmail.stop().await;
+    extensions.stop().await;
     stop(threads, (&bridge, place.me), control.limits().drain_time.0).await;
     // It answered its last call; a panic has been printed.
     let _ended = admin.task.await;

@@ -306,6 +306,7 @@ impl World {
             self.coverage.fault("crash loses what was not synced");
         }
         self.part_all(node);
+        self.end_extension_of(node);
         self.break_connections(node)?;
         // What is lost stays lost: with much mail it is enough to look now and then, and at the
         // end.

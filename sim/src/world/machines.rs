@@ -141,10 +141,13 @@ impl World {
                 self.arrive(life, GroupId(0), 30_000_000, Inward::Rehashed { token, phc });
             }
             Outward::Log(event) => self.on_log(&event),
-            Outward::OperatorDone { session: _, token, completion } => {
-                self.answers.insert(token, completion);
+            Outward::OperatorDone { session, token, completion } => {
+                if !self.is_fed(session, (token, &completion)) {
+                    self.answers.insert(token, completion);
+                }
             }
             Outward::OperatorNotice { session, notice: _ } => self.trace.word(session.0),
+            Outward::Wake(wake) => self.on_wake(life, wake),
             Outward::Sessions { token: _, lines } => {
                 self.coverage.action("sessions listed");
                 self.trace.word(lines.len() as u64);

@@ -22,6 +22,7 @@ const SPACE_NANOS: u64 = 60 * 1_000_000_000;
 impl World {
     pub(super) fn play(&mut self) -> Result<(), Failure> {
         self.set_up()?;
+        self.begin_feeding();
         self.phase = Phase::Faults;
         for fault in Fault::ALL {
             self.plan_fault(fault);
@@ -31,7 +32,9 @@ impl World {
         }
         self.wind_down()?;
         self.come_to_rest()?;
+        self.check_feeding()?;
         let judged = self.judge(Moment::Finished)?;
+        self.check_fed(&judged)?;
         self.check_readers(&judged)?;
         self.look_at_everything(&judged)?;
         self.await_space()?;

@@ -216,6 +216,7 @@ impl Shard {
         self.tell_sessions(|shard, user| {
             shard.config.map.partition_of(&mailbox::route(user).0) == partition
         });
+        self.unsure(|_, other| other == partition);
         if partition == RESIDENTS {
             self.ask_accounts();
         }
@@ -226,6 +227,7 @@ impl Shard {
         self.lose_tasks(|away| away.target == node);
         self.lose_requests(|away| away.target == node);
         self.miss_scrubs_of(node);
+        self.unsure_of_node(node);
         for (session, user) in self.guests.remove(&node).unwrap_or_default() {
             self.on_session_gone(session, user);
             // It may live, and only be given up: then it opens its folder again.
@@ -260,6 +262,7 @@ impl Shard {
                 self.ask_to_join();
                 self.retry();
                 self.kick_again(node);
+                self.unsure_of_node(node);
                 // What was told while it could not be reached is told again.
                 let sessions: BTreeSet<_> =
                     self.sessions.iter().filter_map(|(id, slot)| Some((*id, slot.user?))).collect();

@@ -34,6 +34,11 @@ pub enum Letter {
         session: SessionId,
         notice: Notice,
     },
+    /// The mailbox of this user has events that the session has not read.
+    Stirred {
+        session: SessionId,
+        user: UserId,
+    },
     SessionGone {
         session: SessionId,
         user: UserId,
@@ -166,6 +171,7 @@ mod tests {
             },
             Letter::NotHere { to: session, token, task: Task::User { user, task: search } },
             Letter::Notified { session, notice: Notice::MasterChanged },
+            Letter::Stirred { session, user },
             Letter::Kick { user, reason: "the password was changed".into() },
             Letter::Kicked { user },
             Letter::ResidentsEnded,

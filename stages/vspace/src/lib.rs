@@ -7,6 +7,7 @@
 
 mod admission;
 mod config;
+mod feeds;
 mod follow;
 mod following;
 mod inputs;
@@ -38,6 +39,7 @@ pub use config::{LiveLimits, ShardConfig};
 pub use dds::Response as DdsResponse;
 pub use dds::cluster::{NodeId, Verdict};
 pub use dds::scrub::Round as ScrubRound;
+pub use feeds::Wake;
 pub use follow::{Passed, TraceId};
 pub use following::News;
 pub use inputs::INPUT_KINDS;

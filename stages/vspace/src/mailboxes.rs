@@ -70,6 +70,7 @@ impl Shard {
             }
             Effect::Notify { session, notice } => self.notify(session, notice),
             Effect::Match { token, job } => self.out.push(Outward::Match { user, token, job }),
+            Effect::Stirred { subscribers } => self.wake_readers(user, &subscribers),
             Effect::Log(event) => self.out.push(Outward::Log(event)),
             Effect::Idle { user: _ } => self.on_mailbox_idle(user),
             Effect::Erased { user: _ } => {

@@ -5,17 +5,21 @@ use crate::session::SessionLine;
 use crate::shard::{Shard, Work};
 use crate::work::Outward;
 use fsm::Token;
-use mailstore::face::{Notice, SessionId, SessionInput, Task};
+use mailstore::face::{Notice, SessionId, SessionInput, Task, UserTask};
 
 impl Shard {
     pub(crate) fn on_operator(&mut self, session: SessionId, token: Token, task: Task) {
-        if let Task::User { user, .. } = &task {
+        self.note_own_reader(session, &task);
+        if let Task::User { user, task } = &task
+            && !matches!(task, UserTask::Events { .. })
+        {
             self.operators.entry(session).or_default().insert(*user);
         }
         self.dispatch(session, token, task);
     }
 
     pub(crate) fn on_operator_gone(&mut self, session: SessionId) {
+        self.forget_own_reader(session);
         for user in self.operators.remove(&session).unwrap_or_default() {
             self.post_home(user, Letter::SessionGone { session, user });
         }

@@ -53,7 +53,9 @@ impl Places {
             | Letter::Expected { user }
             | Letter::EraseUser { user } => self.group_of_user(*user),
             Letter::Answered { to, .. } | Letter::NotHere { to, .. } => names::group_of(*to),
-            Letter::Notified { session, .. } => names::group_of(*session),
+            Letter::Notified { session, .. } | Letter::Stirred { session, .. } => {
+                names::group_of(*session)
+            }
             Letter::Asked { .. }
             | Letter::AskedAccount { .. }
             | Letter::Kick { .. }

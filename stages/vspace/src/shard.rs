@@ -10,6 +10,7 @@
 //! Must not know: sockets, threads, clocks, files. The simulator runs it as it is.
 
 use crate::admission::Admission;
+use crate::feeds::Feeds;
 use crate::follow::{Followed, Passed};
 use crate::kicks::Kicks;
 use crate::membership::Membership;
@@ -123,6 +124,7 @@ pub struct Shard {
     pub(crate) fence_at: Mono,
     /// The map knows of this run.
     pub(crate) registered: bool,
+    pub(crate) feeds: Feeds,
     /// Nodes that can be reached.
     pub(crate) peers: BTreeSet<NodeId>,
     /// Sessions of other nodes whose masters keep something for them here.
@@ -189,6 +191,7 @@ impl Shard {
             map: ClusterMap::default(),
             fence_at: Mono(0),
             registered: false,
+            feeds: Feeds::default(),
             peers: BTreeSet::new(),
             guests: BTreeMap::new(),
             away_tasks: Map::default(),

@@ -157,6 +157,7 @@ impl Shard {
             }
             Letter::NotHere { to, token, task } => self.on_not_here(from, (to, token), task),
             Letter::Notified { session, notice } => self.notify(session, notice),
+            Letter::Stirred { session, user } => self.on_stirred(session, user),
             Letter::SessionGone { session, user } => {
                 self.forget_guest(session, user);
                 self.on_session_gone(session, user);
@@ -215,7 +216,9 @@ impl Shard {
         let leads = self.map.group(place).is_some_and(|group| group.primary == Some(me));
         match task {
             Task::User { user, task } if leads => {
-                if node != me && !matches!(task, UserTask::Deliver(_)) {
+                self.note_reader(from, &task);
+                // A master keeps nothing for who delivers or reads events.
+                if node != me && !matches!(task, UserTask::Deliver(_) | UserTask::Events { .. }) {
                     self.guests.entry(node).or_default().insert((from, user));
                 }
                 let input = mailbox::Input::Asked { from, token, task };
@@ -430,6 +433,8 @@ fn may_repeat(task: &Task) -> bool {
             | UserTask::ReadSection { .. }
             | UserTask::Search { .. }
             | UserTask::Records(RecordTask::List { .. } | RecordTask::Get { .. })
+            // A reader reads again what it has not acknowledged.
+            | UserTask::Events { .. }
             | UserTask::Quota => true,
             UserTask::CreateFolder { .. }
             | UserTask::DeleteFolder { .. }
@@ -444,7 +449,6 @@ fn may_repeat(task: &Task) -> bool {
             | UserTask::StageAppend { .. }
             | UserTask::CommitAppend { .. }
             | UserTask::DropAppend { .. }
-            | UserTask::Events { .. }
             | UserTask::Records(RecordTask::Write(_))
             | UserTask::OpenMaildrop
             | UserTask::CommitMaildrop { .. }

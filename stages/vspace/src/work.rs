@@ -1,6 +1,7 @@
 //! What travels: between the world and a worker group, and between the machines of a group.
 
 use crate::LiveLimits;
+use crate::feeds::Wake;
 use crate::follow::Passed;
 use crate::following::News;
 use crate::letter::Letter;
@@ -388,6 +389,8 @@ pub enum Outward {
         response: Box<dds::Response>,
     },
     Passed(Passed),
+    /// To the readers of event logs on this node.
+    Wake(Wake),
     /// The answer to [`Inward::Scrub`]. `missed`: nodes that did not do their part.
     Scrubbed {
         token: Token,

@@ -236,7 +236,9 @@ impl Real {
                 mailbox::Effect::Match { token, job } => {
                     self.work.push_back(Work::Match(token, job));
                 }
-                mailbox::Effect::Log(_) | mailbox::Effect::Idle { .. } => {}
+                mailbox::Effect::Log(_)
+                | mailbox::Effect::Stirred { .. }
+                | mailbox::Effect::Idle { .. } => {}
                 mailbox::Effect::Erased { .. } => panic!("nobody removed the account"),
             }
         }

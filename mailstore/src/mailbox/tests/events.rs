@@ -195,6 +195,90 @@ fn a_deleted_folder_resets_its_readers() {
 }
 
 #[test]
+fn who_begins_is_subscribed_and_who_lags_behind_the_cursor_begins_anew() {
+    let mut world = World::with_limits(small());
+    world.deliver(1);
+    let begin = |world: &mut World, known| ask(world, "index", EventTask::Begin { known });
+    let UserDone::Events(EventPage::Reset { at }) = begin(&mut world, None) else {
+        panic!("nobody had subscribed");
+    };
+    acknowledge(&mut world, "index", at);
+    world.deliver(2);
+    let page = |done| match done {
+        UserDone::Events(EventPage::Page { events, .. }) => events.len(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(page(begin(&mut world, None)), 1);
+    assert_eq!(page(begin(&mut world, Some(at))), 1);
+    let behind = begin(&mut world, Some(ModSeq(at.0 - 1)));
+    assert!(matches!(behind, UserDone::Events(EventPage::Reset { .. })), "{behind:?}");
+}
+
+#[test]
+fn a_place_made_up_by_the_reader_brings_nothing_that_was_acknowledged() {
+    let mut world = World::with_limits(small());
+    subscribe(&mut world, "index");
+    subscribe(&mut world, "slow");
+    (1..=3).for_each(|number| {
+        world.deliver(number);
+    });
+    let (_, up_to) = read(&mut world, "index").expect("nothing is missing");
+    acknowledge(&mut world, "index", up_to);
+    world.deliver(4);
+    let (lane, behind) = (EventLane::Changes, (ModSeq(0), 0));
+    let place = EventPlace { up_to: ModSeq(u64::MAX >> 1), folder: FolderId(0), lane, behind };
+    let (mut from, mut seen) = (Some(place), 0);
+    while let Some(place) = from.take() {
+        match ask(&mut world, "index", EventTask::Read { from: Some(place) }) {
+            UserDone::Events(EventPage::Page { events, next }) => {
+                assert!(events.iter().all(|event| event.mod_seq > up_to), "{events:?}");
+                seen += events.len();
+                if let EventNext::More(place) = next {
+                    from = Some(place);
+                }
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(seen, 1);
+}
+
+#[test]
+fn a_new_mailbox_keeps_its_events_for_configured_subscribers_from_the_first_on() {
+    let of = |name: &str, scope| Subscription {
+        subscriber: Subscriber::new(name).expect("a name"),
+        scope,
+    };
+    let elsewhere = Scope::Only { domains: vec!["example.net".into()], accounts: Vec::new() };
+    let event_subscriptions = vec![of("pager", Scope::Everybody), of("other", elsewhere)];
+    let mut world = World::with_limits(Limits { event_subscriptions, ..small() });
+    world.deliver(1);
+    let (events, _) = read(&mut world, "pager").expect("nothing is missing");
+    assert_eq!(events.len(), 1, "{events:?}");
+    let begun = ask(&mut world, "other", EventTask::Begin { known: None });
+    assert!(matches!(begun, UserDone::Events(EventPage::Reset { .. })), "not in its scope");
+}
+
+#[test]
+fn a_subscriber_is_told_once_until_it_reads() {
+    let mut world = World::with_limits(small());
+    subscribe(&mut world, "pager");
+    world.stirred.clear();
+    world.deliver(1);
+    world.deliver(2);
+    assert_eq!(world.stirred, ["pager"]);
+    let (_, up_to) = read(&mut world, "pager").expect("nothing is missing");
+    world.deliver(3);
+    assert_eq!(world.stirred, ["pager", "pager"]);
+    acknowledge(&mut world, "pager", up_to);
+    // A master that loads tells of what may not have been told.
+    world.stirred.clear();
+    world.crash(0);
+    world.inbox(ANN);
+    assert_eq!(world.stirred, ["pager"]);
+}
+
+#[test]
 fn subscribers_are_few_and_known() {
     let mut world = World::with_limits(small());
     subscribe(&mut world, "one");

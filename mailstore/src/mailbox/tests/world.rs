@@ -164,6 +164,8 @@ pub struct World {
     pub answers: BTreeMap<Token, Result<UserDone, TaskRefusal>>,
     pub notices: Vec<(SessionId, Notice)>,
     pub logs: Vec<LogEvent>,
+    /// Subscribers that were told of events.
+    pub stirred: Vec<String>,
     pub matches: VecDeque<(Token, crate::mailbox::MatchJob)>,
     pub timers: BTreeMap<TimerKey, Mono>,
     pub now: u64,
@@ -196,6 +198,7 @@ impl World {
             answers: BTreeMap::new(),
             notices: Vec::new(),
             logs: Vec::new(),
+            stirred: Vec::new(),
             matches: VecDeque::new(),
             timers: BTreeMap::new(),
             now: 1_000_000,
@@ -239,6 +242,9 @@ impl World {
                 Effect::Notify { session, notice } => self.notices.push((session, notice)),
                 Effect::Match { token, job } => self.matches.push_back((token, job)),
                 Effect::Log(event) => self.logs.push(event),
+                Effect::Stirred { subscribers } => {
+                    self.stirred.extend(subscribers.iter().map(|it| it.as_str().to_owned()));
+                }
                 Effect::Idle { .. } => {}
                 Effect::Erased { .. } => self.erased = true,
             }

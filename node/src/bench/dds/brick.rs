@@ -182,6 +182,7 @@ impl Host for NoSockets {
     fn operator_done(&mut self, _session: SessionId, _token: fsm::Token, _done: Completion) {}
 
     fn operator_notice(&mut self, _session: SessionId, _notice: vspace::Notice) {}
+    fn wake(&mut self, _wake: vspace::Wake) {}
     fn sessions(&mut self, _token: fsm::Token, _lines: Vec<SessionLine>) {}
     fn kicked(&mut self, _token: fsm::Token, _count: u64) {}
     fn kick_told(&mut self, _token: fsm::Token, _unanswered: Vec<NodeId>) {}

@@ -1,0 +1,93 @@
+//! Which extensions there are, and how far each is: for `status` and metrics.
+
+use crate::config::Config;
+use crate::control::ExtensionReport;
+use events::Lag;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// What is known of one extension on this node.
+#[derive(Debug, Default)]
+pub struct Standing {
+    pub name: String,
+    /// Part of the program.
+    pub inside: bool,
+    pub connected: AtomicBool,
+    /// Times it ended by itself: a panic, or a connection that broke.
+    pub ended: AtomicU64,
+    lag: Mutex<Lag>,
+    /// Of streams that have ended.
+    before: Mutex<Lag>,
+}
+
+impl Standing {
+    pub fn set_lag(&self, lag: Lag) {
+        *self.lag.lock().unwrap_or_else(PoisonError::into_inner) = lag;
+    }
+
+    /// A life of it begins.
+    pub fn begin(&self) {
+        self.connected.store(true, Relaxed);
+    }
+
+    /// A life of it has ended: counters go on from there.
+    pub fn end(&self) {
+        self.connected.store(false, Relaxed);
+        self.ended.fetch_add(1, Relaxed);
+        let lag = std::mem::take(&mut *self.lag.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut before = self.before.lock().unwrap_or_else(PoisonError::into_inner);
+        before.given += lag.given;
+        before.taken += lag.taken;
+        before.resets += lag.resets;
+    }
+
+    fn report(&self) -> ExtensionReport {
+        let lag = *self.lag.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = *self.before.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = stages::Clock.mono();
+        ExtensionReport {
+            name: self.name.clone(),
+            inside: self.inside,
+            connected: self.connected.load(Relaxed),
+            mailboxes: lag.mailboxes,
+            behind: lag.behind,
+            behind_seconds: lag.since.map_or(0, |since| now.since(since).as_secs()),
+            given: before.given + lag.given,
+            taken: before.taken + lag.taken,
+            resets: before.resets + lag.resets,
+            ended: self.ended.load(Relaxed),
+        }
+    }
+}
+
+/// All extensions of a node.
+#[derive(Debug, Default)]
+pub struct Registry(Mutex<BTreeMap<String, Arc<Standing>>>);
+
+impl Registry {
+    /// With those of the file.
+    #[must_use]
+    pub fn new(config: &Config) -> Self {
+        let registry = Self::default();
+        for name in config.extensions.keys() {
+            registry.enter(name, false);
+        }
+        registry
+    }
+
+    /// The standing of an extension, made when it is not known yet.
+    pub fn enter(&self, name: &str, inside: bool) -> Arc<Standing> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let standing = all.entry(name.to_owned()).or_insert_with(|| {
+            Arc::new(Standing { name: name.to_owned(), inside, ..Standing::default() })
+        });
+        Arc::clone(standing)
+    }
+
+    #[must_use]
+    pub fn reports(&self) -> Vec<ExtensionReport> {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.values().map(|standing| standing.report()).collect()
+    }
+}
