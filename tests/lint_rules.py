@@ -30,8 +30,9 @@ MAY_IMPORT = {
     "events": {"fsm", "mailstore", "dds"},
     "vspace": MACHINES,
     "stages": {"fsm", "vspace", "dds", "mailstore"},
+    "index": {"fsm", "dds", "mailstore", "events"},
     "sim": MACHINES | EXTENSIONS | {"vspace"},
-    "node": MACHINES | EXTENSIONS | {"vspace", "stages", "dds-rocksdb"},
+    "node": MACHINES | EXTENSIONS | {"vspace", "stages", "dds-rocksdb", "index"},
 }
 # Crates that decide: no runtime, no socket, no store in them, whatever the path.
 NO_EDGE = {"fsm", "dds", "mailstore", "smtp", "pop3", "imap", "html", "vspace", "sim"} | EXTENSIONS

@@ -1,0 +1,6 @@
+//! The index against the oracle: a scan of the decoded text.
+
+mod leaks;
+mod oracle;
+mod survival;
+mod world;
