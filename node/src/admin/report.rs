@@ -2,9 +2,9 @@
 
 use super::api;
 use crate::control::{
-    AdmissionReport, CheckReport, ClusterReport, ExtensionReport, Latency, MoveReport, NodeReport,
-    NodeState, ScrubReport, ScrubState, SessionReport, SpaceState, StageReport, StatusReport,
-    StoreReport,
+    AdmissionReport, CheckReport, ClusterReport, ExtensionReport, IndexReport, Latency, MoveReport,
+    NodeReport, NodeState, ScrubReport, ScrubState, SessionReport, SpaceState, StageReport,
+    StatusReport, StoreReport,
 };
 use dds::scrub::Round;
 
@@ -49,6 +49,7 @@ pub fn status(report: StatusReport) -> api::StatusReply {
         cluster_state: Some(cluster_state(report.cluster_state)),
         sums: None,
         scrub: Some(scrub_state(report.scrub)),
+        index: Some(index(report.index)),
         moves: report.moves.into_iter().map(move_under_way).collect(),
         extensions: report.extensions.into_iter().map(extension).collect(),
     }
@@ -66,6 +67,21 @@ fn extension(it: ExtensionReport) -> api::ExtensionState {
         taken: it.taken,
         resets: it.resets,
         ended: it.ended,
+    }
+}
+
+pub fn index(it: IndexReport) -> api::IndexState {
+    api::IndexState {
+        off: it.off,
+        messages: it.messages,
+        segments: it.segments,
+        disk_bytes: it.disk_bytes,
+        memory_bytes: it.memory_bytes,
+        added: it.added,
+        due: it.due,
+        asked: it.asked,
+        decided: it.decided,
+        error: it.error,
     }
 }
 

@@ -180,6 +180,7 @@ fn show_status(status: &api::StatusReply) -> anyhow::Result<()> {
         text.push_str(&format!("ERROR: {error}\n"));
     }
     text.push_str(&super::scrub::status_text(status.scrub.as_ref()));
+    text.push_str(&super::index::status_text(status.index.as_ref()));
     text.push('\n');
     output::text(&text)?;
     if status.nodes.len() > 1 {
