@@ -201,30 +201,38 @@ fn main() {
     let words = (0..VOCABULARY).map(word_of).collect();
     let mut made = Made { words, messages, text_bytes: 0, allowed: 0 };
     let text = Arc::new(FullText::new(Path::new(dir), Limits::default()));
-    let mut indexer = Indexer::new(Arc::clone(&text));
+    fill(&mut made, &text, users);
+    for rank in [3, 40, 400, 4_000, 40_000] {
+        let word = made.words[rank].clone();
+        query(&mut made, &text, (users, &word));
+        query(&mut made, &text, (users, &word[..word.len().min(5)]));
+    }
+}
+
+/// Indexes all mail of all users, and says what it cost.
+fn fill(made: &mut Made, text: &Arc<FullText>, users: u64) {
+    let mut indexer = Indexer::new(Arc::clone(text));
     let began = Instant::now();
-    let (mut added, mut making) = (0, Duration::ZERO);
+    let mut added = 0;
     for bucket in 0..text.limits().buckets {
         let mut due: BTreeSet<UserId> =
-            (0..users).filter(|user| bucket_of(&text, *user) == bucket).map(UserId).collect();
+            (0..users).filter(|user| bucket_of(text, *user) == bucket).map(UserId).collect();
         while !due.is_empty() {
             made.allowed = text.limits().step_messages as u64;
-            let round = indexer.round(&mut made, bucket, &due).expect("it is written");
+            let round = indexer.round(made, bucket, &due).expect("it is written");
             added += round.added;
             due = round.left;
         }
     }
     let took = began.elapsed();
+    let bytes = made.text_bytes;
     // What making the mail cost, by making some of it again.
-    let began = Instant::now();
-    let (again, bytes) = (added.min(20_000), made.text_bytes);
-    (0..again).for_each(|email| {
-        made.record(email % users, email / users);
-    });
-    making += began.elapsed().mul_f64(added as f64 / again as f64);
-    made.text_bytes = bytes;
-    let status = text.status();
-    let disk: u64 = status.buckets.iter().map(|bucket| bucket.disk_bytes).sum();
+    let (began, again) = (Instant::now(), added.min(20_000));
+    for number in 0..again {
+        made.record(number % users, number / users);
+    }
+    let making = began.elapsed().mul_f64(added as f64 / again as f64);
+    let disk: u64 = text.status().buckets.iter().map(|bucket| bucket.disk_bytes).sum();
     println!(
         "indexed {added} messages, {:.0} MB, in {:.1} s, {:.1} s of it making them: {:.0} messages/s",
         bytes as f64 / 1e6,
@@ -237,31 +245,23 @@ fn main() {
         disk as f64 / 1e6,
         disk as f64 / bytes as f64 * 1e2
     );
-    let queries: Vec<String> = [3, 40, 400, 4_000, 40_000]
-        .into_iter()
-        .flat_map(|rank| {
-            let word = made.words[rank].clone();
-            [word[..word.len().min(5)].to_owned(), word]
-        })
-        .collect();
-    for query in &queries {
-        let mut times = Vec::new();
-        let tests = [BodyTest::Text(Bytes::copy_from_slice(query.as_bytes()))];
-        for user in 0..users.min(20) {
-            let began = Instant::now();
-            let _known = text.known(
-                (bucket_of(&text, user), UserId(user)),
-                &tests,
-                (0..messages).map(EmailId),
-            );
-            times.push(began.elapsed());
-        }
-        let (indexed, scanned, found) = search(&mut made, &text, (1, query));
-        println!(
-            "{query:>12}: {:.2} ms in the index (median of users); with what is left to scan {indexed:.2} ms, by scan alone \
-             {scanned:.0} ms: {:.0} x; {found} found",
-            median(times),
-            scanned / indexed
-        );
+}
+
+/// One text, sought for several users.
+fn query(made: &mut Made, text: &FullText, (users, query): (u64, &str)) {
+    let tests = [BodyTest::Text(Bytes::copy_from_slice(query.as_bytes()))];
+    let mut times = Vec::new();
+    for user in 0..users.min(20) {
+        let began = Instant::now();
+        let emails = (0..made.messages).map(EmailId);
+        let _known = text.known((bucket_of(text, user), UserId(user)), &tests, emails);
+        times.push(began.elapsed());
     }
+    let (indexed, scanned, found) = search(made, text, (1, query));
+    println!(
+        "{query:>12}: {:.2} ms in the index (median of users); with what is left to scan {indexed:.2} ms, by scan alone \
+         {scanned:.0} ms: {:.0} x; {found} found",
+        median(times),
+        scanned / indexed
+    );
 }

@@ -99,6 +99,12 @@ impl Bucket {
         }
     }
 
+    /// Whether there are files of it.
+    #[must_use]
+    pub fn exists(&self) -> bool {
+        self.dir.exists()
+    }
+
     /// Answers no more, until it is opened anew: then its files are read again, and deleted unless they are sound.
     pub fn close(&self) {
         self.set(None);

@@ -94,6 +94,30 @@ impl Follower {
         self.due.entry(bucket).or_default().insert(user);
     }
 
+    fn make_all_due(&mut self, bucket: u16) {
+        for user in self.followed.clone() {
+            if self.bucket_of(user) == bucket {
+                self.make_due(user);
+            }
+        }
+    }
+
+    /// What is on the disk answers, once it was checked; if it is not sound, it is made anew.
+    fn open_closed(&mut self, cx: &mut Cx<'_, ExtensionEffect>) {
+        if self.text.is_off() {
+            return;
+        }
+        for bucket in self.text.closed() {
+            match self.text.open(bucket) {
+                Ok(_) => self.make_all_due(bucket),
+                Err(error) => self.text.note_error(Some(error.to_string())),
+            }
+        }
+        if !self.due.is_empty() {
+            self.begin(cx);
+        }
+    }
+
     /// Waits for more, unless much is there.
     fn begin(&mut self, cx: &mut Cx<'_, ExtensionEffect>) {
         let much = self.batches >= self.text.limits().batches_eager;
@@ -153,11 +177,7 @@ impl Follower {
             Err(error) => {
                 self.text.note_error(Some(error.to_string()));
                 // Its files are checked, and all of its users looked at anew.
-                for user in self.followed.clone() {
-                    if self.bucket_of(user) == bucket {
-                        self.make_due(user);
-                    }
-                }
+                self.make_all_due(bucket);
                 self.state = State::Waiting;
                 cx.arm(WORK, PAUSE);
             }
@@ -196,7 +216,7 @@ impl Follower {
             return;
         }
         let followed = &self.followed;
-        for bucket in 0..self.text.limits().buckets {
+        for bucket in self.text.opened() {
             let kept = self.indexer.retain(bucket, &|user| followed.contains(&user));
             if let Err(error) = kept {
                 self.text.note_error(Some(error.to_string()));
@@ -248,6 +268,7 @@ impl Follower {
                 if let Some(order) = self.text.take_order() {
                     self.on_order(cx, order);
                 }
+                self.open_closed(cx);
             }
             TIDY => {
                 cx.arm(TIDY, TIDY_EVERY);
@@ -272,10 +293,11 @@ impl Machine for Follower {
             ExtensionInput::Recall { user } => self.on_recall(cx, user),
             ExtensionInput::Gone { user, why: _ } => self.on_gone(cx, user),
             ExtensionInput::Resumed if self.state == State::Working => self.work(cx),
+            // The first one.
             ExtensionInput::Resumed => {
-                if self.followed.is_empty() && self.state == State::Resting {
-                    self.begin_life(cx);
-                }
+                self.open_closed(cx);
+                cx.arm(LOOK, LOOK_EVERY);
+                cx.arm(TIDY, TIDY_EVERY);
             }
             ExtensionInput::TimerFired(timer) => self.on_timer(cx, timer),
             ExtensionInput::Done { .. } | ExtensionInput::Stopping => {}
@@ -287,22 +309,6 @@ impl Machine for Follower {
         digest.word(self.followed.len() as u64);
         digest.word(self.held.len() as u64);
         self.due.values().flatten().for_each(|user| digest.word(user.0));
-    }
-}
-
-impl Follower {
-    /// What is on the disk answers from now on, once it was checked.
-    fn begin_life(&mut self, cx: &mut Cx<'_, ExtensionEffect>) {
-        cx.arm(LOOK, LOOK_EVERY);
-        cx.arm(TIDY, TIDY_EVERY);
-        if self.text.is_off() {
-            return;
-        }
-        for bucket in 0..self.text.limits().buckets {
-            if let Err(error) = self.text.open(bucket) {
-                self.text.note_error(Some(error.to_string()));
-            }
-        }
     }
 }
 

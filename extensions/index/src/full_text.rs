@@ -127,6 +127,19 @@ impl FullText {
         self.bucket(bucket)?.open()
     }
 
+    /// Buckets that have files and are not open.
+    pub(crate) fn closed(&self) -> Vec<u16> {
+        let all = (0..).zip(&self.buckets);
+        let closed = all.filter(|(_, bucket)| bucket.opened().is_none() && bucket.exists());
+        closed.map(|(number, _)| number).collect()
+    }
+
+    /// Buckets that are open.
+    pub(crate) fn opened(&self) -> Vec<u16> {
+        let all = (0..).zip(&self.buckets);
+        all.filter(|(_, bucket)| bucket.opened().is_some()).map(|(number, _)| number).collect()
+    }
+
     pub(crate) fn write(&self, bucket: u16) -> Result<Writing, BucketError> {
         Writing::begin(self.open(bucket)?, &self.limits)
     }

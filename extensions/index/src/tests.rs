@@ -1,5 +1,6 @@
 //! The index against the oracle: a scan of the decoded text.
 
+mod following;
 mod leaks;
 mod oracle;
 mod survival;

@@ -9,7 +9,7 @@ use super::place::{AdminCalls, Place};
 use super::reload::Reloader;
 use super::{identity, matching};
 use crate::config::{Config, LogLevel, NodeEntry};
-use crate::edge::{Arrival, Bound, Doorkeeper, Entrance};
+use crate::edge::{Arrival, Bound, Doorkeeper, Entrance, ListenerState};
 use crate::log::LogWriter;
 use crate::passwords::HashPool;
 use crate::tls::TlsContext;
@@ -63,10 +63,9 @@ pub async fn serve(options: ServeOptions) -> anyhow::Result<()> {
     let identity = place.identity(&config, &*store, options.found).await?;
 
     let bound = bind_all(&config)?;
-    let states = bound.iter().map(|bound| Arc::clone(&bound.state)).collect();
     let door = Arc::new(Doorkeeper::new(hostname, &config));
     let index = Arc::new(NodeIndex::new(&data, identity.map));
-    let bridge = Arc::new(Bridge::new(Arc::clone(&tls), states, door, index));
+    let bridge = Arc::new(Bridge::new(Arc::clone(&tls), states_of(&bound), door, index));
     let (threads, stages, calls) =
         start_node(&config, (&bridge, &store), (&place, &identity), bound)?;
     let clock = threads.writer.clock.clone();
@@ -157,6 +156,10 @@ pub(super) fn start_node(
         calls = Some(admin);
     }
     Ok((threads, stages, calls))
+}
+
+fn states_of(bound: &[Bound]) -> Vec<Arc<ListenerState>> {
+    bound.iter().map(|bound| Arc::clone(&bound.state)).collect()
 }
 
 /// Waits until the node has no place in its cluster any more.

@@ -80,7 +80,7 @@ impl Source for Store {
 
 /// Small, so that pages and commits have ends.
 pub fn limits() -> Limits {
-    Limits { buckets: 1, page_bodies: 3, commit_messages: 5, ..Limits::default() }
+    Limits { buckets: 1, page_bodies: 3, commit_messages: 5, step_messages: 9, ..Limits::default() }
 }
 
 pub fn index_in(dir: &Path) -> (Arc<FullText>, Indexer) {
