@@ -29,10 +29,11 @@ MAY_IMPORT = {
     "html": {"fsm", "mailstore", "dds"},
     "events": {"fsm", "mailstore", "dds"},
     "operator-console": set(),
+    "index": {"fsm", "dds", "mailstore", "events"},
     "vspace": MACHINES,
     "stages": {"fsm", "vspace", "dds", "mailstore"},
     "sim": MACHINES | EXTENSIONS | {"vspace"},
-    "node": MACHINES | EXTENSIONS | {"vspace", "stages", "dds-rocksdb"},
+    "node": MACHINES | EXTENSIONS | {"vspace", "stages", "dds-rocksdb", "index"},
 }
 # Crates that decide: no runtime, no socket, no store in them, whatever the path.
 NO_EDGE = {"fsm", "dds", "mailstore", "smtp", "pop3", "imap", "html", "operator-console", "vspace", "sim"} | EXTENSIONS

@@ -66,11 +66,12 @@ use load_user::UserLoading;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-pub use format::keys::route;
+pub use format::keys::{route, user_of};
 pub use limits::Limits;
 pub use machine::{Effect, Input};
 pub use matching::{
-    BodyReader, BodyTest, Fetched, MatchBody, MatchHits, MatchJob, TESTS_MAX, Want,
+    BodyIndex, BodyReader, BodyTest, Fetched, Known, MatchBody, MatchHits, MatchJob, NoIndex,
+    TESTS_MAX, TextRead, Want, read_text,
 };
 pub use restored::Restored;
 

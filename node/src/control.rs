@@ -112,6 +112,11 @@ pub trait Control: Send + Sync + 'static {
 
     /// Every partition, by number.
     fn partitions(&self) -> Vec<PartitionReport>;
+    /// The full-text index of this node.
+    fn index(&self) -> IndexReport;
+
+    /// What is ordered begins soon; see [`IndexReport::due`].
+    fn order_index(&self, order: IndexOrder) -> Result<(), ControlError>;
 
     /// The largest message that is taken.
     fn message_bytes_max(&self) -> u64;
@@ -392,11 +397,41 @@ pub struct StatusReport {
     pub cluster_state: ClusterReport,
     pub extensions: Vec<ExtensionReport>,
     pub scrub: ScrubState,
+    pub index: IndexReport,
     /// By number of the partition; the first of them.
     pub moves: Vec<MoveReport>,
     /// With the other nodes.
     pub links: Vec<LinkReport>,
     pub behind: Vec<BehindReport>,
+}
+
+/// What an operator may order of the index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IndexOrder {
+    Rebuild,
+    /// There is none until it is rebuilt.
+    Drop,
+}
+
+/// The full-text index of a node.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct IndexReport {
+    /// Dropped by an operator.
+    pub off: bool,
+    pub messages: u64,
+    pub segments: u64,
+    pub disk_bytes: u64,
+    /// Of its vocabularies.
+    pub memory_bytes: u64,
+    /// Messages indexed since the start.
+    pub added: u64,
+    /// Mailboxes that have something to be indexed.
+    pub due: u64,
+    /// Messages that searches of text asked for since the start, and those that were decided without being read.
+    pub asked: u64,
+    pub decided: u64,
+    /// Why it could not be written, if the last time it could not.
+    pub error: Option<String>,
 }
 
 /// What the scrub of this node has done and found since the start, in partitions that it leads.

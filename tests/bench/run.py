@@ -21,6 +21,7 @@ import time
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 import nodes
 import procfs
+import searching
 import servers
 import three
 import web
@@ -402,6 +403,7 @@ def figures(status):
 
 TESTS["cluster"] = three.cluster_and_more
 TESTS["nodes"] = nodes.nodes
+TESTS["search"] = searching.search
 
 
 @test

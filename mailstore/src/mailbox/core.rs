@@ -180,6 +180,7 @@ impl Core {
     /// The first step after loading.
     pub fn begin(&mut self, cx: &mut Cx<'_, Effect>) {
         if self.is_founded() {
+            self.stir_if_behind(cx);
             let raised = self.raise();
             if !raised.is_empty() {
                 self.submit_raised(cx, raised);

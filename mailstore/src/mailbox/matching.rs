@@ -1,5 +1,8 @@
 //! Body tests of a SEARCH as plain data: made by the master, run by the reader pool, off the worker.
 //!
+//! What an index knows of a message is not looked for in its body. Whatever it does not know is: so an answer never depends on
+//! how far the index is.
+//!
 //! A job searches a body only with all of it that it needs: what the store lacks is fetched by the master, as for a FETCH, and the
 //! job begins that body again. So nothing is missed that is on another node.
 //!
@@ -7,7 +10,10 @@
 
 use super::format::{BodyRecord, Damaged, Piece, keys};
 use crate::face::{EmailId, TaskRefusal, Uid};
-use crate::mime::{Layout, Limits, Matcher, PartTable, Scope, fold_needle, header_contains};
+use crate::mime::{
+    self, FoldedText, Layout, Limits, Matcher, PartTable, Scope, TextSink, fold_needle,
+    header_contains, text_pieces,
+};
 use bytes::Bytes;
 use dds::{BlobId, RouteKey, SortKey};
 use std::collections::BTreeMap;
@@ -33,6 +39,8 @@ pub const TESTS_MAX: usize = 64;
 pub struct MatchJob {
     pub route: RouteKey,
     pub bodies: Vec<MatchBody>,
+    /// So many of them are read at most; those that an index decides do not count.
+    pub reads_max: usize,
     /// At most [`TESTS_MAX`].
     pub tests: Arc<[BodyTest]>,
     /// Of the first body: what an earlier run lacked.
@@ -86,6 +94,69 @@ pub trait BodyReader {
     /// # Errors
     /// When it can't be read now, or is damaged.
     fn blob(&mut self, blob: BlobId, offset: u64, len: u64) -> Result<Option<Bytes>, TaskRefusal>;
+}
+
+/// What an index knows of a body: bit `n` is for test `n`. Bits in neither are found by reading.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Known {
+    /// Tests that hold.
+    pub yes: u64,
+    /// Tests that do not.
+    pub no: u64,
+}
+
+/// An index of bodies, asked before they are read.
+pub trait BodyIndex {
+    /// What it knows of `bodies` of a user, in their order; of those behind the end of the answer it knows nothing. It may know
+    /// less than all, but what it says is what reading the body would say.
+    fn known(&self, route: &RouteKey, tests: &[BodyTest], bodies: &[MatchBody]) -> Vec<Known>;
+}
+
+/// Knows nothing.
+#[derive(Clone, Copy, Debug)]
+pub struct NoIndex;
+
+impl BodyIndex for NoIndex {
+    fn known(&self, _: &RouteKey, _: &[BodyTest], _: &[MatchBody]) -> Vec<Known> {
+        Vec::new()
+    }
+}
+
+/// What came of [`read_text`].
+#[derive(Debug)]
+pub enum TextRead<S> {
+    Text(S),
+    /// There is no such message.
+    Gone,
+    /// Some of it is not in this store.
+    Elsewhere,
+}
+
+/// Gives all decoded and folded text of a message to `sink`: what the tests of a job look at.
+///
+/// # Errors
+/// As [`MatchJob::run`].
+pub fn read_text<S: TextSink>(
+    (route, email): (&RouteKey, EmailId),
+    reader: &mut dyn BodyReader,
+    sink: S,
+) -> Result<TextRead<S>, TaskRefusal> {
+    let limits = Limits::default();
+    let fetched = Fetched::default();
+    let mut lookup = Lookup { route, reader, fetched: &fetched };
+    let mut text = FoldedText::new(sink, &limits);
+    let mut read = || -> Result<(), Stop> {
+        let Some((mut opened, parts)) = Opened::open(email, &mut lookup)? else { return Ok(()) };
+        let parts = PartTable::decode(&parts).map_err(|_| TaskRefusal::Damaged)?;
+        let pieces = text_pieces(&parts, opened.layout());
+        opened.feed(pieces, &mut text)
+    };
+    match read() {
+        Ok(()) => Ok(TextRead::Text(text.sink)),
+        Err(Stop::Wants(wants)) if wants == [Want::Value(keys::body(email))] => Ok(TextRead::Gone),
+        Err(Stop::Wants(_)) => Ok(TextRead::Elsewhere),
+        Err(Stop::Refused(refusal)) => Err(refusal),
+    }
 }
 
 /// Bytes of a blob read at once.
@@ -159,16 +230,34 @@ struct Opened<'a, 'b> {
 }
 
 impl MatchJob {
-    /// Reads the bodies and compares. Pure but for `reader`; takes as long as it takes.
+    /// Asks the index, reads the bodies that it does not decide, and compares. Pure but for `reader` and `index`; takes as long
+    /// as it takes.
     ///
     /// # Errors
     /// Those of `reader`, and `Damaged` for a record that can't be what was written.
-    pub fn run(&self, reader: &mut dyn BodyReader) -> Result<MatchHits, TaskRefusal> {
+    pub fn run(
+        &self,
+        reader: &mut dyn BodyReader,
+        index: &dyn BodyIndex,
+    ) -> Result<MatchHits, TaskRefusal> {
+        let known = index.known(&self.route, &self.tests, &self.bodies);
+        let all = u64::MAX >> (TESTS_MAX - self.tests.len().clamp(1, TESTS_MAX));
+        let mut reads = 0;
         let limits = Limits::default();
         let needles: Vec<(Scope, Bytes)> = self.tests.iter().filter_map(BodyTest::needle).collect();
         let matcher = (!needles.is_empty()).then(|| Matcher::new(&needles, &limits));
         let mut hits = MatchHits::default();
-        for body in &self.bodies {
+        for (at, body) in self.bodies.iter().enumerate() {
+            let Known { yes, no } = known.get(at).copied().unwrap_or_default();
+            if (yes | no) & all == all {
+                hits.bits.push((body.uid, yes));
+                hits.settled += 1;
+                continue;
+            }
+            if reads == self.reads_max.max(1) {
+                break;
+            }
+            reads += 1;
             let none = Fetched::default();
             let fetched = if hits.settled == 0 { &self.fetched } else { &none };
             let mut lookup = Lookup { route: &self.route, reader: &mut *reader, fetched };
@@ -192,13 +281,7 @@ impl MatchJob {
         lookup: &mut Lookup<'_>,
         (matcher, limits): (Option<&Matcher>, &Limits),
     ) -> Result<Option<u64>, Stop> {
-        let Some(value) = lookup.value(keys::body(email))? else { return Ok(None) };
-        let record = BodyRecord::decode(&value)?;
-        let parts = match &record.parts {
-            Some(parts) => parts.clone(),
-            None => lookup.value(keys::apart(email, 1))?.unwrap_or_default(),
-        };
-        let mut opened = Opened { email, record, lookup };
+        let Some((mut opened, parts)) = Opened::open(email, lookup)? else { return Ok(None) };
         let found = match matcher {
             Some(matcher) => opened.search(matcher, &parts)?,
             None => Vec::new(),
@@ -243,24 +326,49 @@ impl BodyTest {
     }
 }
 
-impl Opened<'_, '_> {
+impl<'a, 'b> Opened<'a, 'b> {
+    /// With its part table; `None` when it is gone.
+    fn open(email: EmailId, lookup: &'a mut Lookup<'b>) -> Result<Option<(Self, Bytes)>, Stop> {
+        let Some(value) = lookup.value(keys::body(email))? else { return Ok(None) };
+        let record = BodyRecord::decode(&value)?;
+        let parts = match &record.parts {
+            Some(parts) => parts.clone(),
+            None => lookup.value(keys::apart(email, 1))?.unwrap_or_default(),
+        };
+        Ok(Some((Self { email, record, lookup }, parts)))
+    }
+
+    fn layout(&self) -> Layout {
+        let prefix_len = self.record.prefix.len() as u64;
+        Layout { prefix_len, body_len: self.record.len() - prefix_len }
+    }
+
     fn search(&mut self, matcher: &Matcher, parts: &[u8]) -> Result<Vec<bool>, Stop> {
         let parts = PartTable::decode(parts).map_err(|_| TaskRefusal::Damaged)?;
-        let prefix_len = self.record.prefix.len() as u64;
-        let layout = Layout { prefix_len, body_len: self.record.len() - prefix_len };
         let mut search = matcher.search();
-        for piece in matcher.pieces(&parts, layout) {
-            search.begin(&piece.kind);
+        let pieces = matcher.pieces(&parts, self.layout());
+        self.feed(pieces, &mut search)?;
+        Ok(search.sink.found().to_vec())
+    }
+
+    /// Reads pieces until the sink has enough.
+    fn feed<S: TextSink>(
+        &mut self,
+        pieces: Vec<mime::Piece>,
+        text: &mut FoldedText<S>,
+    ) -> Result<(), Stop> {
+        for piece in pieces {
+            text.begin(&piece.kind);
             self.read(&piece.range, &mut |bytes| {
-                search.feed(bytes);
-                !search.is_done()
+                text.feed(bytes);
+                !text.sink.is_done()
             })?;
-            search.end();
-            if search.is_done() {
+            text.end();
+            if text.sink.is_done() {
                 break;
             }
         }
-        Ok(search.found().to_vec())
+        Ok(())
     }
 
     fn header(&mut self, bytes_max: usize) -> Result<Vec<u8>, Stop> {

@@ -327,16 +327,17 @@ impl Core {
     }
 
     fn ask_bodies(&mut self, cx: &mut Cx<'_, Effect>, id: SearchId, job: Box<SearchJob>) {
-        let bodies_max = self.limits().match_bodies_max;
+        let reads_max = self.limits().match_bodies_max;
         let of = |candidate: &Candidate| MatchBody {
             uid: candidate.meta.uid,
             email: candidate.meta.email,
         };
-        let bodies = job.bodies.iter().take(bodies_max).map(of).collect();
+        let bodies = job.bodies.iter().map(of).collect();
         let tests = Arc::clone(&job.compiled.tests);
         let token = cx.fresh_token();
         let fetched = job.fetched.fetched.clone();
-        let match_job = MatchJob { route: self.context.route.clone(), bodies, tests, fetched };
+        let route = self.context.route.clone();
+        let match_job = MatchJob { route, bodies, reads_max, tests, fetched };
         cx.emit(Effect::Match { token, job: match_job });
         self.searches.matching.insert(token, id);
         self.searches.wait(id, job, Stage::Bodies);

@@ -480,6 +480,8 @@ pub struct StatusReply {
     /// What followers have not acknowledged yet of partitions that this node leads; with `sums`, of all that lead some.
     #[prost(message, repeated, tag = "41")]
     pub behind: ::prost::alloc::vec::Vec<Behind>,
+    #[prost(message, optional, tag = "32")]
+    pub index: ::core::option::Option<IndexState>,
 }
 /// How far an extension is, on this node.
 #[derive(serde::Serialize)]
@@ -993,6 +995,43 @@ pub struct NodeCheck {
 }
 #[derive(serde::Serialize)]
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct IndexRequest {
+    #[prost(enumeration = "IndexOrder", tag = "1")]
+    pub order: i32,
+}
+/// The full-text index of a node.
+#[derive(serde::Serialize)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct IndexState {
+    /// Dropped by an operator: searches scan.
+    #[prost(bool, tag = "1")]
+    pub off: bool,
+    #[prost(uint64, tag = "2")]
+    pub messages: u64,
+    #[prost(uint64, tag = "3")]
+    pub segments: u64,
+    #[prost(uint64, tag = "4")]
+    pub disk_bytes: u64,
+    /// Of its vocabularies.
+    #[prost(uint64, tag = "5")]
+    pub memory_bytes: u64,
+    /// Messages indexed since the start.
+    #[prost(uint64, tag = "6")]
+    pub added: u64,
+    /// Mailboxes that have something to be indexed.
+    #[prost(uint64, tag = "7")]
+    pub due: u64,
+    /// Messages that searches of text asked for since the start, and those that were decided without being read.
+    #[prost(uint64, tag = "8")]
+    pub asked: u64,
+    #[prost(uint64, tag = "9")]
+    pub decided: u64,
+    /// Why it could not be written, if the last time it could not.
+    #[prost(string, optional, tag = "10")]
+    pub error: ::core::option::Option<::prost::alloc::string::String>,
+}
+#[derive(serde::Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ScrubRequest {}
 #[derive(serde::Serialize)]
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1283,6 +1322,38 @@ pub struct Partition {
     /// Where `move` has put it; empty: placement decides.
     #[prost(string, tag = "7")]
     pub placed: ::prost::alloc::string::String,
+}
+#[derive(serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum IndexOrder {
+    /// Only looks.
+    None = 0,
+    Rebuild = 1,
+    /// There is none until it is rebuilt.
+    Drop = 2,
+}
+impl IndexOrder {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::None => "INDEX_ORDER_NONE",
+            Self::Rebuild => "INDEX_ORDER_REBUILD",
+            Self::Drop => "INDEX_ORDER_DROP",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "INDEX_ORDER_NONE" => Some(Self::None),
+            "INDEX_ORDER_REBUILD" => Some(Self::Rebuild),
+            "INDEX_ORDER_DROP" => Some(Self::Drop),
+            _ => None,
+        }
+    }
 }
 #[derive(serde::Serialize)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
@@ -2021,6 +2092,29 @@ pub mod admin_client {
                 .insert(GrpcMethod::new("hikyaku.admin.v1.Admin", "Scrub"));
             self.inner.unary(req, path, codec).await
         }
+        /// The full-text index of the node that is asked: looked at, deleted, or deleted and built anew. What is ordered begins within
+        /// a second; `due` tells when it is done.
+        pub async fn index(
+            &mut self,
+            request: impl tonic::IntoRequest<super::IndexRequest>,
+        ) -> std::result::Result<tonic::Response<super::IndexState>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/hikyaku.admin.v1.Admin/Index",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("hikyaku.admin.v1.Admin", "Index"));
+            self.inner.unary(req, path, codec).await
+        }
         pub async fn backup(
             &mut self,
             request: impl tonic::IntoRequest<super::BackupRequest>,
@@ -2318,6 +2412,12 @@ pub mod admin_server {
             &self,
             request: tonic::Request<super::ScrubRequest>,
         ) -> std::result::Result<tonic::Response<super::ScrubReply>, tonic::Status>;
+        /// The full-text index of the node that is asked: looked at, deleted, or deleted and built anew. What is ordered begins within
+        /// a second; `due` tells when it is done.
+        async fn index(
+            &self,
+            request: tonic::Request<super::IndexRequest>,
+        ) -> std::result::Result<tonic::Response<super::IndexState>, tonic::Status>;
         /// Server streaming response type for the Backup method.
         type BackupStream: tonic::codegen::tokio_stream::Stream<
                 Item = std::result::Result<super::BackupReply, tonic::Status>,
@@ -3608,6 +3708,49 @@ pub mod admin_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ScrubSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/hikyaku.admin.v1.Admin/Index" => {
+                    #[allow(non_camel_case_types)]
+                    struct IndexSvc<T: Admin>(pub Arc<T>);
+                    impl<T: Admin> tonic::server::UnaryService<super::IndexRequest>
+                    for IndexSvc<T> {
+                        type Response = super::IndexState;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::IndexRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::index(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = IndexSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -2,8 +2,7 @@
 
 use super::api;
 use crate::control::{
-    AdmissionReport, BehindReport, CheckReport, ClusterReport, EventPlace, EventReport, ExtensionReport, HistoryReport, Latency, LinkReport, MoveReport, NodeReport, NodeState, PartitionReport, ScrubReport, ScrubState, SessionReport, SpaceState, StagePoint, StageReport, StatusReport,
-    StoreReport,
+    AdmissionReport, BehindReport, CheckReport, ClusterReport, EventPlace, EventReport, ExtensionReport, HistoryReport, IndexReport, Latency, LinkReport, MoveReport, NodeReport, NodeState, PartitionReport, ScrubReport, ScrubState, SessionReport, SpaceState, StagePoint, StageReport, StatusReport, StoreReport,
 };
 use dds::scrub::Round;
 
@@ -48,6 +47,7 @@ pub fn status(report: StatusReport) -> api::StatusReply {
         cluster_state: Some(cluster_state(report.cluster_state)),
         sums: None,
         scrub: Some(scrub_state(report.scrub)),
+        index: Some(index(report.index)),
         moves: report.moves.into_iter().map(move_under_way).collect(),
         extensions: report.extensions.into_iter().map(extension).collect(),
         links: report.links.into_iter().map(link).collect(),
@@ -67,6 +67,21 @@ fn extension(it: ExtensionReport) -> api::ExtensionState {
         taken: it.taken,
         resets: it.resets,
         ended: it.ended,
+    }
+}
+
+pub fn index(it: IndexReport) -> api::IndexState {
+    api::IndexState {
+        off: it.off,
+        messages: it.messages,
+        segments: it.segments,
+        disk_bytes: it.disk_bytes,
+        memory_bytes: it.memory_bytes,
+        added: it.added,
+        due: it.due,
+        asked: it.asked,
+        decided: it.decided,
+        error: it.error,
     }
 }
 

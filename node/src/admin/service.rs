@@ -3,7 +3,7 @@
 use super::api::{self, admin_server::Admin};
 use super::own_session::{OwnSession, status_of, unexpected};
 use super::{accounts, directory, everywhere, export, import, report};
-use crate::control::{Control, Kick, NodeChange, NodeProgress, Progress};
+use crate::control::{Control, IndexOrder, Kick, NodeChange, NodeProgress, Progress};
 use crate::passwords::HashPool;
 use mailstore::face::{AdminDone, AdminTask, SessionId};
 use std::path::Path;
@@ -437,6 +437,21 @@ impl Admin for Service {
     ) -> Result<Response<api::ScrubReply>, Status> {
         let report = self.control.scrub().await.map_err(|error| status_of(&error))?;
         Ok(Response::new(report::scrub(report)))
+    }
+
+    async fn index(
+        &self,
+        request: Request<api::IndexRequest>,
+    ) -> Result<Response<api::IndexState>, Status> {
+        let order = match request.into_inner().order() {
+            api::IndexOrder::None => None,
+            api::IndexOrder::Rebuild => Some(IndexOrder::Rebuild),
+            api::IndexOrder::Drop => Some(IndexOrder::Drop),
+        };
+        if let Some(order) = order {
+            self.control.order_index(order).map_err(|error| status_of(&error))?;
+        }
+        Ok(Response::new(report::index(self.control.index())))
     }
 
     async fn backup(

@@ -95,6 +95,9 @@ pub enum Command {
     #[command(after_help = "Example: hikyaku scrub\n\
         Every node does the same by itself in the time of store.scrub. Exit code 1: something was found, or missed.")]
     Scrub,
+    /// The full-text index of a node, which makes searches of text fast
+    #[command(subcommand)]
+    Index(IndexCommand),
     /// Copy everything that was acknowledged so far, while the node or the cluster runs
     #[command(after_help = "Example: hikyaku backup /backup/hikyaku-today\n\
         Of a cluster every node makes a directory of its own name in there, on its own host.")]
@@ -130,6 +133,19 @@ pub enum ConfigCommand {
     /// Print the configuration in effect
     #[command(after_help = "Example: hikyaku config show --json | jq .limits")]
     Show,
+}
+
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub enum IndexCommand {
+    /// How much is in it, and whether something is still to be indexed
+    #[command(after_help = "Example: hikyaku index status --json | jq .due")]
+    Status,
+    /// Delete it and build it anew from the store, while mail goes on; searches find the same meanwhile, more slowly
+    #[command(after_help = "Example: hikyaku index rebuild")]
+    Rebuild,
+    /// Delete it, and have none until `rebuild`
+    #[command(after_help = "Example: hikyaku index drop")]
+    Drop,
 }
 
 #[derive(Debug, Subcommand)]

@@ -9,6 +9,7 @@ mod client;
 mod cluster;
 mod config;
 mod events;
+mod index;
 mod mail;
 mod offline;
 mod operate;
@@ -72,6 +73,7 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Check(args) if args.offline => offline::check(cli),
         Command::Check(args) => wait(operate::check(cli, args)),
         Command::Scrub => wait(scrub::scrub(cli)),
+        Command::Index(command) => wait(index::index(cli, command)),
         Command::Backup(args) => wait(operate::backup(cli, args)),
         Command::Restore(args) => offline::restore(cli, args),
         Command::Bench(command) => crate::bench::run(command, cli.data.as_deref(), cli.json),

@@ -144,6 +144,11 @@ fn is_well(status: &api::StatusReply) -> bool {
         && super::scrub::is_well(status.scrub.as_ref())
 }
 
+fn copies_and_index(status: &api::StatusReply) -> String {
+    let scrub = super::scrub::status_text(status.scrub.as_ref());
+    scrub + &super::index::status_text(status.index.as_ref())
+}
+
 fn show_status(status: &api::StatusReply) -> anyhow::Result<()> {
     let store = status.store.clone().unwrap_or_default();
     let partitions = status.partitions.unwrap_or_default();
@@ -183,7 +188,7 @@ fn show_status(status: &api::StatusReply) -> anyhow::Result<()> {
     for error in &store.errors {
         text.push_str(&format!("ERROR: {error}\n"));
     }
-    text.push_str(&super::scrub::status_text(status.scrub.as_ref()));
+    text.push_str(&copies_and_index(status));
     text.push('\n');
     output::text(&text)?;
     if status.nodes.len() > 1 {

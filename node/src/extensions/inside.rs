@@ -9,9 +9,9 @@ use crate::admin::OwnSession;
 use crate::config::LogLevel;
 use crate::control::Control;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
-use events::{Extension, ExtensionEffect, ExtensionInput, Setup};
+use events::{Extension, ExtensionEffect, ExtensionInput, Kinds, Memory, Reach, Setup};
 use fsm::{Budget, Host, Mono, Stepped, TimerKey, TimerOp, Token};
-use mailstore::face::{Completion, Task, TaskRefusal};
+use mailstore::face::{Completion, Scope, Subscriber, Task, TaskRefusal};
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -247,7 +247,33 @@ fn input_of(word: Inbox) -> ExtensionInput {
     }
 }
 
-/// Starts the extensions that are part of the program. There is none yet.
-pub fn start_all(inside: Inside) -> Inside {
+/// Name of the full-text index among subscribers.
+pub const INDEX: &str = "index";
+
+/// Starts the extensions that are part of the program. `index` makes the one that keeps the full-text index.
+pub fn start_all(
+    mut inside: Inside,
+    map: dds::DpMap,
+    index: impl Fn() -> index::Follower + Clone + Send + 'static,
+) -> Inside {
+    if let Some(subscriber) = Subscriber::new(INDEX) {
+        let setup = Setup {
+            subscriber,
+            scope: Scope::Everybody,
+            kinds: Kinds { arrived: true, flagged: false, vanished: true },
+            reach: Reach::Led,
+            // What it knows of a mailbox is in the index, on the disk of this node.
+            memory: Memory::Own,
+            map,
+            // It holds what it is given for a moment, so that many mailboxes share a commit.
+            limits: events::Limits {
+                mailboxes_at_once: 256,
+                reading_events_max: 1_024,
+                batches_given_max: 512,
+                ..events::Limits::default()
+            },
+        };
+        inside.start(setup, index);
+    }
     inside
 }

@@ -16,7 +16,7 @@ mod service;
 
 pub use feed::led_by;
 pub use grant::Grants;
-pub use inside::{Inside, start_all};
+pub use inside::{INDEX, Inside, start_all};
 pub use registry::Registry;
 pub use server::{ExtensionServer, serve};
 pub use service::Service;

@@ -123,6 +123,14 @@ const FAMILIES: &[(&str, Kind, &str)] = &[
         "Times an extension had to look at a mailbox anew",
     ),
     ("hikyaku_extension_ended_total", Kind::Counter, "Times an extension ended by itself"),
+    ("hikyaku_index_messages", Kind::Gauge, "Messages in the full-text index"),
+    ("hikyaku_index_disk_bytes", Kind::Gauge, "Bytes of its files"),
+    ("hikyaku_index_memory_bytes", Kind::Gauge, "Bytes of its vocabularies in memory"),
+    ("hikyaku_index_mailboxes_due", Kind::Gauge, "Mailboxes with something to be indexed"),
+    ("hikyaku_index_failing", Kind::Gauge, "1 while it can't be written"),
+    ("hikyaku_index_added_total", Kind::Counter, "Messages indexed"),
+    ("hikyaku_index_asked_total", Kind::Counter, "Messages that searches of text asked for"),
+    ("hikyaku_index_decided_total", Kind::Counter, "Those that were decided without being read"),
     ("hikyaku_scrub_rounds_total", Kind::Counter, "Completed rounds of the scrub"),
     ("hikyaku_scrub_last_seconds", Kind::Gauge, "When the last round ended, in seconds since 1970"),
     ("hikyaku_scrub_partitions_total", Kind::Counter, "Partitions compared"),
@@ -218,6 +226,7 @@ pub fn render(status: &StatusReport, counters: &Counters) -> String {
     store(&mut page, status);
     scrub(&mut page, status);
     extensions(&mut page, status);
+    index(&mut page, status);
     process(&mut page);
     page.finish()
 }
@@ -342,6 +351,18 @@ fn extensions(page: &mut Page, status: &StatusReport) {
         page.count("hikyaku_extension_resets_total", &labels, it.resets);
         page.count("hikyaku_extension_ended_total", &labels, it.ended);
     }
+}
+
+fn index(page: &mut Page, status: &StatusReport) {
+    let it = &status.index;
+    page.count("hikyaku_index_messages", &[], it.messages);
+    page.count("hikyaku_index_disk_bytes", &[], it.disk_bytes);
+    page.count("hikyaku_index_memory_bytes", &[], it.memory_bytes);
+    page.count("hikyaku_index_mailboxes_due", &[], it.due);
+    page.count("hikyaku_index_failing", &[], u64::from(it.error.is_some()));
+    page.count("hikyaku_index_added_total", &[], it.added);
+    page.count("hikyaku_index_asked_total", &[], it.asked);
+    page.count("hikyaku_index_decided_total", &[], it.decided);
 }
 
 fn scrub(page: &mut Page, status: &StatusReport) {

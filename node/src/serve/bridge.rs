@@ -1,6 +1,7 @@
 //! Between worker threads and the rest of the node: what [`crate::edge::Service`] asks, answered by logs, TLS material, the
 //! hash pool, and whoever waits for an operator's answer.
 
+use super::full_text::NodeIndex;
 use crate::control::{ScrubReport, Woken};
 use crate::edge::{Doorkeeper, ListenerState, Service};
 use crate::life::Stranger;
@@ -34,6 +35,8 @@ pub struct Bridge {
     pub tls: Arc<TlsContext>,
     pub listeners: Vec<Arc<ListenerState>>,
     pub door: Arc<Doorkeeper>,
+    /// The full-text index.
+    pub index: Arc<NodeIndex>,
     ports: OnceLock<Vec<PortSender<Inward>>>,
     pool: OnceLock<Arc<HashPool>>,
     operators: Mutex<HashMap<u64, oneshot::Sender<Completion>>>,
@@ -107,11 +110,13 @@ impl Bridge {
         tls: Arc<TlsContext>,
         listeners: Vec<Arc<ListenerState>>,
         door: Arc<Doorkeeper>,
+        index: Arc<NodeIndex>,
     ) -> Self {
         Self {
             tls,
             listeners,
             door,
+            index,
             ports: OnceLock::new(),
             pool: OnceLock::new(),
             operators: Mutex::default(),

@@ -9,7 +9,7 @@ use super::running::Stages;
 use crate::config::{Config, Limits};
 use crate::control::{
     AdmissionReport, BackupReport, BackupStep, ByteStream, CheckReport, Control, ControlError,
-    EventsReport, EventsWanted, HistoryReport, HoldersReport, Kick, Latency, ListenerReport, Location, Moved, NodeChange, NodeProgress, NodeState, PartitionReport, PartitionsReport, Progress, Reply, ScrubReport, ScrubState, SessionReport, SpaceState, StageReport, StatusReport, StoreReport, SurveyReport, Woken,
+    EventsReport, EventsWanted, HistoryReport, HoldersReport, IndexOrder, IndexReport, Kick, Latency, ListenerReport, Location, Moved, NodeChange, NodeProgress, NodeState, PartitionReport, PartitionsReport, Progress, Reply, ScrubReport, ScrubState, SessionReport, SpaceState, StageReport, StatusReport, StoreReport, SurveyReport, Woken,
 };
 use crate::extensions::Registry;
 use dds::cluster::{Incarnation, NodeId, ReplicaGroup};
@@ -185,6 +185,7 @@ impl NodeControl {
             cluster_state: view.state(),
             extensions: self.extensions.reports(),
             scrub: self.scrub_state(&held),
+            index: self.bridge.index.report(),
             users_loaded: sum(|held| held.mailboxes),
             moves: view.moves(&self.config),
             links: self.link_reports(),
@@ -394,6 +395,15 @@ impl Control for NodeControl {
 
     fn partitions(&self) -> Vec<PartitionReport> {
         self.bridge.look(|view| view.partitions(&self.config))
+    }
+
+    fn index(&self) -> IndexReport {
+        self.bridge.index.report()
+    }
+
+    fn order_index(&self, order: IndexOrder) -> Result<(), ControlError> {
+        let ordered = self.bridge.index.order(order);
+        ordered.map_err(|error| ControlError::Failed(format!("the index: {error}")))
     }
 
     fn message_bytes_max(&self) -> u64 {

@@ -3,9 +3,10 @@
 use super::control::NodeControl;
 use crate::config::{Address, Config, Service as Protocol};
 use crate::control::Control;
-use crate::extensions::{ExtensionServer, Grants, Inside, Service, serve, start_all};
+use crate::extensions::{ExtensionServer, Grants, INDEX, Inside, Service, serve, start_all};
 use anyhow::Context;
-use mailstore::face::{Subscriber, Subscription};
+use dds_rocksdb::RocksStore;
+use mailstore::face::{Scope, Subscriber, Subscription};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::net::TcpListener;
@@ -24,7 +25,10 @@ impl Extensions {
     pub async fn start(control: &Arc<NodeControl>, config: &Config) -> anyhow::Result<Self> {
         let node: Arc<dyn Control> = Arc::<NodeControl>::clone(control);
         let registry = Arc::clone(&control.extensions);
-        let inside = start_all(Inside::new(Arc::clone(&node), Arc::clone(&registry)));
+        let (index, store) = (Arc::clone(&control.bridge.index), Arc::clone(&control.store));
+        let follower = move || index.follower(Arc::<RocksStore>::clone(&store));
+        let inside = Inside::new(Arc::clone(&node), Arc::clone(&registry));
+        let inside = start_all(inside, control.map, follower);
         let (stop, stopped) = watch::channel(false);
         let mut listeners = JoinSet::new();
         let places = config.listen.listeners.iter();
@@ -90,5 +94,7 @@ pub fn subscriptions(config: &Config) -> Vec<Subscription> {
         let subscriber = Subscriber::new(name).filter(|_| follows)?;
         Some(Subscription { subscriber, scope: extension.scope() })
     });
-    of_file.collect()
+    let index = Subscriber::new(INDEX)
+        .map(|subscriber| Subscription { subscriber, scope: Scope::Everybody });
+    of_file.chain(index).collect()
 }

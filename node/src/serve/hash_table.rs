@@ -3,6 +3,7 @@
 //! Store, writer, readers, worker groups with all of their machines, connections with other nodes: as in a node that serves.
 
 use super::bridge::{Bridge, ClusterView, HashTableClients};
+use super::full_text::NodeIndex;
 use super::place::Place;
 use super::running;
 use crate::config::{Config, NodeEntry};
@@ -49,7 +50,8 @@ impl HashTableNode {
         let place = Place::new(config, entry, &tls)?;
         let identity = place.identity(config, &*store, false).await?;
         let door = Arc::new(Doorkeeper::new(hostname, config));
-        let bridge = Arc::new(Bridge::new(tls, Vec::new(), door));
+        let index = Arc::new(NodeIndex::new(&entry.data, identity.map));
+        let bridge = Arc::new(Bridge::new(tls, Vec::new(), door, index));
         bridge.join_clients(clients);
         let (threads, _, _) =
             running::start_node(config, (&bridge, &store), (&place, &identity), Vec::new())?;

@@ -8,6 +8,7 @@ mod bridge;
 mod cluster;
 mod control;
 mod extensions;
+mod full_text;
 pub mod hash_table;
 mod history;
 pub mod identity;

@@ -3,17 +3,18 @@
 use super::ServeOptions;
 use super::bridge::{Bridge, Ending};
 use super::control::{DRAINING, NodeControl, READY};
+use super::full_text::NodeIndex;
 use super::identity::{Identity, Member};
 use super::place::{AdminCalls, Place};
 use super::reload::Reloader;
 use super::{identity, matching};
 use crate::config::{Config, LogLevel, NodeEntry};
-use crate::edge::{Arrival, Bound, Doorkeeper, Entrance};
+use crate::edge::{Arrival, Bound, Doorkeeper, Entrance, ListenerState};
 use crate::log::LogWriter;
 use crate::passwords::HashPool;
 use crate::tls::TlsContext;
 use anyhow::Context;
-use dds::{Durability, Store};
+use dds::{DpMap, Durability, Store};
 use dds_rocksdb::{RocksStore, StoreConfig};
 use stages::{
     Around, Gauges, PortSender, Readers, StageStats, Worker, WorkerConfig, Writer, WriterConfig,
@@ -62,9 +63,9 @@ pub async fn serve(options: ServeOptions) -> anyhow::Result<()> {
     let identity = place.identity(&config, &*store, options.found).await?;
 
     let bound = bind_all(&config)?;
-    let states = bound.iter().map(|bound| Arc::clone(&bound.state)).collect();
     let door = Arc::new(Doorkeeper::new(hostname, &config));
-    let bridge = Arc::new(Bridge::new(Arc::clone(&tls), states, door));
+    let index = Arc::new(NodeIndex::new(&data, identity.map));
+    let bridge = Arc::new(Bridge::new(Arc::clone(&tls), states_of(&bound), door, index));
     let (threads, stages, calls) =
         start_node(&config, (&bridge, &store), (&place, &identity), bound)?;
     let clock = threads.writer.clock.clone();
@@ -158,6 +159,10 @@ pub(super) fn start_node(
         calls = Some(admin);
     }
     Ok((threads, stages, calls))
+}
+
+fn states_of(bound: &[Bound]) -> Vec<Arc<ListenerState>> {
+    bound.iter().map(|bound| Arc::clone(&bound.state)).collect()
 }
 
 /// Waits until the node has no place in its cluster any more.
@@ -386,9 +391,7 @@ fn start_threads(
             store: Arc::clone(&shared),
             stats,
             gauges: Arc::clone(&stages.gauges[group]),
-            run_match: Arc::new(move |job, store: &dyn Store| {
-                job.run(&mut matching::StoreReader { store, map })
-            }),
+            run_match: run_match(bridge, map),
         };
         let entrance = Entrance {
             arrivals,
@@ -411,6 +414,14 @@ fn start_threads(
         workers.push(std::thread::Builder::new().name(format!("worker-{group}")).spawn(run)?);
     }
     Ok((Threads { workers, writer, readers, closing }, stages, senders))
+}
+
+/// Body searches ask the index, and read what it does not know.
+fn run_match(bridge: &Bridge, map: DpMap) -> stages::RunMatch {
+    let index = Arc::clone(&bridge.index);
+    Arc::new(move |job, store: &dyn Store| {
+        job.run(&mut matching::StoreReader { store, map }, &*index)
+    })
 }
 
 fn start_store_stages(

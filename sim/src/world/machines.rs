@@ -5,7 +5,7 @@ use super::{Event, Life, Phase, World};
 use crate::disk::Job;
 use crate::failure::Failure;
 use crate::network::Connection;
-use crate::node::DiskReader;
+use crate::node::{DiskReader, HonestIndex};
 use crate::options::Mutation;
 use dds::{ReadDone, StoreError, Tier};
 use fsm::Mono;
@@ -115,8 +115,10 @@ impl World {
             }
             Outward::Read { ticket, read } => return self.read(life, group, ticket, read),
             Outward::Match { user, token, job } => {
-                let hits = job
-                    .run(&mut DiskReader(&self.nodes[life.node].disk, self.options.scenario.map()));
+                let (disk, map) = (&self.nodes[life.node].disk, self.options.scenario.map());
+                let knows = token.0.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+                let index = HonestIndex { disk, map, knows };
+                let hits = job.run(&mut DiskReader(disk, map), &index);
                 let nanos = 20_000 + self.rng.below(3_000_000);
                 self.coverage.action("body search");
                 self.arrive(life, group, nanos, Inward::Matched { user, token, hits });

@@ -157,7 +157,7 @@ impl Real {
                 self.step_partition(now, partition::Input::ReadDone { token, result });
             }
             Work::Match(token, job) => {
-                let hits = job.run(&mut Reader(self, now));
+                let hits = job.run(&mut Reader(self, now), &mailbox::NoIndex);
                 self.work.push_back(Work::Master(mailbox::Input::Matched { token, hits }));
             }
         }

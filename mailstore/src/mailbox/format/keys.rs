@@ -51,6 +51,13 @@ pub fn route(user: UserId) -> RouteKey {
     RouteKey(key.freeze())
 }
 
+/// The user of a route; `None`: it is another's.
+#[must_use]
+pub fn user_of(route: &RouteKey) -> Option<UserId> {
+    let user = route.0.strip_prefix(b"u").and_then(|rest| <[u8; 8]>::try_from(rest).ok());
+    user.map(|user| UserId(u64::from_be_bytes(user)))
+}
+
 fn key(kind: u8, fill: impl FnOnce(&mut BytesMut)) -> SortKey {
     let mut key = BytesMut::with_capacity(32);
     key.put_u8(kind);
@@ -320,6 +327,12 @@ pub fn parse_released(key: &SortKey) -> Result<BlobId, Damaged> {
 #[must_use]
 pub fn body(email: EmailId) -> SortKey {
     key(BODY, |key| key.put_u64(email.0))
+}
+
+/// Body records from `email` on. [`parse_u64`] reads their keys.
+#[must_use]
+pub fn bodies_from(email: EmailId) -> KeyRange {
+    (body(email), lone(BODY + 1))
 }
 
 /// A piece of a body that is kept in pieces.

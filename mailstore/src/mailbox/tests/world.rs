@@ -1,7 +1,7 @@
 //! A mailbox, the hash table below it, and everything it said.
 
 use crate::face::*;
-use crate::mailbox::{Effect, Input, Limits, Mailbox, Restored};
+use crate::mailbox::{Effect, Input, Limits, Mailbox, NoIndex, Restored};
 use bytes::Bytes;
 use dds::{
     Batch, BlobId, Claimed, Entry, Epoch, Op, Outcome, Refusal, Request, Response, RouteKey, Seq,
@@ -279,7 +279,7 @@ impl World {
                 continue;
             }
             if let Some((token, job)) = self.matches.pop_front() {
-                let hits = job.run(&mut self.table.clone());
+                let hits = job.run(&mut self.table.clone(), &NoIndex);
                 self.step(Input::Matched { token, hits });
                 continue;
             }
