@@ -44,6 +44,8 @@ pub enum Criteria {
     ModSeq(ModSeq),
     EmailId(super::EmailId),
     ThreadId(super::ThreadId),
+    /// Of any of these; they rise.
+    Threads(std::sync::Arc<[super::ThreadId]>),
 }
 
 /// A comparison of days.

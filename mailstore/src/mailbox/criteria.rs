@@ -99,6 +99,8 @@ enum Node {
     ModSeq(ModSeq),
     Email(EmailId),
     Thread(ThreadId),
+    /// They rise.
+    Threads(Arc<[ThreadId]>),
 }
 
 /// A needle in one search column.
@@ -197,6 +199,7 @@ impl Compiler<'_> {
             }
             Criteria::EmailId(email) => Node::Email(*email),
             Criteria::ThreadId(thread) => Node::Thread(*thread),
+            Criteria::Threads(threads) => Node::Threads(Arc::clone(threads)),
         })
     }
 
@@ -251,7 +254,8 @@ impl Node {
             | Self::ArrivedBy(_)
             | Self::ModSeq(_)
             | Self::Email(_)
-            | Self::Thread(_) => 0,
+            | Self::Thread(_)
+            | Self::Threads(_) => 0,
             Self::SentDate(_) | Self::Column(_) => 1,
             Self::Body(_) => 2,
             Self::And(nodes) => nodes.iter().map(Self::cost).max().unwrap_or(0),
@@ -286,7 +290,8 @@ impl Node {
             | Self::Body(_)
             | Self::ModSeq(_)
             | Self::Email(_)
-            | Self::Thread(_) => None,
+            | Self::Thread(_)
+            | Self::Threads(_) => None,
         }
     }
 
@@ -337,6 +342,7 @@ impl Node {
             Self::ModSeq(mod_seq) => Tri::of(meta.mod_seq >= *mod_seq),
             Self::Email(email) => Tri::of(meta.email == *email),
             Self::Thread(thread) => Tri::of(meta.thread == *thread),
+            Self::Threads(threads) => Tri::of(threads.binary_search(&meta.thread).is_ok()),
         }
     }
 }
@@ -425,6 +431,19 @@ mod tests {
                 prop_assert_eq!(Tri::of(table.holds(flags)), compiled.judge(&facts));
             }
         }
+    }
+
+    #[test]
+    fn one_of_several_threads() {
+        let threads = [2, 5, 9].map(ThreadId);
+        let criteria = Criteria::Threads(Arc::from(threads));
+        let compiled = compile(&criteria, &[], Wall::default()).expect("small enough");
+        let found = (0..12).map(ThreadId).filter(|thread| {
+            let meta = &Meta { thread: *thread, ..Meta::ZERO };
+            let facts = Facts { meta, keywords: 0, columns: Columns::Unknown, bits: None };
+            compiled.judge(&facts) == Tri::Yes
+        });
+        assert_eq!(found.collect::<Vec<_>>(), threads);
     }
 
     #[test]
