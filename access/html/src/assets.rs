@@ -34,8 +34,13 @@ pub static ICON: LazyLock<Asset> = LazyLock::new(|| {
     Asset::new("icon", "svg", "image/svg+xml", include_bytes!("../assets/icon.svg"))
 });
 
+/// The icon while INBOX has unread messages.
+pub static ICON_NEW: LazyLock<Asset> = LazyLock::new(|| {
+    Asset::new("icon-new", "svg", "image/svg+xml", include_bytes!("../assets/icon-new.svg"))
+});
+
 /// By the path of its address.
 #[must_use]
 pub fn find(path: &str) -> Option<&'static Asset> {
-    [&*STYLE, &*SCRIPT, &*ICON].into_iter().find(|asset| asset.path == path)
+    [&*STYLE, &*SCRIPT, &*ICON, &*ICON_NEW].into_iter().find(|asset| asset.path == path)
 }

@@ -9,6 +9,8 @@ use sha2::{Digest, Sha256};
 
 /// Bytes of a secret.
 pub const SECRET_BYTES: usize = 32;
+/// Bytes of what forms carry.
+pub const TOKEN_BYTES: usize = 16;
 
 /// Seconds that a log-in lasts unless it is to be remembered: 12 hours from the log-in.
 pub const LIFE_SECONDS: i64 = 12 * 3600;
@@ -64,10 +66,29 @@ impl Cookie {
         RecordName::new(&URL_SAFE_NO_PAD.encode(hash)).expect("a short name")
     }
 
-    /// What a form of this log-in carries, and no other site can know.
+    /// What a form of this log-in carries, and no other site can know; never twice the same, as long as `pad` is random: pages
+    /// are compressed, and their length must not tell it.
     #[must_use]
-    pub fn form_token(&self) -> String {
-        URL_SAFE_NO_PAD.encode(&self.hash(b"hikyaku form")[..16])
+    pub fn form_token(&self, pad: [u8; TOKEN_BYTES]) -> String {
+        let masked = pad.iter().zip(self.form_secret()).map(|(pad, byte)| pad ^ byte);
+        URL_SAFE_NO_PAD.encode(pad.iter().copied().chain(masked).collect::<Vec<_>>())
+    }
+
+    /// Whether a form with this token came from a page of this log-in.
+    #[must_use]
+    pub fn is_form_token(&self, token: &str) -> bool {
+        let Ok(bytes) = URL_SAFE_NO_PAD.decode(token) else { return false };
+        let Some((pad, masked)) = bytes.split_at_checked(TOKEN_BYTES) else { return false };
+        // All of it is looked at, wherever it differs.
+        let bytes = pad.iter().zip(masked).zip(self.form_secret());
+        let differ = bytes.fold(0, |differ, ((pad, masked), byte)| differ | pad ^ masked ^ byte);
+        masked.len() == TOKEN_BYTES && differ == 0
+    }
+
+    fn form_secret(&self) -> [u8; TOKEN_BYTES] {
+        let mut secret = [0; TOKEN_BYTES];
+        secret.copy_from_slice(&self.hash(b"hikyaku form")[..TOKEN_BYTES]);
+        secret
     }
 
     fn hash(&self, purpose: &[u8]) -> [u8; 32] {
@@ -173,7 +194,15 @@ mod tests {
         assert_ne!(cookie.record_name().as_str(), secret);
         assert!(!format!("{cookie:?}").contains(secret));
         let other = Cookie::new(UserId(0xABC), [8; SECRET_BYTES]);
-        assert_ne!(cookie.form_token(), other.form_token());
+        let (pad, otherwise) = ([3; TOKEN_BYTES], [4; TOKEN_BYTES]);
+        assert_ne!(cookie.form_token(pad), cookie.form_token(otherwise));
+        for pad in [pad, otherwise] {
+            assert!(cookie.is_form_token(&cookie.form_token(pad)));
+            assert!(!cookie.is_form_token(&other.form_token(pad)));
+        }
+        for wrong in ["", "AAAA", &cookie.form_token(pad)[..40], "?"] {
+            assert!(!cookie.is_form_token(wrong), "{wrong}");
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! - [`envelope`], [`structure`]: what the MailStore computed of a message at arrival, read back.
 //! - [`pages`]: the pages, as templates.
 //! - [`reading`]: messages, shown so that nothing in them runs and nothing leaves.
+//! - [`conversation`]: what subjects say of them.
 //! - [`query`]: what is typed into the search box.
 //! - [`compose`]: a message, from a form.
 //! - [`browser`]: log-ins of browsers, and the secrets that prove them.
@@ -12,6 +13,7 @@
 pub mod assets;
 pub mod browser;
 pub mod compose;
+pub mod conversation;
 pub mod date;
 pub mod envelope;
 pub mod pages;

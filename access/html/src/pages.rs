@@ -1,6 +1,6 @@
 //! The pages. Everything is escaped where it is shown; a field of type [`Safe`] holds HTML that was made to be shown.
 
-use crate::assets::{ICON, SCRIPT, STYLE};
+use crate::assets::{ICON, ICON_NEW, SCRIPT, STYLE};
 use crate::settings::{PAGE_SIZES, Settings};
 use askama::Template;
 
@@ -27,6 +27,12 @@ pub struct Frame {
 impl Frame {
     fn is_here(&self, id: &u32) -> bool {
         self.folder == Some(*id)
+    }
+
+    /// Unread messages of INBOX.
+    #[must_use]
+    pub fn unread_inbox(&self) -> u32 {
+        self.folders.iter().find(|it| it.icon == "inbox").map_or(0, |inbox| inbox.unread)
     }
 }
 
@@ -124,17 +130,20 @@ pub struct List {
     pub folder: u32,
     pub title: String,
     pub lines: Vec<Line>,
-    /// The first and last shown, counted from 1, of how many.
+    /// The first and last shown, counted from 1, of how many messages.
     pub first: usize,
     pub last: usize,
     pub total: usize,
+    /// Which page it is, of how many.
+    pub page: usize,
+    pub pages: usize,
     pub newer: Option<String>,
     pub older: Option<String>,
     pub unread_only: bool,
-    /// Address of the same list with the filter the other way.
-    pub toggle_unread: String,
-    /// Words to mark.
-    pub words: Vec<String>,
+    /// Its own address, and those of the same list with all messages, and with the unread ones.
+    pub here: String,
+    pub all_href: String,
+    pub unread_href: String,
     /// What is to be done with its messages.
     pub kind: FolderKind,
 }
@@ -143,6 +152,7 @@ pub struct List {
 pub enum FolderKind {
     #[default]
     Usual,
+    Archive,
     Trash,
     Junk,
     Drafts,
@@ -151,18 +161,32 @@ pub enum FolderKind {
 
 impl List {
     fn may_be_emptied(&self) -> bool {
-        matches!(self.kind, FolderKind::Trash | FolderKind::Junk)
+        matches!(self.kind, FolderKind::Trash | FolderKind::Junk) && self.total > 0
+    }
+
+    fn may_archive(&self) -> bool {
+        matches!(self.kind, FolderKind::Usual | FolderKind::Sent)
+    }
+
+    fn total_shown(&self) -> String {
+        grouped(self.total)
     }
 }
 
-/// One message of a list.
+/// One message of a list, or the newest of a conversation.
 #[derive(Clone, Debug, Default)]
 pub struct Line {
     pub uid: u32,
+    /// All that is chosen with it, as ranges.
+    pub uids: String,
+    /// Messages of the conversation.
+    pub count: usize,
     pub href: String,
+    /// What it is, for who does not see it.
+    pub label: String,
     pub who: Safe,
     pub subject: Safe,
-    pub preview: String,
+    pub preview: Safe,
     pub date: String,
     pub date_long: String,
     pub date_machine: String,
@@ -175,29 +199,57 @@ pub struct Line {
     pub here: bool,
 }
 
-/// A message. Also alone, for a page that has the rest already.
+/// A message and its conversation. Also alone, for a page that has the rest already.
 #[derive(Clone, Debug, Default, Template)]
 #[template(path = "message.html")]
 pub struct MessagePane {
     pub frame: Frame,
     pub folder: u32,
     pub uid: u32,
+    /// What an act takes in: the messages of the conversation in this folder, as ranges.
+    pub uids: String,
     pub subject: String,
+    pub flagged: bool,
+    /// By date; one of them is the main one.
+    pub letters: Vec<Letter>,
+    /// Messages of the conversation that are left out.
+    pub omitted: usize,
+    pub newer: Option<String>,
+    pub older: Option<String>,
+    pub back: String,
+    pub kind: FolderKind,
+}
+
+impl MessagePane {
+    fn is_elsewhere(&self, folder: &u32) -> bool {
+        self.folder != *folder
+    }
+}
+
+/// A message within its conversation.
+#[derive(Clone, Debug, Default)]
+pub struct Letter {
+    pub folder: u32,
+    pub uid: u32,
+    /// The one that was asked for.
+    pub main: bool,
+    /// Another one, shown at once.
+    pub open: bool,
+    pub unread: bool,
+    pub who: String,
+    pub preview: String,
     pub from: Vec<crate::envelope::Address>,
     pub to: Vec<crate::envelope::Address>,
     pub cc: Vec<crate::envelope::Address>,
     pub bcc: Vec<crate::envelope::Address>,
     pub date: String,
+    pub date_short: String,
     pub date_machine: String,
-    pub flagged: bool,
     pub shown: Vec<Shown>,
     pub attachments: Vec<AttachmentLine>,
-    /// Pictures and the like that were not fetched.
-    pub remote_blocked: bool,
-    pub newer: Option<String>,
-    pub older: Option<String>,
-    pub back: String,
-    pub kind: FolderKind,
+    /// Pictures from elsewhere that were not fetched, and where to get them.
+    pub remote_blocked: u32,
+    pub load_href: String,
 }
 
 /// A text of a message.
@@ -310,6 +362,23 @@ fn icon() -> &'static str {
     &ICON.path
 }
 
+fn icon_new() -> &'static str {
+    &ICON_NEW.path
+}
+
+/// A number as people read it.
+fn grouped(number: usize) -> String {
+    let digits = number.to_string();
+    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
 /// Text with what was looked for marked, escaped.
 #[must_use]
 pub fn marked(text: &str, words: &[String]) -> Safe {
@@ -370,8 +439,13 @@ mod tests {
     }
 
     #[test]
+    fn numbers_in_groups() {
+        assert_eq!([7, 999, 1000, 1_234_567].map(grouped), ["7", "999", "1,000", "1,234,567"]);
+    }
+
+    #[test]
     fn a_page_escapes_what_mail_brings() {
-        let line = Line { preview: "<script>".into(), ..Line::default() };
+        let line = Line { label: "<script>".into(), ..Line::default() };
         let list = List { lines: vec![line], title: "<i>".into(), ..List::default() };
         let page = MailPage { list, ..MailPage::default() }.render().expect("a page");
         assert!(!page.contains("<script>") && !page.contains("<i>"), "{page}");

@@ -131,6 +131,17 @@ pub struct Framed {
     pub remote_blocked: u32,
 }
 
+/// Pictures from elsewhere that an HTML part asks for.
+#[must_use]
+pub fn remote_pictures(bytes: &[u8], part: &Part) -> u32 {
+    let how = Options {
+        remote: Remote::Blocked,
+        cid: &|_| None,
+        limits: crate::reading::Limits::default(),
+    };
+    sanitise(&text_of(bytes, part), &how).remote_blocked
+}
+
 /// An HTML part as the document of a frame. `pictures`: by content id.
 #[must_use]
 pub fn framed(
@@ -203,6 +214,7 @@ mod tests {
         assert!(shown.document.contains("data:image/png;base64,AA=="), "{}", shown.document);
         assert!(!shown.document.contains("t.example/x.png") && !shown.document.contains("<script"));
         assert_eq!(shown.remote_blocked, 1);
+        assert_eq!(remote_pictures(html.0, html.1), 1);
         assert!(shown.policy.contains("img-src data:;"), "{}", shown.policy);
         let asked = framed(html, &pictures, Remote::Allowed, "auto");
         assert!(asked.policy.contains("img-src data: https: http:"), "{}", asked.policy);

@@ -31,7 +31,10 @@ pub async fn act(login: Login, Path(folder): Path<u32>, body: Bytes) -> Result<R
     let here = here.ok_or_else(|| Trouble::NotFound("There is no such folder.".into()))?;
     let act = Act { login: &login, folders: &folders, here: &here };
     let told = act.run(&form).await?;
-    let then = form.number("then").unwrap_or(folder);
+    let then = match form.number("then") {
+        Some(then) => format!("/f/{then}"),
+        None => list_of(folder, form.get("list")),
+    };
     let mut query = form_urlencoded::Serializer::new(String::new());
     if let Some(told) = told {
         query.append_pair("told", told.what).append_pair("n", &told.count.to_string());
@@ -41,8 +44,19 @@ pub async fn act(login: Login, Path(folder): Path<u32>, body: Bytes) -> Result<R
         }
     }
     let query = query.finish();
-    let question = if query.is_empty() { "" } else { "?" };
-    Ok(see(&format!("/f/{then}{question}{query}")))
+    let join = match (query.is_empty(), then.contains('?')) {
+        (true, _) => "",
+        (false, true) => "&",
+        (false, false) => "?",
+    };
+    Ok(see(&format!("{then}{join}{query}")))
+}
+
+/// Where the act was asked for: a list of this folder, and nothing else.
+fn list_of(folder: u32, asked: &str) -> String {
+    let own = format!("/f/{folder}");
+    let rest = asked.strip_prefix(&own).filter(|rest| rest.is_empty() || rest.starts_with('?'));
+    if rest.is_some_and(|rest| !rest.contains(char::is_control)) { asked.to_owned() } else { own }
 }
 
 struct Act<'a> {
@@ -165,6 +179,25 @@ impl Act<'_> {
                 Ok(Some(Told { what: "gone", count: uids.len(), at: None }))
             }
             _ => Err(unexpected()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_act_leads_back_to_its_list() {
+        for (asked, then) in [
+            ("/f/7?q=x&page=2", "/f/7?q=x&page=2"),
+            ("/f/7", "/f/7"),
+            ("/f/71", "/f/7"),
+            ("https://evil.example", "/f/7"),
+            ("/f/7?a\r\nb: c", "/f/7"),
+            ("", "/f/7"),
+        ] {
+            assert_eq!(list_of(7, asked), then, "{asked}");
         }
     }
 }

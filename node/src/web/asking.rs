@@ -27,7 +27,8 @@ impl Folder {
             Some(SpecialUse::Junk) => FolderKind::Junk,
             Some(SpecialUse::Drafts) => FolderKind::Drafts,
             Some(SpecialUse::Sent) => FolderKind::Sent,
-            Some(SpecialUse::Archive | SpecialUse::Flagged) | None => FolderKind::Usual,
+            Some(SpecialUse::Archive) => FolderKind::Archive,
+            Some(SpecialUse::Flagged) | None => FolderKind::Usual,
         }
     }
 }

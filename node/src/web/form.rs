@@ -39,10 +39,7 @@ impl Fields {
 
     /// Only with the token of the log-in.
     pub fn checked(self, login: &Login) -> Result<Self, Trouble> {
-        use subtle::ConstantTimeEq;
-        let token = login.cookie.form_token();
-        let shown = self.get("token").as_bytes();
-        if bool::from(shown.ct_eq(token.as_bytes())) { Ok(self) } else { Err(Trouble::Foreign) }
+        if login.cookie.is_form_token(self.get("token")) { Ok(self) } else { Err(Trouble::Foreign) }
     }
 
     /// The messages that were chosen: `uid` one by one, or `uids` as ranges.

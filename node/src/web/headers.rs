@@ -1,6 +1,6 @@
 //! What every answer says to the browser, and where requests may come from.
 
-use super::{Came, Trouble, Web};
+use super::{Came, Trouble, Web, compress};
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use axum::middleware::Next;
@@ -29,11 +29,15 @@ pub async fn guard(
     next: Next,
 ) -> Response {
     let reads = matches!(*request.method(), Method::GET | Method::HEAD);
-    let mut response = if reads || is_own(&web, came, request.headers()) {
+    let squeeze = compress::is_accepted(request.headers());
+    let mut response = if reads || is_own(web.public_url.as_deref(), came, request.headers()) {
         next.run(request).await
     } else {
         Trouble::Foreign.into_response()
     };
+    if squeeze {
+        response = compress::compressed(response).await;
+    }
     let headers = response.headers_mut();
     for (name, value) in ALWAYS {
         headers.entry(name).or_insert(HeaderValue::from_static(value));
@@ -47,16 +51,49 @@ pub async fn guard(
 
 /// Whether a page of ours sent it. Browsers say where a request comes from; what says nothing is no browser, and has no
 /// cookie that it did not put there itself.
-fn is_own(web: &Web, came: Came, headers: &HeaderMap) -> bool {
+fn is_own(public_url: Option<&str>, came: Came, headers: &HeaderMap) -> bool {
     let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
     if text("sec-fetch-site").is_some_and(|site| !matches!(site, "same-origin" | "none")) {
         return false;
     }
     let Some(origin) = text("origin") else { return true };
-    if let Some(public) = &web.public_url {
+    if origin == "null" {
+        // Pages without a referrer send forms so (Fetch 3.2, "append a request Origin header"); so do sandboxed ones, which
+        // Sec-Fetch-Site tells apart.
+        return text("sec-fetch-site") == Some("same-origin");
+    }
+    if let Some(public) = public_url {
         return origin.eq_ignore_ascii_case(public);
     }
     let scheme = if came.secure { "https" } else { "http" };
     let host = text("host").unwrap_or_default();
     origin.eq_ignore_ascii_case(&format!("{scheme}://{host}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn own(public_url: Option<&str>, fields: &[(&'static str, &'static str)]) -> bool {
+        let came = Came { ip: std::net::IpAddr::from([127, 0, 0, 1]), secure: false };
+        let fields = fields
+            .iter()
+            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
+        is_own(public_url, came, &fields.collect())
+    }
+
+    #[test]
+    fn requests_from_elsewhere_are_told_by_what_browsers_say() {
+        let (host, site) = (("host", "mail.example:2080"), "sec-fetch-site");
+        assert!(own(None, &[host]), "no browser");
+        assert!(own(None, &[host, ("origin", "http://mail.example:2080"), (site, "same-origin")]));
+        assert!(own(None, &[host, ("origin", "null"), (site, "same-origin")]), "a form of ours");
+        assert!(!own(None, &[host, ("origin", "null")]));
+        assert!(!own(None, &[host, ("origin", "null"), (site, "cross-site")]));
+        assert!(!own(None, &[host, ("origin", "http://evil.example"), (site, "cross-site")]));
+        assert!(!own(None, &[host, ("origin", "http://evil.example")]));
+        let public = Some("https://mail.example");
+        assert!(own(public, &[host, ("origin", "https://mail.example")]));
+        assert!(!own(public, &[host, ("origin", "http://mail.example:2080")]));
+    }
 }

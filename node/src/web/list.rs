@@ -1,12 +1,14 @@
 //! Folders and their lists.
 
 use super::asking::{Folder, unexpected};
-use super::form::Fields;
+use super::conversation::{self, Group};
+use super::form::{Fields, ranges};
 use super::login::Login;
 use super::{Trouble, page, query_of, see};
 use axum::extract::{Path, Request};
 use axum::response::Response;
 use futures_util::future::join_all;
+use html::browser::TOKEN_BYTES;
 use html::date::{self, Dates};
 use html::envelope::Envelope;
 use html::pages::{
@@ -19,6 +21,7 @@ use mailstore::face::{
     Criteria, FolderId, FolderInfo, FolderKind, OpenMode, Row, Section, SectionText, SystemFlag,
     Uid, UidSet, UserDone, UserTask, Want,
 };
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Bytes of a text that are read for its first words.
@@ -84,7 +87,11 @@ impl View {
     /// What comes around every page of this folder.
     pub async fn frame(&self, login: &Login, title: &str) -> Result<Frame, Trouble> {
         let mut frame = frame(login, &self.settings, (&self.infos, &self.folders)).await?;
-        frame.title = format!("{title} · Hikyaku");
+        let unread = match frame.unread_inbox() {
+            0 => String::new(),
+            unread => format!("({unread}) "),
+        };
+        frame.title = format!("{unread}{title} · Hikyaku");
         frame.folder = Some(self.here.id.0);
         frame.query = self.fields.get("q").to_owned();
         frame.notice = self.notice();
@@ -145,6 +152,13 @@ impl View {
         self.address(&[])
     }
 
+    /// The same with something more asked for.
+    pub fn with(&self, uid: Uid, more: &str) -> String {
+        let address = self.message_address(uid);
+        let join = if address.contains('?') { '&' } else { '?' };
+        format!("{address}{join}{more}")
+    }
+
     /// The whole page, with a message or without.
     pub async fn page(
         &self,
@@ -152,8 +166,10 @@ impl View {
         message: Option<MessagePane>,
     ) -> Result<MailPage, Trouble> {
         let label = label(self.here.name.as_str());
-        let frame = self.frame(login, &label).await?;
+        let title = message.as_ref().map(|it| it.subject.clone()).filter(|it| !it.is_empty());
+        let frame = self.frame(login, title.as_deref().unwrap_or(&label)).await?;
         let shown = message.as_ref().map(|message| Uid(message.uid));
+        let message = message.map(|it| MessagePane { frame: frame.clone(), ..it });
         let list = self.list(login, label, shown).await?;
         Ok(MailPage { frame, list, message })
     }
@@ -172,25 +188,29 @@ impl View {
         let uids = newest(&self.listed, skip, size);
         let rows = rows(login, self.here.id, uids).await?;
         let dates = self.dates();
+        let groups = self.groups(login, &rows).await?;
+        let rows: Vec<Row> = rows.into_iter().filter(|row| groups.contains_key(&row.uid)).collect();
         let plans: Vec<Plan> = rows.iter().map(|row| Plan::read(&row.structure)).collect();
         let previews =
             rows.iter().zip(&plans).map(|(row, plan)| preview(login, self.here.id, row, plan));
         let previews = join_all(previews).await;
         let words = self.query.as_ref().map(|query| query.words.clone()).unwrap_or_default();
         let lines = rows.iter().zip(&plans).zip(previews).rev();
-        let lines = lines.map(|((row, plan), preview)| {
+        let lines = lines.filter_map(|((row, plan), preview)| {
+            let group = groups.get(&row.uid)?;
             let mut line = self.line(&dates, (row, plan), &words);
-            line.preview = preview;
-            line.here = shown == Some(row.uid);
-            line
+            line.preview = marked(&preview, &words);
+            line.here = shown.is_some_and(|shown| group.uids.contains(shown));
+            line.uids = ranges(&group.uids);
+            line.count = group.count;
+            line.unread |= group.unread;
+            line.flagged |= group.flagged;
+            Some(line)
         });
         let at = |page: usize| {
-            self.address(&[(
-                "page",
-                if page == 1 { String::new() } else { page.to_string() }.as_str(),
-            )])
+            let page = if page == 1 { String::new() } else { page.to_string() };
+            self.address(&[("page", page.as_str())])
         };
-        let unread_only = self.fields.get("unread") == "1";
         Ok(List {
             folder: self.here.id.0,
             title,
@@ -198,14 +218,32 @@ impl View {
             first: if total == 0 { 0 } else { skip + 1 },
             last: (skip + size).min(total),
             total,
+            page: number,
+            pages,
             newer: (number > 1).then(|| at(number - 1)),
             older: (number < pages).then(|| at(number + 1)),
-            unread_only,
-            toggle_unread: self
-                .address(&[("unread", if unread_only { "" } else { "1" }), ("page", "")]),
-            words,
+            unread_only: self.is_unread_only(),
+            here: self.list_address(),
+            all_href: self.address(&[("unread", ""), ("page", "")]),
+            unread_href: self.address(&[("unread", "1"), ("page", "")]),
             kind: self.here.kind(),
         })
+    }
+
+    fn is_unread_only(&self) -> bool {
+        self.fields.get("unread") == "1"
+    }
+
+    /// What the lines of a page stand for. What was looked for is shown message by message.
+    async fn groups(&self, login: &Login, rows: &[Row]) -> Result<BTreeMap<Uid, Group>, Trouble> {
+        if conversation::is_grouped(&self.here) && self.query.is_none() && !self.is_unread_only() {
+            return conversation::groups(login, self, rows).await;
+        }
+        let alone = |row: &Row| {
+            let uids = UidSet::from_iter([row.uid]);
+            (row.uid, Group { uids, count: 1, ..Group::default() })
+        };
+        Ok(rows.iter().map(alone).collect())
     }
 
     fn line(&self, dates: &Dates, (row, plan): (&Row, &Plan), words: &[String]) -> Line {
@@ -214,22 +252,23 @@ impl View {
         // Of one's own mail the recipients matter.
         let people = match self.here.kind() {
             Kind::Sent | Kind::Drafts => &envelope.to,
-            Kind::Usual | Kind::Trash | Kind::Junk => &envelope.from,
+            Kind::Usual | Kind::Archive | Kind::Trash | Kind::Junk => &envelope.from,
         };
         let who = people.iter().map(|it| it.shown()).collect::<Vec<_>>().join(", ");
         let or = |text: String, none: &str| if text.is_empty() { none.to_owned() } else { text };
+        let (who, subject) = (or(who, "(nobody)"), or(envelope.subject, "(no subject)"));
         let flags = row.flags.system;
         Line {
             uid: row.uid.0,
             href: match self.here.kind() {
                 Kind::Drafts => format!("/compose?draft={}", row.uid.0),
-                Kind::Usual | Kind::Trash | Kind::Junk | Kind::Sent => {
+                Kind::Usual | Kind::Archive | Kind::Trash | Kind::Junk | Kind::Sent => {
                     self.message_address(row.uid)
                 }
             },
-            who: marked(&or(who, "(nobody)"), words),
-            subject: marked(&or(envelope.subject, "(no subject)"), words),
-            preview: String::new(),
+            label: format!("{who}: {subject}"),
+            who: marked(&who, words),
+            subject: marked(&subject, words),
             date: dates.short(row.internal_date),
             date_long: dates.long(row.internal_date),
             date_machine: dates.machine(row.internal_date),
@@ -238,7 +277,7 @@ impl View {
             flagged: flags.has(SystemFlag::Flagged),
             answered: flags.has(SystemFlag::Answered),
             attachment: !plan.attachments.is_empty(),
-            here: false,
+            ..Line::default()
         }
     }
 }
@@ -256,7 +295,7 @@ pub async fn rows(login: &Login, folder: FolderId, uids: UidSet) -> Result<Vec<R
 }
 
 /// The first words of a message; empty when they can't be had: a list is shown all the same.
-async fn preview(login: &Login, folder: FolderId, row: &Row, plan: &Plan) -> String {
+pub async fn preview(login: &Login, folder: FolderId, row: &Row, plan: &Plan) -> String {
     let Some(part) = plan.shown.first() else { return String::new() };
     let section = Section { part: part.path.clone(), text: SectionText::Binary };
     match login.section((folder, row.uid), section, PREVIEW_BYTES).await {
@@ -266,7 +305,7 @@ async fn preview(login: &Login, folder: FolderId, row: &Row, plan: &Plan) -> Str
 }
 
 /// `count` UIDs from the newest on, `skip` of them left out.
-fn newest(uids: &UidSet, skip: usize, count: usize) -> UidSet {
+pub fn newest(uids: &UidSet, skip: usize, count: usize) -> UidSet {
     let (mut skip, mut left) = (skip as u64, count as u64);
     let mut ranges = Vec::new();
     for &(first, last) in uids.ranges().iter().rev() {
@@ -302,11 +341,13 @@ pub async fn frame(
         }),
         _ => return Err(unexpected()),
     };
+    let mut pad = [0; TOKEN_BYTES];
+    getrandom::fill(&mut pad).map_err(|error| Trouble::Broken(error.to_string()))?;
     Ok(Frame {
         title: "Hikyaku".into(),
         address: login.browser.address.clone(),
         theme: settings.theme.name(),
-        form_token: login.cookie.form_token(),
+        form_token: login.cookie.form_token(pad),
         folders: folder_lines(infos, folders),
         quota,
         ..Frame::default()

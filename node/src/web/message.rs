@@ -1,15 +1,17 @@
 //! One message: shown, its parts, its source.
 
 use super::asking::unexpected;
-use super::list::{View, rows};
+use super::conversation::{self, Conversation, Member};
+use super::list::{View, preview, rows};
 use super::login::Login;
 use super::{Trouble, page, query_of};
 use axum::extract::{Path, Request};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
+use futures_util::future::try_join_all;
 use html::date;
 use html::envelope::Envelope;
-use html::pages::{AttachmentLine, MessagePane, Safe, Shown};
+use html::pages::{AttachmentLine, Letter, MessagePane, Safe, Shown};
 use html::reading::{self, Remote};
 use html::shown::{HTML_BYTES_MAX, PICTURE_BYTES_MAX, PICTURES_BYTES_MAX, framed};
 use html::structure::{Part, Plan};
@@ -31,16 +33,27 @@ pub async fn message(
 ) -> Result<Response, Trouble> {
     let fields = query_of(&request);
     let remote = fields.get("remote") == "1";
-    let view = View::open(&login, FolderId(folder), fields).await?;
+    let mut view = View::open(&login, FolderId(folder), fields).await?;
     let row = row_of(&login, view.here.id, Uid(uid)).await?;
-    let seen = row.flags.system.has(SystemFlag::Seen);
-    let mut pane = pane(&login, &view, &row, remote).await?;
-    if !seen {
-        mark(&login, (view.here.id, Uid(uid)), SystemFlag::Seen).await?;
+    let conversation = conversation::of(&login, &view, &row).await?;
+    let mut pane = pane(&login, &view, (&row, &conversation), remote).await?;
+    // What a page fetches ahead is not read yet.
+    let wanted = headers.get("x-fragment").map(HeaderValue::as_bytes);
+    let unread = conversation.members.iter().filter(|it| !is_seen(&it.row));
+    for member in unread.filter(|_| wanted != Some(b"peek")) {
+        mark(&login, (member.folder, member.row.uid), SystemFlag::Seen).await?;
     }
-    pane.frame.form_token = login.cookie.form_token();
-    let alone = headers.get("x-fragment").is_some_and(|wanted| wanted == "message");
-    if alone { page(&pane) } else { page(&view.page(&login, Some(pane)).await?) }
+    if wanted.is_none() {
+        // Behind the marks: the counts are those that the reader will find.
+        (view.infos, view.folders) = login.folders().await?;
+        return page(&view.page(&login, Some(pane)).await?);
+    }
+    pane.frame = view.frame(&login, &pane.subject).await?;
+    page(&pane)
+}
+
+fn is_seen(row: &Row) -> bool {
+    row.flags.system.has(SystemFlag::Seen)
 }
 
 /// One row, with envelope and structure.
@@ -66,36 +79,75 @@ pub async fn mark(
     login.user(task).await.map(drop)
 }
 
-async fn pane(login: &Login, view: &View, row: &Row, remote: bool) -> Result<MessagePane, Trouble> {
+async fn pane(
+    login: &Login,
+    view: &View,
+    (row, conversation): (&Row, &Conversation),
+    remote: bool,
+) -> Result<MessagePane, Trouble> {
     let (folder, uid) = (view.here.id, row.uid);
-    let envelope = Envelope::read(&row.envelope);
-    let plan = Plan::read(&row.structure);
-    let mut shown = Vec::new();
-    for part in &plan.shown {
-        shown.push(show(login, (folder, uid), part, remote).await?);
-    }
-    let base = format!("/f/{}/m/{}", folder.0, uid.0);
-    let attachments = plan.attachments.iter().map(|part| attachment(&base, part)).collect();
-    let dates = view.dates();
+    let letters = conversation.members.iter().map(|member| {
+        let main = (member.folder, member.row.uid) == (folder, uid);
+        letter(login, view, (member, main), remote && main)
+    });
+    let letters = try_join_all(letters).await?;
+    // To step is to leave the conversation.
+    let others = view.listed.difference(&conversation.here);
+    let step = |side| neighbour(&others, uid, side).map(|uid| view.message_address(uid));
     Ok(MessagePane {
         folder: folder.0,
         uid: uid.0,
-        subject: envelope.subject,
+        uids: super::form::ranges(&conversation.here),
+        subject: Envelope::read(&row.envelope).subject,
+        flagged: row.flags.system.has(SystemFlag::Flagged),
+        letters,
+        omitted: conversation.omitted,
+        newer: step(Side::Newer),
+        older: step(Side::Older),
+        back: view.list_address(),
+        kind: view.here.kind(),
+        ..MessagePane::default()
+    })
+}
+
+/// One message of the conversation: the main one is shown, others are at hand.
+async fn letter(
+    login: &Login,
+    view: &View,
+    (member, main): (&Member, bool),
+    remote: bool,
+) -> Result<Letter, Trouble> {
+    let (row, at) = (&member.row, (member.folder, member.row.uid));
+    let envelope = Envelope::read(&row.envelope);
+    let plan = Plan::read(&row.structure);
+    let (mut shown, mut remote_blocked) = (Vec::new(), 0);
+    for part in &plan.shown {
+        let (text, blocked) = show(login, at, part, remote).await?;
+        shown.push(text);
+        remote_blocked += blocked;
+    }
+    let base = format!("/f/{}/m/{}", at.0.0, at.1.0);
+    let dates = view.dates();
+    let who = envelope.from.iter().map(|it| it.shown().to_owned()).collect::<Vec<_>>().join(", ");
+    Ok(Letter {
+        folder: at.0.0,
+        uid: at.1.0,
+        main,
+        open: !main && !is_seen(row),
+        unread: !is_seen(row),
+        who: if who.is_empty() { "(nobody)".into() } else { who },
+        preview: if main { String::new() } else { preview(login, at.0, row, &plan).await },
+        attachments: plan.attachments.iter().map(|part| attachment(&base, part)).collect(),
         from: envelope.from,
         to: envelope.to,
         cc: envelope.cc,
         bcc: envelope.bcc,
         date: dates.long(row.internal_date),
+        date_short: dates.short(row.internal_date),
         date_machine: dates.machine(row.internal_date),
-        flagged: row.flags.system.has(SystemFlag::Flagged),
-        remote_blocked: !remote && plan.shown.iter().any(Part::is_html),
         shown,
-        attachments,
-        newer: neighbour(view, uid, Side::Newer).map(|uid| view.message_address(uid)),
-        older: neighbour(view, uid, Side::Older).map(|uid| view.message_address(uid)),
-        back: view.list_address(),
-        kind: view.here.kind(),
-        ..MessagePane::default()
+        remote_blocked,
+        load_href: if main { view.with(at.1, "remote=1") } else { format!("{base}?remote=1") },
     })
 }
 
@@ -105,7 +157,7 @@ enum Side {
     Older,
 }
 
-fn neighbour(view: &View, uid: Uid, side: Side) -> Option<Uid> {
+fn neighbour(listed: &UidSet, uid: Uid, side: Side) -> Option<Uid> {
     let all = || (1, u32::MAX);
     let (first, last) = match side {
         Side::Newer => (uid.0.checked_add(1)?, all().1),
@@ -114,34 +166,41 @@ fn neighbour(view: &View, uid: Uid, side: Side) -> Option<Uid> {
     if first > last {
         return None;
     }
-    let beyond = view.listed.intersection(&UidSet::from_range(first..=last));
+    let beyond = listed.intersection(&UidSet::from_range(first..=last));
     match side {
         Side::Newer => beyond.first(),
         Side::Older => beyond.last(),
     }
 }
 
+/// A text, and how many pictures from elsewhere were left out of it.
 async fn show(
     login: &Login,
     at: (FolderId, Uid),
     part: &Part,
     remote: bool,
-) -> Result<Shown, Trouble> {
-    if part.is_html() {
-        let remote = if remote { "?remote=1" } else { "" };
-        let src = format!("/f/{}/m/{}/html/{}{remote}", at.0.0, at.1.0, part.number());
-        return Ok(Shown::Html { src });
-    }
+) -> Result<(Shown, u32), Trouble> {
     let section = Section { part: part.path.clone(), text: SectionText::Binary };
+    if part.is_html() {
+        let query = if remote { "?remote=1" } else { "" };
+        let src = format!("/f/{}/m/{}/html/{}{query}", at.0.0, at.1.0, part.number());
+        let blocked = match login.section(at, section, HTML_BYTES_MAX).await {
+            Ok(_) if remote => 0,
+            Ok((bytes, _)) => html::shown::remote_pictures(&bytes, part),
+            Err(Trouble::Wrong(why)) => return Ok((Shown::Not(why), 0)),
+            Err(trouble) => return Err(trouble),
+        };
+        return Ok((Shown::Html { src }, blocked));
+    }
     match login.section(at, section, TEXT_BYTES_MAX).await {
         Ok((bytes, total)) => {
             let mut html = html::shown::as_html(&bytes, part);
             if total > TEXT_BYTES_MAX {
                 html.push_str("<p>The text is longer: download the message to read all of it.</p>");
             }
-            Ok(Shown::Text(Safe(html)))
+            Ok((Shown::Text(Safe(html)), 0))
         }
-        Err(Trouble::Wrong(why)) => Ok(Shown::Not(why)),
+        Err(Trouble::Wrong(why)) => Ok((Shown::Not(why), 0)),
         Err(trouble) => Err(trouble),
     }
 }

@@ -7,7 +7,9 @@
 mod act;
 mod asking;
 mod compose;
+mod compress;
 mod contacts;
+mod conversation;
 mod folders;
 mod form;
 mod headers;
