@@ -60,8 +60,9 @@ class Node(Server):
 class Cluster:
     """Nodes by name. Those in `names` are started by the `with` block. With a `network` each is on a host of its own."""
 
-    def __init__(self, names=NAMES, settings=None, extra="", network=None):
+    def __init__(self, names=NAMES, settings=None, extra="", network=None, services=SERVICES):
         self.network = network
+        self.services = services
         self.dir = tempfile.mkdtemp(prefix="hikyaku-cluster-")
         self.config_path = os.path.join(self.dir, "cluster.toml")
         self.settings = dict(SETTINGS, **(settings or {}))
@@ -81,7 +82,7 @@ class Cluster:
         for name in names:
             lines += ["[[node]]", f'name = "{name}"', f'hostname = "{name}.{DOMAIN}"']
             lines += [f'address = "{self.addresses[name]}"', f'data = "{self.nodes[name].data}"']
-        lines += ["[listen]", *(f'{service} = "127.0.0.1:auto"' for service in (*SERVICES, "admin"))]
+        lines += ["[listen]", *(f'{service} = "127.0.0.1:auto"' for service in (*self.services, "admin"))]
         lines += ["[auth]", 'argon2_memory = "1 MiB"', "argon2_iterations = 1"]
         lines += ["[store]", 'space_low = "64 MiB"', 'space_exhausted = "32 MiB"', 'ballast = "8 MiB"', self.extra]
         with open(self.config_path, "w") as f:

@@ -1,16 +1,30 @@
 #!/usr/bin/env bash
-# Installs what the outside-in tests drive: mail clients, Postfix, tmux, pytest. Debian; root or sudo; may be run again.
-# No service is started, and nothing that is already configured is touched.
+# Installs what the outside-in tests drive: mail clients, Postfix, tmux, pytest, Chromium and what steers it. Debian; root or
+# sudo; may be run again. No service is started, and nothing that is already configured is touched.
 set -euo pipefail
 
 packages=(python3 python3-pytest curl swaks msmtp isync fetchmail mutt tmux offlineimap3 getmail6 postfix
-          fail2ban gcc libc6-dev procps e2fsprogs util-linux iproute2 libnet-ssleay-perl libio-socket-ssl-perl)
+          fail2ban gcc libc6-dev procps e2fsprogs util-linux iproute2 libnet-ssleay-perl libio-socket-ssl-perl
+          chromium python3-pip)
+# What steers the browser, and what looks for barriers in its pages. They stand beside the build, for Debian's Python alone.
+steering=(playwright==1.65.2 axe-playwright-python==0.1.8)
+steering_dir=${HIKYAKU_BROWSER_TOOLS:-$HOME/.cache/hikyaku/browser}
+
+install_steering() {
+    [ "$(cat "$steering_dir/installed" 2>/dev/null)" = "${steering[*]}" ] && return
+    echo "tests: installing ${steering[*]}"
+    rm -rf "$steering_dir"
+    /usr/bin/python3 -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --no-warn-script-location \
+        --target "$steering_dir" "${steering[@]}" || { echo "tests: pip could not install: ${steering[*]}" >&2; exit 1; }
+    echo "${steering[*]}" >"$steering_dir/installed"
+}
 
 missing=()
 for p in "${packages[@]}"; do
     dpkg-query -W -f '${Status}' "$p" 2>/dev/null | grep -q 'ok installed' || missing+=("$p")
 done
 if [ ${#missing[@]} -eq 0 ]; then
+    install_steering
     echo "tests: all packages are there"
     exit 0
 fi
@@ -36,4 +50,5 @@ echo "tests: installing ${missing[*]}"
 "${sudo[@]}" apt-get update -qq
 "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" \
     >/dev/null || { echo "tests: apt-get could not install: ${missing[*]}" >&2; exit 1; }
+install_steering
 echo "tests: installed"

@@ -23,6 +23,7 @@ import nodes
 import procfs
 import servers
 import three
+import web
 from servers import Dovecot, Hikyaku, Postfix, Unavailable
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -320,6 +321,16 @@ def tls_held(server, count, users):
     holder.stdin.close()
     holder.wait()
     return {"up": up, "kb_each": round((after - before) / max(up, 1), 1)}
+
+
+@test
+def webmail(bench):
+    """The webmail in Chromium, on a folder of 100,000 messages (10,000 when quick)."""
+    count = 10_000 if bench.quick else 100_000
+    ours = bench.server(Hikyaku(bench.scratch, bench.binary, accounts=1))
+    bench.load("big", [ours.pid()], "webmail-fill", "--port", ours.imap, "--user", "u1@bench.test", "--n", count, "--fill", "--fill-only")
+    web.run(bench, ours, count)
+    bench.drop(ours)
 
 
 @test

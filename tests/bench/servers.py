@@ -55,7 +55,7 @@ class Hikyaku:
 
     def write_config(self):
         lines = ["[[node]]", 'name = "node1"', 'hostname = "mx.bench.test"', f'data = "{self.dir}/data"', "", "[listen]"]
-        lines += [f'{service} = "{self.listen_at(service)}"' for service in ("smtp", "lmtp", "pop3", "imap", "imaps", "admin")]
+        lines += [f'{service} = "{self.listen_at(service)}"' for service in ("smtp", "lmtp", "pop3", "imap", "imaps", "http", "admin")]
         for section, keys in self.sections.items():
             lines += ["", f"[{section}]"] + [f"{key} = {value}" for key, value in keys.items()]
         (self.dir / "cluster.toml").write_text("\n".join(lines) + "\n")

@@ -78,7 +78,10 @@ pub async fn groups(
         None => Vec::new(),
     };
     let mut groups: BTreeMap<ThreadId, (Group, Vec<(u32, u32)>)> = BTreeMap::new();
-    for row in &here {
+    // What very long conversations left no room for is shown by itself rather than hidden.
+    let known: BTreeSet<ThreadId> = here.iter().map(|row| row.thread_id).collect();
+    let left = page.iter().filter(|row| !known.contains(&row.thread_id));
+    for row in here.iter().chain(left) {
         let (group, uids) = groups.entry(row.thread_id).or_default();
         uids.push((row.uid.0, row.uid.0));
         group.count += 1;

@@ -1,0 +1,164 @@
+"""Several at one mailbox: browsers and an IMAP client, new mail that appears by itself, keys; and a node that dies while somebody
+reads."""
+
+import pytest
+from browser import Chromium, fill
+from cluster import Cluster
+from harness import SERVICES, eventually, message
+
+
+def test_new_mail_appears_by_itself(open_view, webmail, mailbox):
+    view = open_view(mailbox)
+    page = view.page
+    client = webmail.imap(mailbox)
+    client.append("INBOX", message("fresh", subject="Hot off the press"))
+    view.line("Hot off the press").wait_for()
+    page.wait_for_function("document.title.startsWith('(7) Inbox')")
+    assert "icon-new" in page.get_attribute("link[rel=icon]", "href")
+    client.append("Newsletters", message("other", subject="Elsewhere"))
+
+
+def test_two_browsers_and_an_imap_client(open_view, webmail, mailbox):
+    one, other = open_view(mailbox), open_view(mailbox, "phone")
+    client = webmail.imap(mailbox)
+    client.must("SELECT INBOX")
+    one.choose("Welcome")
+    one.act("flag")
+    other.page.locator('.lines li.flagged:has-text("Welcome")').wait_for()
+    uid = client.search('SUBJECT "Welcome"')[0]
+    assert "\\Flagged" in client.fetch(uid, "(FLAGS)")[uid]["FLAGS"]
+    client.must(f"UID STORE {uid} +FLAGS (\\Seen)")
+    for view in (one, other):
+        view.page.locator('.lines li:not(.unread):has-text("Welcome")').wait_for()
+    client.must(f'UID MOVE {uid} "Newsletters"')
+    for view in (one, other):
+        view.line("Welcome").wait_for(state="detached")
+    other.page.locator(".lines a").first.click()
+    other.page.wait_for_selector("article")
+    other.act("delete")
+    one.page.locator(".range", has_text="of 9").wait_for()
+    assert len(client.bodies("INBOX")) == 9
+
+
+def test_keys_do_what_they_say(open_view, mailbox):
+    view = open_view(mailbox)
+    page, keys = view.page, view.page.keyboard
+    subjects = view.subjects()
+    keys.press("?")
+    assert page.locator("dialog.keys li").count() > 20
+    view.shot("keys")
+    view.assert_accessible("keys")
+    keys.press("Escape")
+    keys.press("j")
+    keys.press("j")
+    assert page.evaluate("document.activeElement.closest('li').dataset.uid") == page.locator(".lines li").nth(1).get_attribute("data-uid")
+    keys.press("o")
+    page.locator("article #subject", has_text=subjects[1]).wait_for()
+    keys.press("j")
+    page.locator("article #subject", has_text=subjects[2]).wait_for()
+    keys.press("k")
+    page.locator("article #subject", has_text=subjects[1]).wait_for()
+    keys.press("e")
+    view.notice("1 message archived.")
+    page.locator("article #subject", has_text=subjects[2]).wait_for()
+    assert len(view.subjects()) == len(subjects) - 1
+    keys.press("z")
+    view.notice("1 message moved.")
+    keys.press("g")
+    keys.press("t")
+    page.locator(".list h1", has_text="Trash").wait_for()
+    keys.press("g")
+    keys.press("i")
+    page.locator(".list h1", has_text="Inbox").wait_for()
+    keys.press("/")
+    assert page.evaluate("document.activeElement.id") == "q"
+    page.locator("#q").blur()
+    page.locator(".lines a").first.click()
+    page.wait_for_selector("article")
+    keys.press("u")
+    page.locator("article").wait_for(state="detached")
+    page.locator(".lines a").first.click()
+    page.wait_for_selector("article")
+    keys.press("#")
+    view.notice("1 message moved to Trash.")
+    page.wait_for_selector("article")
+    keys.press("r")
+    page.wait_for_url("**/compose?reply=*")
+
+
+def test_ranges_all_and_dragging(open_view, mailbox):
+    view = open_view(mailbox)
+    page = view.page
+    boxes = page.locator(".lines input")
+    boxes.nth(1).click()
+    boxes.nth(4).click(modifiers=["Shift"])
+    assert page.locator(".range").text_content() == "4 selected"
+    view.shot("range")
+    page.check("[data-all]")
+    assert page.locator(".range").text_content() == "10 selected"
+    page.uncheck("[data-all]")
+    assert page.locator(".lines input:checked").count() == 0
+    subject = view.subjects()[0]
+    page.locator(".lines li").nth(0).drag_to(page.locator('.folders a:has-text("Newsletters")'))
+    view.notice("1 message moved.")
+    assert subject not in view.subjects()
+
+
+def test_looking_ahead_marks_nothing_read(open_view, webmail, mailbox):
+    client = webmail.imap(mailbox)
+    for key in ("one", "two"):
+        client.append("INBOX", message(key))
+    view = open_view(mailbox)
+    with view.page.expect_response(lambda it: it.request.headers.get("x-fragment") == "peek") as peeked:
+        view.open("message two")
+    assert peeked.value.ok
+    view.page.locator(".lines li:not(.unread):has-text('message two')").wait_for()
+    view.goto("/")
+    view.page.locator(".lines li.unread:has-text('message one')").wait_for()
+    view.open("message two")
+    view.page.keyboard.press("j")
+    view.page.locator("#subject", has_text="message one").wait_for()
+    client.must("SELECT INBOX")
+    eventually(lambda: not client.search('UNSEEN SUBJECT "message one"'), what="that the message is marked")
+
+
+@pytest.fixture(scope="module")
+def three(steering):
+    with Cluster(services=(*SERVICES, "http")) as cluster:
+        cluster.until_whole()
+        yield cluster
+
+
+def test_a_node_dies_while_somebody_reads(steering, three):
+    address = three["a"].accounts("reader")[0]
+    fill(three["a"], address)
+    master = three.master(address)
+    front = next(node for node in three.alive() if node is not master)
+    with Chromium(steering) as chromium, chromium.view(front) as view:
+        view.expected += ["503", "Failed to load resource", "net::ERR"]
+        view.login(address)
+        view.open("Welcome")
+        master.kill()
+
+        def reads():
+            answer = view.goto("/")
+            return answer.ok and view.page.locator(".lines li").count() == 10
+
+        eventually(reads, 60, "that another node serves the mailbox")
+        assert "unread" not in (view.line("Welcome").get_attribute("class") or "")
+        view.choose("Welcome")
+        view.act("archive")
+        view.notice("1 message archived.")
+        master.start()
+        three.until_whole(seconds=60)
+        # The log-in is known everywhere: the node that served it dies, another one goes on.
+        front.kill()
+        after = next(node for node in three.alive())
+        view.origin = f"http://127.0.0.1:{after.ports['http']}"
+
+        def goes_on():
+            answer = view.page.goto(f"{view.origin}/")
+            return answer.ok and view.page.locator(".lines li").count() == 9
+
+        eventually(goes_on, 60, "that the log-in goes on at another node")
+        view.requests = [it for it in view.requests if str(front.ports["http"]) not in it]
