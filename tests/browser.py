@@ -4,6 +4,8 @@ A `View` is a window with a cookie jar of its own. When it closes it has fetched
 has failed, and no policy has been broken. HIKYAKU_SCREENSHOTS names a directory for the pictures that tests take.
 """
 
+import email
+import email.utils
 import os
 import sys
 from urllib.parse import urlsplit
@@ -48,7 +50,9 @@ def fill(server, address):
         client.command(f'CREATE "{folder}"')
     for name, folder, flags in DEMO:
         with open(os.path.join(MAIL, name), "rb") as f:
-            client.append(folder, f.read(), flags)
+            data = f.read()
+        sent = email.utils.parsedate_to_datetime(email.message_from_bytes(data)["Date"])
+        client.append(folder, data, flags, sent.strftime("%d-%b-%Y %H:%M:%S %z"))
     client.logout()
 
 

@@ -23,7 +23,7 @@ def reply(key, subject, references="", date="Tue, 17 Nov 2026 10:00:00 +0000", s
 def test_signing_in_a_list_and_a_message(view):
     page = view.page
     assert page.url.startswith(f"{view.origin}/f/"), page.url
-    assert page.locator(".lines li").count() == 11, view.subjects()
+    assert page.locator(".lines li").count() == 10, view.subjects()
     assert page.title().startswith("(6) Inbox"), page.title()
     view.shot("list")
     view.open("Welcome")
@@ -91,12 +91,12 @@ def test_no_page_has_a_barrier(open_view, looked_at, size, dark):
 
 def test_chosen_messages_are_archived_and_brought_back(view):
     before = view.subjects()
-    view.choose("Welcome", "Invitation" if any("Invitation" in it for it in before) else before[1])
+    view.choose("Welcome", "Invitation")
     view.shot("chosen")
     view.act("archive")
     view.notice("2 messages archived.")
     view.shot("archived")
-    assert len(view.subjects()) == 9
+    assert len(view.subjects()) == len(before) - 2
     with view.page.expect_navigation():
         view.page.click(".notice button:has-text('Undo')")
     view.notice("2 messages moved.")
@@ -147,7 +147,7 @@ def test_only_unread_ones_and_all_marked_read(view):
 
 
 def test_moved_and_copied_by_the_menu(view):
-    page = view.page
+    page, before = view.page, view.subjects()
     view.choose("Welcome")
     page.click(".list .tools details.menu summary")
     page.select_option("#to", label="Newsletters")
@@ -159,9 +159,9 @@ def test_moved_and_copied_by_the_menu(view):
     page.select_option("#to", label="Newsletters")
     view.act("move")
     view.notice("1 message moved.")
-    assert len(view.subjects()) == 10
+    assert len(view.subjects()) == len(before) - 1
     view.folder("Newsletters")
-    assert sum("Welcome" in it for it in view.subjects()) == 2
+    assert view.line("Welcome").locator(".who .count").text_content() == "2", "copies are one conversation"
 
 
 def test_junk_and_not_junk(view):
@@ -203,16 +203,13 @@ def test_own_answers_belong_to_a_conversation_and_subjects_for_two_weeks(open_vi
     client.append("Sent", reply("plan2", "Re: The plan", f"<plan1@{DOMAIN}>", sender="Reader"), "\\Seen", "02-Nov-2026 10:00:00 +0000")
     client.append("INBOX", reply("plan3", "RE: the  plan"), date="10-Nov-2026 10:00:00 +0000")
     client.append("INBOX", reply("plan4", "Re: The plan"), date="27-Nov-2026 10:00:00 +0000")
-    client.append("INBOX", reply("plan5", "The plan"), date="03-Nov-2026 10:00:00 +0000")
     view = open_view(mailbox, js=False)
     lines = view.page.locator(".lines li", has_text=re.compile("the +plan", re.I))
     counts = [it.locator(".who .count").all_text_contents() for it in lines.all()]
-    assert counts == [[], [], ["3"]] or sorted(map(len, counts)) == [0, 0, 1], counts
+    assert counts == [[], ["3"]], counts
     view.page.goto(lines.last.locator("a").get_attribute("href"))
-    texts = view.page.locator("article .letter .text").all_text_contents()
-    said = [re.search(r"plan\d", it)[0] for it in texts]
-    assert "plan4" not in said and "plan5" not in said, said
-    assert said in (["plan1", "plan2", "plan3"], ["plan5", "plan3"]), said
+    texts = view.page.locator("article .letter .body").all_text_contents()
+    assert [re.search(r"plan\d", it)[0] for it in texts] == ["plan1", "plan2", "plan3"]
 
 
 # --- search, pages, folders -----------------------------------------------------------------------------------------------------
@@ -279,7 +276,7 @@ def test_folders_are_made_renamed_and_deleted(view):
 def test_source_download_and_attachments(open_view, mailbox):
     view = open_view(mailbox, js=False)
     page = view.page
-    view.open("Factura" if any("Factura" in it for it in view.subjects()) else "invoice")
+    view.open("Invoice")
     page.wait_for_selector(".attachments")
     with page.expect_download() as download:
         page.click(".attachments a:has-text('Save')")

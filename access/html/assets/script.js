@@ -102,7 +102,7 @@
     return line;
   };
   const open_message = async (href, push = true) => {
-    const pane = one("main.message");
+    const pane = one(".message");
     if (!pane) return void (location.href = href);
     const { answer, how } = fetch_message(href, "message");
     try {
@@ -111,10 +111,10 @@
       return void (location.href = href);
     }
     kept.delete(href);
-    pane.hidden = false;
     pane.classList.remove("none");
     pane.id = "main";
-    one(".list").removeAttribute("id");
+    pane.setAttribute("role", "main");
+    for (const name of ["id", "role"]) one(".list").removeAttribute(name);
     document.body.classList.replace("listing", "reading");
     if (push) history.pushState({}, "", href);
     ready();
@@ -253,7 +253,7 @@
     k: ["Previous message", () => step(-1)],
     n: ["Next of the conversation", () => letter(1)],
     p: ["Previous of the conversation", () => letter(-1)],
-    o: ["Open the message", () => press(".lines li:focus-within a, .lines li:first-child a")],
+    o: ["Open the message", () => press(".lines li:focus-within a") || press(".lines li:first-child a")],
     x: ["Select the message", pick],
     u: ["Back to the list", () => press(".message .back")],
     c: ["New message", () => press('.folders [data-key="c"]')],

@@ -25,6 +25,9 @@ pub const LETTERS_MAX: usize = 20;
 /// How long a subject alone holds a conversation together, in days.
 const SUBJECT_DAYS: i32 = 14;
 const DAY_SECONDS: i64 = 86_400;
+/// Messages that are looked at for one conversation, or for those of one page, in one folder: what one `Fetch` may ask for.
+const ROWS_MAX: usize = 512;
+const _: () = assert!(ROWS_MAX as u64 == FETCH_ROWS_MAX);
 
 /// A message of a conversation.
 #[derive(Clone, Debug)]
@@ -75,7 +78,10 @@ pub async fn groups(
         None => Vec::new(),
     };
     let mut groups: BTreeMap<ThreadId, (Group, Vec<(u32, u32)>)> = BTreeMap::new();
-    for row in &here {
+    // What very long conversations left no room for is shown by itself rather than hidden.
+    let known: BTreeSet<ThreadId> = here.iter().map(|row| row.thread_id).collect();
+    let left = page.iter().filter(|row| !known.contains(&row.thread_id));
+    for row in here.iter().chain(left) {
         let (group, uids) = groups.entry(row.thread_id).or_default();
         uids.push((row.uid.0, row.uid.0));
         group.count += 1;
@@ -96,7 +102,9 @@ pub async fn groups(
 /// A lone `Re:` that answers nothing goes to the message of its subject before it, if the page has both.
 fn join_by_subject(page: &[Row], groups: &mut BTreeMap<ThreadId, (Group, Vec<(u32, u32)>)>) {
     let mut latest: BTreeMap<String, (ThreadId, i64)> = BTreeMap::new();
-    for row in page {
+    let mut by_date: Vec<&Row> = page.iter().collect();
+    by_date.sort_by_key(|row| (row.internal_date.unix_seconds, row.uid));
+    for row in by_date {
         let envelope = Envelope::read(&row.envelope);
         let base = base_subject(&envelope.subject);
         let (mut thread, at) = (row.thread_id, row.internal_date.unix_seconds);
@@ -142,7 +150,7 @@ async fn thread_rows(
     if uids.is_empty() {
         return Ok(Vec::new());
     }
-    let uids = super::list::newest(&uids, 0, usize::try_from(FETCH_ROWS_MAX).unwrap_or(usize::MAX));
+    let uids = super::list::newest(&uids, 0, ROWS_MAX);
     let task = UserTask::Fetch { folder, uids, want: Want::default(), changed_since: None };
     match login.user(task).await? {
         UserDone::Fetched { rows } => Ok(rows),
@@ -157,10 +165,12 @@ pub async fn of(login: &Login, view: &View, row: &Row) -> Result<Conversation, T
     let mut members = vec![own];
     if is_grouped(&view.here) {
         let reach = reach(view);
-        let threads: Arc<[ThreadId]> = Arc::from([row.thread_id]);
-        take_in(login, &reach, &mut members, Criteria::Threads(threads)).await?;
-        for criteria in by_subject(&members) {
-            take_in(login, &reach, &mut members, criteria).await?;
+        let mut threads = vec![row.thread_id];
+        threads.extend(earlier(login, &reach, &members[0]).await?);
+        threads.sort_unstable();
+        take_in(login, &reach, &mut members, Criteria::Threads(threads.into())).await?;
+        if let Some(answers) = answers_by_subject(&members) {
+            take_in(login, &reach, &mut members, answers).await?;
         }
     }
     members.sort_by_key(|it| (it.row.internal_date.unix_seconds, it.row.uid));
@@ -187,71 +197,85 @@ fn reach(view: &View) -> Vec<FolderId> {
     std::iter::once(view.here.id).chain(also.map(|folder| folder.id)).collect()
 }
 
+/// What is found in a folder, the newest of it.
+async fn members(
+    login: &Login,
+    folder: FolderId,
+    criteria: Criteria,
+) -> Result<Vec<Member>, Trouble> {
+    let uids = found(login, folder, criteria).await?;
+    let rows = rows(login, folder, super::list::newest(&uids, 0, ROWS_MAX)).await?;
+    let member = |row: Row| Member { folder, envelope: Envelope::read(&row.envelope), row };
+    Ok(rows.into_iter().map(member).collect())
+}
+
 /// Adds what is found, each message once.
 async fn take_in(
     login: &Login,
     reach: &[FolderId],
-    members: &mut Vec<Member>,
+    into: &mut Vec<Member>,
     criteria: Criteria,
 ) -> Result<(), Trouble> {
-    let base = base_subject(&members[0].envelope.subject);
-    let by_thread = matches!(criteria, Criteria::Threads(_));
-    let all = try_join_all(reach.iter().map(|folder| {
-        let criteria = criteria.clone();
-        async move {
-            let uids = found(login, *folder, criteria).await?;
-            let most = usize::try_from(FETCH_ROWS_MAX).unwrap_or(usize::MAX);
-            let rows = rows(login, *folder, super::list::newest(&uids, 0, most)).await?;
-            Ok::<_, Trouble>((*folder, rows))
-        }
-    }))
-    .await?;
-    for (folder, row) in
-        all.into_iter().flat_map(|(at, rows)| rows.into_iter().map(move |it| (at, it)))
-    {
-        let envelope = Envelope::read(&row.envelope);
-        let known = members.iter().any(|it| {
-            let same_id =
-                !envelope.message_id.is_empty() && it.envelope.message_id == envelope.message_id;
-            it.row.email_id == row.email_id || same_id && it.folder != folder
+    let all = reach.iter().map(|folder| members(login, *folder, criteria.clone()));
+    for member in try_join_all(all).await?.into_iter().flatten() {
+        let id = &member.envelope.message_id;
+        let known = into.iter().any(|it| {
+            let same_id = !id.is_empty() && it.envelope.message_id == *id;
+            it.row.email_id == member.row.email_id || same_id && it.folder != member.folder
         });
-        if !known && (by_thread || base_subject(&envelope.subject) == base) {
-            members.push(Member { folder, row, envelope });
+        if !known {
+            into.push(member);
         }
     }
     Ok(())
 }
 
-/// What the subject brings in: answers that refer to nothing, within two weeks after a member; and if a member is such an
-/// answer, what stands before it.
-fn by_subject(members: &[Member]) -> Vec<Criteria> {
+/// Messages whose header lacks a field.
+fn lacks(field: &'static str) -> Criteria {
+    let (name, text) = (Bytes::from_static(field.as_bytes()), Bytes::new());
+    Criteria::Not(Box::new(Criteria::Header { name, text }))
+}
+
+fn between(first_day: i32, last_day: i32) -> [Criteria; 2] {
+    let since = Criteria::InternalDate(DayTest::Since(first_day));
+    [since, Criteria::InternalDate(DayTest::Before(last_day.saturating_add(1)))]
+}
+
+/// The thread that a `Re:` which refers to nothing answers: that of the last message of its subject before it.
+async fn earlier(
+    login: &Login,
+    reach: &[FolderId],
+    own: &Member,
+) -> Result<Option<ThreadId>, Trouble> {
+    let base = base_subject(&own.envelope.subject);
+    if base.is_empty() || !is_reply(&own.envelope.subject) || !own.envelope.in_reply_to.is_empty() {
+        return Ok(None);
+    }
+    let itself = Criteria::Uids(UidSet::from_iter([own.row.uid]));
+    let refers_to_nothing = Criteria::And(vec![itself, lacks("References")]);
+    if found(login, own.folder, refers_to_nothing).await?.is_empty() {
+        return Ok(None);
+    }
+    let day = own.row.internal_date.day();
+    let mut before = between(day.saturating_sub(SUBJECT_DAYS), day).to_vec();
+    before.push(Criteria::Subject(Bytes::from(base.clone())));
+    let all = reach.iter().map(|folder| members(login, *folder, Criteria::And(before.clone())));
+    let at = |it: &Member| it.row.internal_date.unix_seconds;
+    let before = try_join_all(all).await?.into_iter().flatten().filter(|it| {
+        it.row.email_id != own.row.email_id
+            && at(it) <= at(own)
+            && base_subject(&it.envelope.subject) == base
+    });
+    Ok(before.max_by_key(at).map(|it| it.row.thread_id).filter(|it| *it != own.row.thread_id))
+}
+
+/// Answers that refer to nothing, by their subject, within two weeks behind a member.
+fn answers_by_subject(members: &[Member]) -> Option<Criteria> {
     let base = base_subject(&members[0].envelope.subject);
-    if base.is_empty() {
-        return Vec::new();
-    }
-    let day = |it: &Member| it.row.internal_date.day();
-    let (first, last) = members
-        .iter()
-        .fold((i32::MAX, i32::MIN), |(first, last), it| (first.min(day(it)), last.max(day(it))));
-    let refers = |name: &'static str| {
-        let (name, text) = (Bytes::from_static(name.as_bytes()), Bytes::new());
-        Criteria::Not(Box::new(Criteria::Header { name, text }))
-    };
-    let subject = |text: String| Criteria::Subject(Bytes::from(text));
-    let between = |from: i32, to: i32| {
-        let since = Criteria::InternalDate(DayTest::Since(from));
-        [since, Criteria::InternalDate(DayTest::Before(to.saturating_add(1)))]
-    };
-    let mut asked = Vec::new();
+    let days = members.iter().map(|it| it.row.internal_date.day());
+    let (first, last) = (days.clone().min()?, days.max()?);
     let mut answers = between(first, last.saturating_add(SUBJECT_DAYS)).to_vec();
-    answers.push(subject(format!("re: {base}")));
-    answers.extend([refers("References"), refers("In-Reply-To")]);
-    asked.push(Criteria::And(answers));
-    let lone = members.len() == 1 && members[0].envelope.in_reply_to.is_empty();
-    if lone && is_reply(&members[0].envelope.subject) {
-        let mut before = between(first.saturating_sub(SUBJECT_DAYS), last).to_vec();
-        before.push(subject(base));
-        asked.push(Criteria::And(before));
-    }
-    asked
+    answers.push(Criteria::Subject(Bytes::from(format!("re: {base}"))));
+    answers.extend([lacks("References"), lacks("In-Reply-To")]);
+    (!base.is_empty()).then_some(Criteria::And(answers))
 }

@@ -30,7 +30,8 @@ pub async fn live(login: Login, request: Request) -> Result<Response, Trouble> {
             Notice::Changed { .. } => "changed",
             Notice::FolderDeleted { .. } | Notice::Kicked { .. } | Notice::MasterChanged => "reset",
         };
-        Ok::<_, Infallible>(Event::default().event(name).data(""))
+        // WHATWG HTML 9.2.6: an event without data is not told.
+        Ok::<_, Infallible>(Event::default().event(name).data(name))
     });
     Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response())
 }
