@@ -3,6 +3,8 @@
 //! `cargo run --release -p index --example corpus -- DIRECTORY USERS MESSAGES-PER-USER`. Words follow Zipf's law over a large
 //! vocabulary; each message has a header with keys of its own, and some have links, numbers and a key in the text.
 
+#![expect(clippy::disallowed_types, reason = "it measures")]
+
 use bytes::Bytes;
 use dds::{BlobId, RouteKey, SortKey};
 use index::{FullText, Indexer, Limits, Page, Source, SourceError};

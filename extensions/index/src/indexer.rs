@@ -82,7 +82,8 @@ impl Indexer {
 
     /// Messages of a user were removed.
     pub fn note_removed(&mut self, user: UserId, messages: u64) {
-        *self.removed.entry(user).or_default() += messages;
+        let removed = self.removed.entry(user).or_default();
+        *removed = removed.saturating_add(messages);
     }
 
     /// Brings users of a bucket up to the store.
