@@ -2,7 +2,10 @@
 
 use super::api;
 use crate::control::{
-    AdmissionReport, BehindReport, CheckReport, ClusterReport, EventPlace, EventReport, ExtensionReport, HistoryReport, IndexReport, Latency, LinkReport, MoveReport, NodeReport, NodeState, PartitionReport, ScrubReport, ScrubState, SessionReport, SpaceState, StagePoint, StageReport, StatusReport, StoreReport,
+    AdmissionReport, BehindReport, CheckReport, ClusterReport, EventPlace, EventReport,
+    ExtensionReport, HistoryReport, IndexReport, Latency, LinkReport, MoveReport, NodeReport,
+    NodeState, PartitionReport, ScrubReport, ScrubState, SessionReport, SpaceState, StagePoint,
+    StageReport, StatusReport, StoreReport,
 };
 use dds::scrub::Round;
 

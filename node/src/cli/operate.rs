@@ -201,6 +201,11 @@ fn show_status(status: &api::StatusReply) -> anyhow::Result<()> {
     let rows: Vec<_> = status.listeners.iter().map(listener).collect();
     output::table(&["LISTENER", "ADDRESS", "OPEN", "ACCEPTED", "REFUSED"], &rows)?;
     output::text("\n")?;
+    show_work(status)
+}
+
+/// Extensions, stages, and what is let in.
+fn show_work(status: &api::StatusReply) -> anyhow::Result<()> {
     if !status.extensions.is_empty() {
         let header = [
             "EXTENSION",

@@ -9,7 +9,10 @@ use super::running::Stages;
 use crate::config::{Config, Limits};
 use crate::control::{
     AdmissionReport, BackupReport, BackupStep, ByteStream, CheckReport, Control, ControlError,
-    EventsReport, EventsWanted, HistoryReport, HoldersReport, IndexOrder, IndexReport, Kick, Latency, ListenerReport, Location, Moved, NodeChange, NodeProgress, NodeState, PartitionReport, PartitionsReport, Progress, Reply, ScrubReport, ScrubState, SessionReport, SpaceState, StageReport, StatusReport, StoreReport, SurveyReport, Woken,
+    EventsReport, EventsWanted, HistoryReport, HoldersReport, IndexOrder, IndexReport, Kick,
+    Latency, ListenerReport, Location, Moved, NodeChange, NodeProgress, NodeState, PartitionReport,
+    PartitionsReport, Progress, Reply, ScrubReport, ScrubState, SessionReport, SpaceState,
+    StageReport, StatusReport, StoreReport, SurveyReport, Woken,
 };
 use crate::extensions::Registry;
 use dds::cluster::{Incarnation, NodeId, ReplicaGroup};

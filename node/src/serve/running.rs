@@ -115,12 +115,17 @@ pub async fn serve(options: ServeOptions) -> anyhow::Result<()> {
     stop(threads, (&bridge, place.me), control.limits().drain_time.0).await;
     // It answered its last call; a panic has been printed.
     let _ended = admin.task.await;
+    flush(&store, &log);
+    Ok(())
+}
+
+/// Brings to the disk what need not be there.
+fn flush(store: &RocksStore, log: &LogWriter) {
     if let Err(error) = store.flush() {
         // Everything acknowledged is in the log of the store: the next start reads it from there.
         crate::log::note(LogLevel::Warn, "flush", vec![("reason", error.to_string())]);
     }
     log.flush();
-    Ok(())
 }
 
 fn open_log(config: &Config) -> anyhow::Result<Arc<LogWriter>> {
