@@ -13,7 +13,7 @@ def test_new_mail_appears_by_itself(open_view, webmail, mailbox):
     client = webmail.imap(mailbox)
     client.append("INBOX", message("fresh", subject="Hot off the press"))
     view.line("Hot off the press").wait_for()
-    page.wait_for_function("document.title.startsWith('(7) Inbox')")
+    eventually(lambda: page.title().startswith("(7) Inbox"), what="that the title counts it")
     assert "icon-new" in page.get_attribute("link[rel=icon]", "href")
     client.append("Newsletters", message("other", subject="Elsewhere"))
 

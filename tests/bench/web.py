@@ -14,6 +14,11 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 LISTS, OPENED, STEPS = 200, 15, 60
 SERVED_MS, WIRE_BYTES, PAINT_MS, NEXT_MS = 15, 50_000, 300, 100
 
+# The policy of the pages forbids what would wait for it from outside.
+PAINTED = """() => new Promise((painted) => new PerformanceObserver((list) => {
+  for (const it of list.getEntries()) if (it.name === "first-contentful-paint") painted(it.startTime);
+}).observe({ type: "paint", buffered: true }))"""
+
 
 class Client:
     """A log-in over one connection that stays open."""
@@ -74,8 +79,7 @@ def in_browser(port, user):
         paints = []
         for _ in range(OPENED):
             page.goto(inbox)
-            page.wait_for_function("performance.getEntriesByName('first-contentful-paint').length")
-            paints.append(page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime"))
+            paints.append(page.evaluate(PAINTED))
         steps = next_message(page)
         browser.close()
     return wire, statistics.median(paints), statistics.median(steps)

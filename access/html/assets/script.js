@@ -128,7 +128,7 @@
       if (next) fetch_message(next.getAttribute("href"), "peek").answer.catch(() => {});
     }
     const count = /^\(\d+\) /.exec(document.title)?.[0] ?? "";
-    document.title = `${count}${one("h2", pane).textContent.trim()} · Hikyaku`;
+    document.title = `${count}${one("#subject", pane).textContent.trim()} · Hikyaku`;
     pane.scrollTop = 0;
     if (!is_wide()) scrollTo(0, 0);
     pane.tabIndex = -1;
