@@ -104,9 +104,7 @@ pub async fn run(
 impl Feed {
     fn next_deadline(&self) -> Duration {
         let now = stages::Clock.mono();
-        self.timers.values().min().map_or(Duration::MAX, |at| {
-            Duration::from_nanos(at.since(now).as_nanos().try_into().unwrap_or(u64::MAX))
-        })
+        self.timers.values().min().map_or(Duration::MAX, |at| at.since(now))
     }
 
     fn fire(&mut self) {

@@ -100,13 +100,19 @@ pub fn section(text: &str, decoded: bool) -> Result<Section, Status> {
 impl Mail {
     /// The mailbox of an account in scope.
     pub async fn open(session: OwnSession, scope: &Scope, account: &str) -> Result<Self, Status> {
+        let missing = || {
+            Status::not_found(format!(
+                "{account}: there is no such account in the scope of this extension"
+            ))
+        };
         if !scope.holds(account) {
-            let text =
-                format!("{account}: there is no such account in the scope of this extension");
-            return Err(Status::not_found(text));
+            return Err(missing());
         }
-        let user = session.account(account).await?;
-        Ok(Self { session, user })
+        match session.account(account).await {
+            Ok(user) => Ok(Self { session, user }),
+            Err(status) if status.code() == tonic::Code::FailedPrecondition => Err(missing()),
+            Err(status) => Err(status),
+        }
     }
 
     pub async fn folders(&self) -> Result<Vec<api::Folder>, Status> {
@@ -155,10 +161,7 @@ impl Mail {
         wanted: &[api::UidRange],
         to: &mpsc::Sender<Result<api::Message, Status>>,
     ) -> Result<(), Status> {
-        let all = opened.uids.iter().fold(UidSet::new(), |mut set, uid| {
-            set.insert(uid);
-            set
-        });
+        let all = UidSet::clone(&opened.uids);
         let uids = if wanted.is_empty() { all } else { set_of(wanted)?.intersection(&all) };
         for uids in pages(&uids) {
             let (folder, want) = (opened.folder, Want::default());

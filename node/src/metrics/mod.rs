@@ -420,6 +420,7 @@ mod tests {
             listeners: vec![listener("127.0.0.1:143"), listener("[::1]:143")],
             stages: vec![stage],
             admission: vec![AdmissionReport { name: "worker-0".to_owned(), ..Default::default() }],
+            extensions: vec![crate::control::ExtensionReport::default()],
             ..StatusReport::default()
         }
     }
