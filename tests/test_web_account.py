@@ -45,8 +45,8 @@ class App:
         self.secret, self.last = secret, 0
 
     def code(self):
-        # The step before is taken too: so the first codes need no wait.
-        step = max(int(time.time()) // 30 - 1, self.last + 1)
+        # The step behind the present one is taken too: so the second code needs no wait, and the first may come late.
+        step = max(int(time.time()) // 30, self.last + 1)
         harness.eventually(lambda: int(time.time()) // 30 >= step - 1, 70, "the next step")
         self.last = step
         return code_at(self.secret, step)
