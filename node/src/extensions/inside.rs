@@ -222,10 +222,7 @@ fn wait(from: &Receiver<Inbox>, timers: &mut BTreeMap<TimerKey, Mono>) -> Option
     let first = timers.iter().min_by_key(|(_, at)| **at).map(|(key, at)| (*key, *at));
     let received = match first {
         None => from.recv().map_err(|_| RecvTimeoutError::Disconnected),
-        Some((_, at)) => {
-            let nanos = at.since(stages::Clock.mono()).as_nanos();
-            from.recv_timeout(Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX)))
-        }
+        Some((_, at)) => from.recv_timeout(at.since(stages::Clock.mono())),
     };
     match (received, first) {
         (Ok(word), _) => Some(input_of(word)),
@@ -267,6 +264,8 @@ pub fn start_all(
             map,
             // It holds what it is given for a moment, so that many mailboxes share a commit.
             limits: events::Limits {
+                // A new mailbox wakes who has read in its worker group; before anybody has, it is found by this alone.
+                roll_call: fsm::Duration::from_secs(20),
                 mailboxes_at_once: 256,
                 reading_events_max: 1_024,
                 batches_given_max: 512,

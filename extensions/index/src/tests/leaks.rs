@@ -1,6 +1,6 @@
 //! Nobody learns of another's mail.
 
-use super::world::{Store, index_in, letter, scanned, searched, text_test};
+use super::world::{Store, bring_up, index_in, letter, scanned, searched, text_test};
 use mailstore::face::{EmailId, UserId};
 use mailstore::mailbox::Known;
 use proptest::prelude::*;
@@ -57,7 +57,7 @@ fn users_that_moved_away_leave_nothing() {
     for user in 1..4 {
         store.put(user, 7, &letter("s", "alpha"));
     }
-    indexer.round(&mut store, 0, &store.users()).expect("it is written");
+    bring_up(&mut indexer, &mut store).expect("it is written");
     assert_eq!(indexer.retain(0, &|user| user == UserId(2)).expect("it is written"), 2);
     for user in 1..4 {
         let known =

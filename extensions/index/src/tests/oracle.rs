@@ -1,6 +1,8 @@
 //! Random texts and queries in many scripts: with the index SEARCH says what it says without.
 
-use super::world::{Store, body_test, index_in, known, letter, scanned, searched, text_test};
+use super::world::{
+    Store, body_test, bring_up, index_in, known, letter, scanned, searched, text_test,
+};
 use bytes::Bytes;
 use mailstore::mailbox::BodyTest;
 use proptest::prelude::*;
@@ -180,7 +182,7 @@ fn one_word_is_decided_without_reading() {
     {
         store.put(1, email as u64, &letter("words", words));
     }
-    indexer.round(&mut store, 0, &store.users()).expect("it is written");
+    bring_up(&mut indexer, &mut store).expect("it is written");
     for (query, truth) in [
         ("voice", [1, 1, 0, 0]),
         ("invoice", [1, 0, 0, 0]),
@@ -209,7 +211,7 @@ fn long_texts_are_scanned_behind_their_limit() {
     store.put(1, 0, &letter("long", &format!("early {} late", "word ".repeat(30_000))));
     store.put(1, 1, &letter("run", &format!("early {}needle more", "x".repeat(50_000))));
     store.put(1, 2, &letter("short", "early and late"));
-    indexer.round(&mut store, 0, &store.users()).expect("it is written");
+    bring_up(&mut indexer, &mut store).expect("it is written");
     for query in ["early", "late", "needle", "xxneedle", "more", "absent"] {
         let tests = [body_test(query), text_test(query)];
         assert_eq!(searched(&store, &text, 1, &tests), scanned(&store, 1, &tests), "{query}");

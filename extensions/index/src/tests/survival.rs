@@ -1,6 +1,6 @@
 //! Crashes, damage and deletion: the index is behind, or gone, and nobody notices but the clock.
 
-use super::world::{Store, index_in, letter, scanned, searched, text_test};
+use super::world::{Store, bring_up, index_in, letter, scanned, searched, text_test};
 use mailstore::face::{EmailId, UserId};
 use std::fs;
 
@@ -24,7 +24,7 @@ fn what_was_committed_stays_and_the_rest_is_found_anew() {
     {
         let (text, mut indexer) = index_in(dir.path());
         store.patience = Some(12);
-        let round = indexer.round(&mut store, 0, &store.users()).expect("it is written");
+        let round = bring_up(&mut indexer, &mut store).expect("it is written");
         assert_eq!((round.added, round.left.len()), (11, 1));
         assert_right(&store, &text);
     }
@@ -33,10 +33,10 @@ fn what_was_committed_stays_and_the_rest_is_found_anew() {
     assert_right(&store, &text);
     text.open(0).expect("it is there");
     assert_eq!(text.up_to(0, UserId(1)), Some(EmailId(10)));
-    let round = indexer.round(&mut store, 0, &store.users()).expect("it is written");
+    let round = bring_up(&mut indexer, &mut store).expect("it is written");
     assert_eq!((round.added, round.left.len()), (12, 0));
     assert_right(&store, &text);
-    let again = indexer.round(&mut store, 0, &store.users()).expect("it is written");
+    let again = bring_up(&mut indexer, &mut store).expect("it is written");
     assert_eq!((again.added, again.removed), (0, 0));
     assert_eq!(text.status().buckets[0].messages, 23);
 }
@@ -48,7 +48,7 @@ fn damaged_and_missing_files_are_made_anew() {
         let mut store = Store::default();
         mail(&mut store, 0..9);
         let (_, mut indexer) = index_in(dir.path());
-        indexer.round(&mut store, 0, &store.users()).expect("it is written");
+        bring_up(&mut indexer, &mut store).expect("it is written");
         let bucket = dir.path().join("bucket-000");
         let files = || fs::read_dir(&bucket).expect("a bucket").flatten().map(|file| file.path());
         match damage {
@@ -68,7 +68,7 @@ fn damaged_and_missing_files_are_made_anew() {
         text.open(0).expect("an empty one");
         assert_eq!(text.up_to(0, UserId(1)), None, "damage {damage}");
         assert_right(&store, &text);
-        let round = indexer.round(&mut store, 0, &store.users()).expect("it is written");
+        let round = bring_up(&mut indexer, &mut store).expect("it is written");
         assert_eq!(round.added, 9, "damage {damage}");
         assert_right(&store, &text);
     }
@@ -80,20 +80,20 @@ fn dropped_while_it_is_used() {
     let mut store = Store::default();
     mail(&mut store, 0..9);
     let (text, mut indexer) = index_in(dir.path());
-    indexer.round(&mut store, 0, &store.users()).expect("it is written");
+    bring_up(&mut indexer, &mut store).expect("it is written");
     assert!(text.status().buckets[0].disk_bytes > 0);
     text.drop_bucket(0).expect("it is deleted");
     assert_eq!(text.status().buckets[0], crate::BucketStatus::default());
     assert_right(&store, &text);
-    indexer.round(&mut store, 0, &store.users()).expect("it is written");
+    bring_up(&mut indexer, &mut store).expect("it is written");
     assert_eq!(text.status().buckets[0].messages, 9);
     // Removed behind its back: the next round finds out, and the one after it begins anew.
     fs::remove_dir_all(dir.path()).expect("it is there");
     mail(&mut store, 9..12);
-    let broken = indexer.round(&mut store, 0, &store.users());
+    let broken = bring_up(&mut indexer, &mut store);
     assert_right(&store, &text);
     if broken.is_err() {
-        let round = indexer.round(&mut store, 0, &store.users()).expect("it is written");
+        let round = bring_up(&mut indexer, &mut store).expect("it is written");
         assert_eq!(round.added, 12);
     }
     assert_right(&store, &text);
@@ -105,16 +105,16 @@ fn removed_messages_go_when_they_are_many() {
     let mut store = Store::default();
     mail(&mut store, 0..100);
     let (text, mut indexer) = index_in(dir.path());
-    indexer.round(&mut store, 0, &store.users()).expect("it is written");
+    bring_up(&mut indexer, &mut store).expect("it is written");
     for email in 0..70 {
         store.bodies.remove(&(UserId(1), EmailId(email)));
         indexer.note_removed(UserId(1), 1);
         if email == 62 {
-            let round = indexer.round(&mut store, 0, &store.users()).expect("it is written");
+            let round = bring_up(&mut indexer, &mut store).expect("it is written");
             assert_eq!(round.removed, 0, "few are left where they are");
         }
     }
-    let round = indexer.round(&mut store, 0, &store.users()).expect("it is written");
+    let round = bring_up(&mut indexer, &mut store).expect("it is written");
     assert_eq!(round.removed, 70);
     assert_eq!(text.status().buckets[0].messages, 30);
     assert_right(&store, &text);

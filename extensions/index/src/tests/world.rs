@@ -1,6 +1,6 @@
 //! Mailboxes in memory, read as the store of a node is.
 
-use crate::{FullText, Indexer, Limits, Page, Source, SourceError};
+use crate::{BucketError, FullText, Indexer, Limits, Page, Round, Source, SourceError};
 use bytes::Bytes;
 use dds::{BlobId, RouteKey, SortKey};
 use mailstore::face::{EmailId, TaskRefusal, Uid, UserId};
@@ -138,4 +138,10 @@ pub fn body_test(text: &str) -> BodyTest {
 pub fn letter(subject: &str, text: &str) -> Vec<u8> {
     format!("Subject: {subject}\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n{text}\r\n")
         .into_bytes()
+}
+
+/// One round with all users.
+pub fn bring_up(indexer: &mut Indexer, store: &mut Store) -> Result<Round, BucketError> {
+    let users = store.users();
+    indexer.round(store, 0, &users)
 }
