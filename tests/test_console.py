@@ -7,7 +7,6 @@ import json
 import re
 import subprocess
 import threading
-import time
 import urllib.parse
 
 import pytest
@@ -206,7 +205,7 @@ def test_accounts_are_made_changed_and_removed(one, console):
     assert "Cy Young" in console.get("/accounts?q=YOUNG").words()
     assert "No account matches" in console.get("/accounts?q=nobodyatall").words()
     kind, text = console.post("/accounts", address=cy, name="", password="another one")
-    assert kind == "trouble" and "exists" in text
+    assert kind == "trouble" and "an account has this address" in text
     assert console.post("/accounts", address=f"d@{DOMAIN}", password="short")[0] == "trouble"
     kind, text = console.post("/accounts", address=f"d@{DOMAIN}", password="{PLAIN}long enough")
     assert kind == "trouble" and "does not begin with" in text
@@ -288,8 +287,9 @@ def test_events_are_found(one, console):
     with pytest.raises(ImapError):
         one.imap(f"ann@{DOMAIN}", "wrong password")
     find = "/events?" + urllib.parse.urlencode({"level": "warn", "kind": "auth failed", "text": "IP=127.0.0.1"})
-    page = eventually(lambda: (it := console.get(find)) if "wrong-credentials" in it.text else None, what="the event")
-    assert f"ann@{DOMAIN}" in page.words()
+    eventually(lambda: f"ann@{DOMAIN}" in console.get(find).words(), what="the event")
+    page = console.get(find)
+    assert "wrong-credentials" in page.words()
     assert "<option selected>auth failed</option>" in page.text
     assert "Nothing that is kept matches" in console.get("/events?text=neverwasthere").words()
     for number in range(120):
@@ -322,7 +322,6 @@ def test_events_are_followed(one):
         with pytest.raises(ImapError):
             one.imap(f"followed@{DOMAIN}", "wrong password")
         eventually(lambda: any(f"followed@{DOMAIN}" in line for line in seen[before:]), what="what comes")
-        time.sleep(0)
         assert sum(f"followed@{DOMAIN}" in line for line in seen) == 1
     finally:
         follower.terminate()
@@ -330,7 +329,7 @@ def test_events_are_followed(one):
 
 
 def test_stages_have_a_history(one, console):
-    eventually(lambda: one.cli_json("stages")["stages"][0]["points"], 30, "two looks at the stages")
+    eventually(lambda: len(one.cli_json("stages")["stages"][0]["points"]) > 1, 30, "three looks at the stages")
     for number in range(20):
         assert one.smtp().deliver(message(f"history {number}"), f"ann@{DOMAIN}")[0] == 250
     def served():
@@ -394,8 +393,14 @@ def test_every_page_of_three_nodes(three):
     nodes = three["a"].cli_json("status")["nodes"]
     assert all(it["disk_bytes_free"] > 0 and it["version"] and len(it["incarnation"]) == 16 for it in nodes)
     assert {it["node"] for it in [line["place"] for line in events(three["a"], "--kind", "node reached")]} == {"a", "b", "c"}
-    behind = three["a"].cli_json("status")["behind"]
-    assert {it["leader"] for it in behind} == {"a", "b", "c"} and sum(it["partitions"] for it in behind) == 64
+    assert three["a"].smtp().deliver(message("followed"), f"ann@{DOMAIN}")[0] == 250
+    leader = three.master(f"ann@{DOMAIN}").name
+
+    def followed():
+        behind = [it for it in three["a"].cli_json("status")["behind"] if it["leader"] == leader]
+        return len(behind) == 2 and all(it["partitions"] and not it["groups"] for it in behind)
+
+    eventually(followed, what="both followers have acknowledged all")
     partitions = three["a"].cli_json("partitions")
     assert len(partitions) == 32 and all(len(it["in_sync"]) == 3 and it["state"] == "whole" for it in partitions)
 
@@ -440,9 +445,8 @@ def test_copies_are_compared(three):
 def test_a_dead_node_is_shown_and_can_be_removed(three):
     browser = Console(three["a"])
     three["c"].kill()
-    began = time.monotonic()
-    page = eventually(lambda: (it := browser.get("/").words()) if "Node c is down" in it else None, 15, "c is shown as down")
-    assert time.monotonic() - began < 15
+    eventually(lambda: "Node c is down" in browser.get("/").words(), 15, "c is shown as down")
+    page = browser.get("/").words()
     assert "hikyaku --node c serve" in page and "2 of 3" in page and "All is well" not in page
     assert "It does not answer" in browser.get("/nodes/c").words()
     assert "Node c did not answer" in browser.get("/events").words()

@@ -3,7 +3,7 @@ themselves."""
 
 import pytest
 
-from browser import PATIENCE_MS, SIZES, Chromium, View, driver
+from browser import PATIENCE_MS, SIZES, View
 from cluster import Cluster
 from harness import DOMAIN, Server, message
 
@@ -12,12 +12,6 @@ PAGES = {
     "domains": "/domains", "domain": f"/domains/{DOMAIN}", "sessions": "/sessions", "events": "/events", "scrub": "/scrub",
     "remove": f"/accounts/ann@{DOMAIN}/remove", "nowhere": "/nodes/nowhere",
 }
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    with driver() as steering, Chromium(steering) as chromium:
-        yield chromium
 
 
 @pytest.fixture(scope="module")

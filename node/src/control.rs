@@ -7,9 +7,11 @@
 
 mod extensions;
 mod lately;
+mod replication;
 
 pub use extensions::{ExtensionReport, IndexOrder, IndexReport};
 pub use lately::{EventPlace, EventReport, EventsReport, EventsWanted, HistoryReport, StagePoint};
+pub use replication::{BehindReport, LinkReport, PartitionReport};
 
 use dds::scrub::Round;
 use mailstore::face::{Completion, Notice, Protocol, SessionId, Task, UserId};
@@ -229,44 +231,6 @@ pub struct NodeReport {
     pub exhausted: bool,
     /// Of its data directory.
     pub incarnation: u64,
-}
-
-/// The connections with another node.
-#[derive(Clone, Debug, Serialize)]
-pub struct LinkReport {
-    pub node: String,
-    pub is_up: bool,
-    /// The node that carries them, when the straight way does not work.
-    pub through: Option<String>,
-    /// Since it is so; `None`: since the start.
-    pub seconds: Option<u64>,
-    /// Times that it was lost since the start.
-    pub lost: u64,
-}
-
-/// How far a follower is behind the partitions that this node leads.
-#[derive(Clone, Debug, Serialize)]
-pub struct BehindReport {
-    pub follower: String,
-    pub partitions: u64,
-    /// With something that it has not acknowledged.
-    pub waiting: u64,
-    pub groups: u64,
-    pub groups_max: u64,
-}
-
-/// One partition.
-#[derive(Clone, Debug, Default, Serialize)]
-pub struct PartitionReport {
-    pub partition: u16,
-    pub state: &'static str,
-    pub is_moving: bool,
-    pub primary: Option<String>,
-    pub in_sync: Vec<String>,
-    pub learners: Vec<String>,
-    pub version: u64,
-    /// Where an operator has put it.
-    pub placed: Option<String>,
 }
 
 /// A partition that changes hands or members.

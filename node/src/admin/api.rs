@@ -538,7 +538,7 @@ pub struct Behind {
     pub leader: ::prost::alloc::string::String,
     #[prost(string, tag = "2")]
     pub follower: ::prost::alloc::string::String,
-    /// Partitions that the one leads and the other follows in sync, and those of them with something to acknowledge.
+    /// Partitions in memory that the one leads and the other follows in sync, and those of them with something to acknowledge.
     #[prost(uint64, tag = "3")]
     pub partitions: u64,
     #[prost(uint64, tag = "4")]

@@ -9,7 +9,7 @@ use axum::body::Bytes;
 use axum::extract::Path;
 use axum::http::Uri;
 use axum::response::Response;
-use operator_console::model::{Account, Location, Locations};
+use operator_console::model::{Account, Location, Locations, Node};
 use operator_console::pages::{AccountPage, AccountsPage, ConfirmPage, Pager, Part};
 use tonic::{Request, Status};
 
@@ -120,7 +120,9 @@ pub async fn show(signed: Signed, Path(mailbox): Path<String>) -> Result<Respons
     let own = |it: &Location| it.account == account.address;
     let location = place.and_then(|place| place.locations.into_iter().find(own));
     let aliases = aliases?.into_iter().filter(|it| it.targets.contains(&account.address)).collect();
-    let nodes = here?.nodes.into_iter().filter(|it| it.is_up() && !it.draining);
+    let master = account.node.clone().unwrap_or_default();
+    let able = |it: &Node| it.is_up() && !it.draining && it.name != master;
+    let nodes = here?.nodes.into_iter().filter(able);
     let nodes = nodes.map(|node| node.name).collect();
     let quota = account.quota_bytes.map(|bytes| Size(bytes).to_string()).unwrap_or_default();
     let frame = signed.frame(Part::Accounts, &account.address);

@@ -410,7 +410,7 @@ impl Sample {
                         location: Some(location),
                         sessions,
                         aliases: vec![alias.clone()],
-                        nodes: nodes.clone(),
+                        nodes: nodes.iter().skip(1).cloned().collect(),
                         quota: "5 GiB".to_owned(),
                     }
                     .render(),
