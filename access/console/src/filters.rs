@@ -49,7 +49,7 @@ pub fn count(count: impl ToString) -> askama::Result<String> {
     let digits = count.to_string();
     let mut shown = String::new();
     for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at) % 3 == 0 {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
             shown.push(',');
         }
         shown.push(digit);
@@ -135,19 +135,19 @@ mod tests {
     fn figures() {
         let sizes = [(0_u64, "0 B"), (1023, "1023 B"), (1024, "1.0 KiB"), (1536, "1.5 KiB")];
         for (bytes, shown) in sizes {
-            assert_eq!(size(&bytes).expect("fine"), shown);
+            assert_eq!(size(bytes).expect("fine"), shown);
         }
         assert_eq!(size(150_u64 << 20).expect("fine"), "150 MiB");
-        assert_eq!(size(&u64::MAX).expect("fine"), "15.9 EiB");
+        assert_eq!(size(u64::MAX).expect("fine"), "15.9 EiB");
         for (number, shown) in [(0, "0"), (999, "999"), (1000, "1,000"), (1_234_567, "1,234,567")] {
-            assert_eq!(count(&number).expect("fine"), shown);
+            assert_eq!(count(number).expect("fine"), shown);
         }
         for (seconds, shown) in [(59_u64, "59 s"), (61, "1 min 01 s"), (7500, "2 h 05 min")] {
-            assert_eq!(span(&seconds).expect("fine"), shown);
+            assert_eq!(span(seconds).expect("fine"), shown);
         }
         assert_eq!(span(50_u64 * 3600).expect("fine"), "2 days 2 h");
         for (us, shown) in [(0_u64, "0 µs"), (1500, "1.5 ms"), (2_340_000, "2.3 s")] {
-            assert_eq!(micros(&us).expect("fine"), shown);
+            assert_eq!(micros(us).expect("fine"), shown);
         }
         assert_eq!(time(&1_795_237_012_345).expect("fine"), "2026-11-21 04:56:52");
         assert_eq!(path("a/b c@d").expect("fine"), "a%2Fb%20c@d");

@@ -231,6 +231,10 @@ impl PartitionsPage {
         ]
     }
 
+    fn is_chosen(&self, state: &str) -> bool {
+        self.state == state
+    }
+
     fn partitions(&self) -> &[Partition] {
         &self.list.partitions
     }
@@ -361,6 +365,10 @@ pub struct EventFilter {
 }
 
 impl EventsPage {
+    fn is_level(&self, level: &str) -> bool {
+        self.wanted.level == level
+    }
+
     fn levels(&self) -> [(&'static str, &'static str); 5] {
         [
             ("", "all"),
