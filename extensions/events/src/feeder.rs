@@ -19,6 +19,7 @@ use mailstore::face::{
     AdminDone, AdminTask, Completion, DirectoryDone, DirectoryTask, EventPage, EventTask, ModSeq,
     Scope, Subscriber, Task, UserDone, UserId, UserTask,
 };
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
@@ -314,8 +315,8 @@ impl Feeder {
         }
         if self.work.contains_key(&user) {
             self.again.insert(user);
-        } else if !self.since.contains_key(&user) {
-            self.since.insert(user, cx.mono());
+        } else if let Entry::Vacant(since) = self.since.entry(user) {
+            since.insert(cx.mono());
             self.due.push_back(user);
         }
     }

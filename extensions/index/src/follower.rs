@@ -132,9 +132,10 @@ impl Follower {
     }
 
     fn on_order(&mut self, cx: &mut Cx<'_, ExtensionEffect>, order: Order) {
-        let failed = (0..self.text.limits().buckets)
-            .filter_map(|bucket| self.text.drop_bucket(bucket).err())
-            .last();
+        let mut failed = None;
+        for bucket in 0..self.text.limits().buckets {
+            failed = self.text.drop_bucket(bucket).err().or(failed);
+        }
         self.text.note_error(failed.map(|error| error.to_string()));
         match order {
             Order::Drop => self.take_all(cx),

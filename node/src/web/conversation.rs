@@ -77,7 +77,7 @@ pub async fn groups(
         Some(sent) => thread_rows(login, sent.id, &threads).await?,
         None => Vec::new(),
     };
-    let mut groups: BTreeMap<ThreadId, (Group, Vec<(u32, u32)>)> = BTreeMap::new();
+    let mut groups: Groups = BTreeMap::new();
     // What very long conversations left no room for is shown by itself rather than hidden.
     let known: BTreeSet<ThreadId> = here.iter().map(|row| row.thread_id).collect();
     let left = page.iter().filter(|row| !known.contains(&row.thread_id));
@@ -99,8 +99,11 @@ pub async fn groups(
     Ok(by_newest.collect())
 }
 
+/// With the ranges of UIDs that each will have.
+type Groups = BTreeMap<ThreadId, (Group, Vec<(u32, u32)>)>;
+
 /// A lone `Re:` that answers nothing goes to the message of its subject before it, if the page has both.
-fn join_by_subject(page: &[Row], groups: &mut BTreeMap<ThreadId, (Group, Vec<(u32, u32)>)>) {
+fn join_by_subject(page: &[Row], groups: &mut Groups) {
     let mut latest: BTreeMap<String, (ThreadId, i64)> = BTreeMap::new();
     let mut by_date: Vec<&Row> = page.iter().collect();
     by_date.sort_by_key(|row| (row.internal_date.unix_seconds, row.uid));
