@@ -22,11 +22,9 @@ fn check(name: &str, page: &str) {
         let rest = &page[at..];
         assert!(rest.find("<caption>") < rest.find("<thead>"), "{name}: a table without a caption");
     }
-    for (at, _) in page.match_indices("<th>") {
-        panic!("{name}: a header of nothing at {at}");
-    }
+    assert!(!page.contains("<th>"), "{name}: a header of nothing");
     assert!(!page.contains("style=\""), "{name}: the policy forbids it");
-    assert!(!page.contains(" on") || !page.contains("onclick="), "{name}: the policy forbids it");
+    assert!(!page.contains("onclick="), "{name}: the policy forbids it");
     assert_eq!(page.matches("<h1>").count(), 1, "{name}");
 }
 
