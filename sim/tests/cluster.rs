@@ -222,7 +222,7 @@ fn an_answer_that_does_not_wait_is_noticed() {
 
 #[test]
 fn a_forgotten_reconciliation_is_noticed() {
-    noticed("cluster-partition", ClusterMutation::ForgetReconciliation, 4);
+    noticed("cluster-partition", ClusterMutation::ForgetReconciliation, 12);
 }
 
 #[test]

@@ -110,7 +110,8 @@ fn an_upgrade_node_by_node_holds() {
         "older release is refused",
         "packet of a newer release",
     ];
-    holds("upgrade", &expected);
+    // That an older release meets a raised level is rare.
+    holds_for("upgrade", (1..80, STEPS), &expected);
 }
 
 /// Deliveries go on: only changes of the map wait.
@@ -168,7 +169,7 @@ fn a_task_that_is_done_again_after_its_node_was_lost_is_noticed() {
 fn a_master_that_outlives_its_lease_is_noticed() {
     // Whichever is seen first: a reader without what was acknowledged, one who was told what another master undid, or a task
     // that its master never answered.
-    let failure = noticed("five-cut", Mutation::TakeLease, 22);
+    let failure = noticed("five-cut", Mutation::TakeLease, 170);
     let harm = ["reads_are_fresh", "told_one_story", "comes_to_rest"];
     assert!(harm.contains(&failure.invariant), "{failure}");
 }

@@ -2,7 +2,7 @@
 
 use super::{Came, Trouble, Web, compress};
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use std::sync::Arc;
@@ -30,11 +30,12 @@ pub async fn guard(
 ) -> Response {
     let reads = matches!(*request.method(), Method::GET | Method::HEAD);
     let squeeze = compress::is_accepted(request.headers());
-    let mut response = if reads || is_own(web.public_url.as_deref(), came, request.headers()) {
-        next.run(request).await
-    } else {
-        Trouble::Foreign.into_response()
-    };
+    let mut response =
+        if reads || is_own(web.public_url.as_deref(), came, (request.uri(), request.headers())) {
+            next.run(request).await
+        } else {
+            Trouble::Foreign.into_response()
+        };
     if squeeze {
         response = compress::compressed(response).await;
     }
@@ -51,7 +52,7 @@ pub async fn guard(
 
 /// Whether a page of ours sent it. Browsers say where a request comes from; what says nothing is no browser, and has no
 /// cookie that it did not put there itself.
-fn is_own(public_url: Option<&str>, came: Came, headers: &HeaderMap) -> bool {
+fn is_own(public_url: Option<&str>, came: Came, (uri, headers): (&Uri, &HeaderMap)) -> bool {
     let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
     if text("sec-fetch-site").is_some_and(|site| !matches!(site, "same-origin" | "none")) {
         return false;
@@ -66,7 +67,8 @@ fn is_own(public_url: Option<&str>, came: Came, headers: &HeaderMap) -> bool {
         return origin.eq_ignore_ascii_case(public);
     }
     let scheme = if came.secure { "https" } else { "http" };
-    let host = text("host").unwrap_or_default();
+    // HTTP/2 has an authority instead (RFC 9113 8.3.1).
+    let host = text("host").or(uri.authority().map(|it| it.as_str())).unwrap_or_default();
     origin.eq_ignore_ascii_case(&format!("{scheme}://{host}"))
 }
 
@@ -79,7 +81,17 @@ mod tests {
         let fields = fields
             .iter()
             .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
-        is_own(public_url, came, &fields.collect())
+        is_own(public_url, came, (&Uri::from_static("/"), &fields.collect()))
+    }
+
+    #[test]
+    fn http_2_names_the_host_in_its_own_way() {
+        let came = Came { ip: std::net::IpAddr::from([127, 0, 0, 1]), secure: true };
+        let uri = Uri::from_static("https://mail.example:2443/act");
+        let from =
+            |origin| HeaderMap::from_iter([(header::ORIGIN, HeaderValue::from_static(origin))]);
+        assert!(is_own(None, came, (&uri, &from("https://mail.example:2443"))));
+        assert!(!is_own(None, came, (&uri, &from("https://evil.example:2443"))));
     }
 
     #[test]
