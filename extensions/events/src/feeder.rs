@@ -174,6 +174,9 @@ impl Machine for Feeder {
 
     fn step(&mut self, cx: &mut Cx<'_, Effect>, input: Input) {
         match input {
+            Input::Resumed if !self.setup.limits.first_roll_call.is_zero() => {
+                cx.arm(TIMER_ROLL, self.setup.limits.first_roll_call);
+            }
             Input::Resumed | Input::TimerFired(TIMER_ROLL) => self.call_roll(cx),
             Input::Stirred { user } if self.roll.knows(user) => self.make_due(cx, user),
             Input::Stirred { .. } => self.call_roll_soon(cx),

@@ -18,6 +18,9 @@ pub struct Limits {
     pub pause_max: Duration,
     /// How often the directory is asked for accounts that nobody has told of.
     pub roll_call: Duration,
+    /// After a start the first list of mailboxes is asked for when this has passed, unless something happens in one before: what
+    /// clients wait for then comes first.
+    pub first_roll_call: Duration,
     /// The least time between two of these. Our choice.
     pub roll_call_min: Duration,
 }
@@ -32,6 +35,7 @@ impl Default for Limits {
             pause: Duration::from_millis(200),
             pause_max: Duration::from_secs(30),
             roll_call: Duration::from_secs(600),
+            first_roll_call: Duration::ZERO,
             roll_call_min: Duration::from_secs(1),
         }
     }
