@@ -37,7 +37,7 @@ def test_a_cluster_is_measured_and_a_put_costs_one_round_trip_and_one_sync_of_ea
     # With one client nothing is grouped; the control plane syncs now and then.
     assert all(0.99 < it["fsyncs_per_put"] < 1.5 for it in alone.values()), alone
     # On a slow machine an append may be sent again.
-    assert 1 <= alone[3]["appends_per_put"] < 1.1 and 0.9 < alone[3]["acks_per_put"] < 1.1, alone[3]
+    assert 0.9 < alone[3]["appends_per_put"] < 1.1 and 0.9 < alone[3]["acks_per_put"] < 1.1, alone[3]
     assert alone[1]["sent"]["appends"] == 0
     assert not list(tmp_path.glob("hikyaku-bench-*")), "its nodes leave nothing behind"
     texts = texts_of(chart)

@@ -93,7 +93,7 @@
   // A conversation is listed as its newest message.
   const line_here = () => {
     const newest = own_uids().split(/[:,]/).pop();
-    return newest && one(`.lines li[data-uid="${newest}"]`);
+    return newest ? one(`.lines li[data-uid="${newest}"]`) : null;
   };
   const mark_here = () => {
     for (const line of all(".lines li[aria-current]")) line.removeAttribute("aria-current");
@@ -310,8 +310,8 @@
     waiting = false;
     const list = one(".list");
     if (!list) return;
-    const answer = await get(list.dataset.here);
-    if (!answer.ok || answer.redirected || one(".list")?.dataset.here !== list.dataset.here) return;
+    const answer = await get(list.dataset.here).catch(() => null);
+    if (!answer?.ok || answer.redirected || one(".list")?.dataset.here !== list.dataset.here) return;
     const page = parsed(await answer.text());
     if (!one(".list", page)) return;
     const ticked = new Set(chosen().map((box) => box.value));
