@@ -23,6 +23,11 @@ def crash(cluster, names, wipe=True):
             cluster[name].wipe()
 
 
+def copies_of(cluster, name):
+    """Partitions of which a node has a replica in sync."""
+    return next(node["in_sync"] for node in cluster.status()["nodes"] if node["name"] == name)
+
+
 def senders_for(cluster, names):
     """One for each mailbox, through these nodes."""
     return [Sender(cluster[names[i % len(names)]], to) for i, to in enumerate(cluster.addresses_of_users)]
@@ -206,6 +211,9 @@ def test_partitions_without_an_intact_copy_are_told_and_begin_empty():
     with Cluster(names=("a", "b", "c", "d"), settings={"replicas": "2", "min_in_sync": "2"}) as four:
         four.until_whole(seconds=60)
         four.addresses_of_users = four["a"].accounts(*USERS)
+        # The founder has a copy of everything at first.
+        eventually(lambda: copies_of(four, "a") < 32, 60, "that the founder keeps its share")
+        four.until_whole(seconds=60)
         crash(four, "bcd")
         crash(four, "a", wipe=False)
         told = four["a"].cli_json("node", "unsafe-recover", code=1)
