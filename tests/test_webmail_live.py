@@ -18,6 +18,20 @@ def test_new_mail_appears_by_itself(open_view, webmail, mailbox):
     client.append("Newsletters", message("other", subject="Elsewhere"))
 
 
+def test_a_folder_is_emptied_elsewhere_and_filled_again(open_view, webmail, mailbox):
+    view = open_view(mailbox)
+    client = webmail.imap(mailbox)
+    client.must("SELECT INBOX")
+    view.choose("Welcome")
+    client.must('UID MOVE 1:* "Newsletters"')
+    view.page.locator(".list .empty").wait_for()
+    assert view.page.locator(".range").text_content() == "No messages"
+    client.append("INBOX", message("again", subject="Not empty any more"))
+    view.line("Not empty any more").wait_for()
+    view.choose("Not empty any more")
+    assert view.page.locator(".range").text_content() == "1 selected"
+
+
 def test_two_browsers_and_an_imap_client(open_view, webmail, mailbox):
     one, other = open_view(mailbox), open_view(mailbox, "phone")
     client = webmail.imap(mailbox)

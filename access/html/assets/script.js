@@ -316,8 +316,8 @@
     if (!one(".list", page)) return;
     const ticked = new Set(chosen().map((box) => box.value));
     const focused = document.activeElement?.closest(".lines li")?.dataset.uid;
-    put(page, [".lines", ".folders ul", ".range", ".quota", ".list .empty"]);
-    if (Boolean(one(".list .empty")) !== Boolean(one(".list .empty", page))) put(page, [".list"]);
+    const same_shape = Boolean(one(".list .empty")) === Boolean(one(".list .empty", page));
+    put(page, [...(same_shape ? [".lines", ".range", ".list .empty"] : [".list"]), ".folders ul", ".quota"]);
     for (const box of boxes()) box.checked = ticked.has(box.value);
     if (focused) one(`.lines li[data-uid="${focused}"] a`)?.focus({ preventScroll: true });
     mark_here();
