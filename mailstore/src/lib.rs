@@ -11,6 +11,7 @@ mod backoff;
 pub mod check;
 pub mod delivery;
 pub mod directory;
+pub mod expiry;
 pub mod face;
 pub mod mailbox;
 pub mod mime;

@@ -21,6 +21,7 @@ mod core;
 mod criteria;
 mod deliver;
 pub(crate) mod events;
+mod expire;
 mod expunge;
 mod fetch;
 mod filing;
@@ -81,6 +82,9 @@ const SETTLE_TIMER: TimerKey = TimerKey(1);
 const IDLE_TIMER: TimerKey = TimerKey(2);
 /// Housekeeping goes on after a refusal.
 const HOUSE_TIMER: TimerKey = TimerKey(3);
+
+/// Mail may have expired.
+const EXPIRY_TIMER: TimerKey = TimerKey(4);
 
 /// A task that can't be done yet.
 #[derive(Debug)]
@@ -437,6 +441,7 @@ impl Mailbox {
         match &mut self.state {
             State::Ready(core) if key == SETTLE_TIMER => core.on_settle_timer(cx),
             State::Ready(core) if key == HOUSE_TIMER => core.on_house_timer(),
+            State::Ready(core) if key == EXPIRY_TIMER => core.on_expiry_timer(cx),
             State::Ready(core) if key == IDLE_TIMER => core.on_idle_timer(cx),
             // Only an erasure that was refused has no token.
             State::Erasing { token: Token(0), .. }

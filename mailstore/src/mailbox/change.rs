@@ -78,7 +78,7 @@ impl Change {
                 flagging.change != FlagChange::Remove
                     && flagging.flags.system.has(SystemFlag::Deleted)
             }
-            Self::Expunged(_) => true,
+            Self::Expunged(_) | Self::House(House::Expired) => true,
             Self::Records(write) => write.makes_way,
             Self::Founded
             | Self::Arrived(_)
@@ -274,7 +274,7 @@ pub enum FolderChange {
     },
 }
 
-/// Housekeeping: nothing that a session sees.
+/// Housekeeping: nothing that a session sees, but for expiry.
 #[derive(Debug)]
 pub enum House {
     /// Condemned messages, or an orphaned pending set.
@@ -294,4 +294,8 @@ pub enum House {
     Unpacked {
         number: u64,
     },
+    /// Rows are gone because of their age.
+    Expired,
+    /// The first record of what expires.
+    ExpiryBegun,
 }

@@ -179,6 +179,7 @@ impl Core {
 
     /// The first step after loading.
     pub fn begin(&mut self, cx: &mut Cx<'_, Effect>) {
+        self.arm_expiry(cx);
         if self.is_founded() {
             self.stir_if_behind(cx);
             let raised = self.raise();

@@ -1,12 +1,13 @@
 //! Housekeeping: one piece of work at a time, whenever a batch may be numbered.
 //!
-//! Order: what frees space first, then folding of logs, packing of columns, burial of deleted folders. A refusal stops it
-//! for a second; what was refused begins again.
+//! Order: what frees space first, then folding of logs, packing of columns, burial of deleted folders, expiry. A refusal stops
+//! it for a second; what was refused begins again.
 
 use super::HOUSE_TIMER;
 use super::burial::Burial;
 use super::change::{Change, House};
 use super::core::Core;
+use super::expire::{ExpireStep, Expiring};
 use super::fold::{FoldStep, Folding};
 use super::format::{CondemnedEmail, PendingBodies, PendingSet};
 use super::machine::Effect;
@@ -31,6 +32,7 @@ pub struct Housekeeping {
     pub due: BTreeSet<FolderId>,
     /// Packed blocks that have lost most of their messages.
     pub thin: Vec<u64>,
+    pub expiring: Expiring,
     /// The orphan whose record itself is being deleted.
     pub orphan_done: Option<PendingId>,
     /// Messages that the batch under way condemns.
@@ -55,6 +57,7 @@ pub enum Work {
     Unpacking {
         number: u64,
     },
+    Expiring(ExpireStep),
 }
 
 /// What the work waits for.
@@ -95,7 +98,8 @@ impl Core {
                     || self.fold(cx)
                     || self.bury_folder(cx)
                     || self.pack(cx)
-                    || self.unpack(cx);
+                    || self.unpack(cx)
+                    || self.expire(cx);
             }
             Work::Folding(folding) => {
                 let id = folding.folder;
@@ -112,6 +116,12 @@ impl Core {
             Work::Reaping(reap) => self.removals.put_back(reap),
             Work::Dropping(dropping) => self.clear_released(cx, dropping),
             Work::Orphan { pending, set } => self.removals.add_orphan(pending, set),
+            Work::Expiring(step) if self.is_loading_to_expire(&step) => {
+                self.house.work = Work::Expiring(step);
+            }
+            Work::Expiring(_) => {
+                let _ = self.expire(cx);
+            }
         }
     }
 
@@ -167,6 +177,9 @@ impl Core {
                 self.house.thin.push(number);
                 Ok(())
             }
+            Work::Expiring(step) => self.on_expire_read(cx, step, response).inspect_err(|_| {
+                self.house.expiring.give_up();
+            }),
             work @ (Work::None | Work::Dropping(_) | Work::Folding(_)) => {
                 self.house.work = work;
                 Ok(())
@@ -180,7 +193,7 @@ impl Core {
         }
     }
 
-    pub fn house_committed(&mut self, house: House) {
+    pub fn house_committed(&mut self, cx: &mut Cx<'_, Effect>, house: House) {
         self.house.stage = Stage::Ready;
         if self.house.hold == Hold::Exclusive {
             self.references_undo.clear();
@@ -208,6 +221,7 @@ impl Core {
             (Work::Burying(burial), House::Buried) => self.buried(burial),
             (Work::Packing { .. }, House::Packed { blocks }) => self.packed(blocks),
             (Work::Unpacking { .. }, House::Unpacked { number }) => self.unpacked(number),
+            (Work::Expiring(step), House::Expired | House::ExpiryBegun) => self.expired(cx, step),
             (
                 work,
                 House::Removed
@@ -215,7 +229,9 @@ impl Core {
                 | House::Trimmed { .. }
                 | House::Buried
                 | House::Packed { .. }
-                | House::Unpacked { .. },
+                | House::Unpacked { .. }
+                | House::Expired
+                | House::ExpiryBegun,
             ) => {
                 self.house.work = work;
             }
@@ -239,6 +255,7 @@ impl Core {
             }
             Work::Burying(_) | Work::Packing { .. } => {}
             Work::Unpacking { number } => self.house.thin.push(number),
+            Work::Expiring(_) => self.house.expiring.give_up(),
         }
         self.stall(cx);
     }
@@ -250,8 +267,9 @@ impl Core {
 
     /// A folder that housekeeping needed can't be loaded.
     pub fn house_failed(&mut self, cx: &mut Cx<'_, Effect>, folder: FolderId) {
-        if self.is_folding(folder) {
+        if self.is_folding(folder) || self.is_expiring(folder) {
             self.house.work = Work::None;
+            self.house.expiring.give_up();
             self.stall(cx);
         }
     }

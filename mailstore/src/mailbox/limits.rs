@@ -88,6 +88,10 @@ pub struct Limits {
     pub match_bodies_max: usize,
     /// Quiet time after which the machine says that it may be dropped.
     pub idle_after: Duration,
+    /// From loading to the first look for mail that expires. Shorter than `idle_after`, so that it comes at all.
+    pub expiry_first: Duration,
+    /// From one look to the next.
+    pub expiry_every: Duration,
     /// Messages looked at by one slice of a STORE.
     pub store_slice: usize,
     /// Messages of one slice of an EXPUNGE: its records fit one batch, and making it takes a few milliseconds at most.
@@ -135,6 +139,8 @@ impl Default for Limits {
             search_windows_max: 4,
             match_bodies_max: 256,
             idle_after: Duration::from_secs(60),
+            expiry_first: Duration::from_secs(20),
+            expiry_every: Duration::from_secs(6 * 3600),
             store_slice: 8_192,
             expunge_slice: 8_192,
         }

@@ -169,6 +169,7 @@ impl Core {
     pub fn records_written(&mut self, cx: &mut Cx<'_, Effect>, write: RecordWrite) {
         self.release_exclusive();
         self.own.usage = write.usage;
+        self.house.expiring.on_records_written();
         answer(cx, write.asker, Ok(UserDone::Records(write.done)));
         if write.rules {
             self.rules_written(cx);

@@ -67,7 +67,7 @@ impl Core {
                 answer(cx, asker, Ok(done));
             }
             Change::Records(write) => self.records_written(cx, write),
-            Change::House(house) => self.house_committed(house),
+            Change::House(house) => self.house_committed(cx, house),
         }
     }
 

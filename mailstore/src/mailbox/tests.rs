@@ -4,6 +4,7 @@ mod basics;
 mod blobs;
 mod events;
 mod expected;
+mod expiry;
 mod filing;
 mod golden;
 mod model;

@@ -36,6 +36,8 @@ pub struct Limits {
     pub burst_pause: Duration,
     /// Blobs deleted at once.
     pub blobs_per_collection: usize,
+    /// A sweep wakes one in so many users: with `every`, each once a day.
+    pub wake_rounds: u64,
 }
 
 impl Default for Limits {
@@ -55,6 +57,7 @@ impl Default for Limits {
             visits_per_burst: 64,
             burst_pause: Duration::from_millis(10),
             blobs_per_collection: 64,
+            wake_rounds: 48,
         }
     }
 }

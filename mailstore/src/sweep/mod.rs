@@ -5,6 +5,9 @@
 //! [`Limits::scarce_life`]: every sweep renews what is referred to, so the rest of a blob's life only spares uploads that nobody
 //! has referred to yet.
 //!
+//! On its way past all users it wakes a few mailboxes, others each time: what they do by themselves, as expiry, is done also where
+//! nobody ever comes.
+//!
 //! States: `Resting` -> `Renewing` (queues, then all users, page by page) -> `Collecting`
 //! (partition by partition) -> `Resting`. Any error while renewing makes the sweep void: `Resting`,
 //! and the next one starts over.
@@ -27,6 +30,7 @@ use crate::face::{LogEvent, UserId};
 use dds::{BlobId, Entry, Outcome, PartitionId, Refusal, Request, Response, SortKey};
 use fsm::{Cx, Digest, Duration, Machine, Mono, TimerKey, Token, Wall};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::Range;
 use std::sync::Arc;
 
 /// The next sweep is due.
@@ -81,6 +85,10 @@ pub enum Effect {
         token: Token,
         request: Request,
     },
+    /// The mailbox of a user is to be loaded, and to keep house. Nothing comes of it here.
+    Wake {
+        user: UserId,
+    },
     Log(LogEvent),
 }
 
@@ -111,6 +119,8 @@ struct Renewing {
     page: Page,
     /// Visits left in this burst.
     burst: u32,
+    /// The rounds whose users are woken.
+    wake: Range<u64>,
 }
 
 /// How far the directory has been read.
@@ -165,6 +175,8 @@ pub struct Sweep {
     missing: BTreeSet<BlobId>,
     missing_before: BTreeSet<BlobId>,
     room: Room,
+    /// The last round whose users were woken.
+    woken: Option<u64>,
     state: State,
 }
 
@@ -243,6 +255,7 @@ impl Sweep {
             missing: BTreeSet::new(),
             missing_before: BTreeSet::new(),
             room: Room::Ample,
+            woken: None,
             state: State::Resting,
         }
     }
@@ -252,7 +265,25 @@ impl Sweep {
         let tally = Tally { started_mono: cx.mono(), expired_before, renewed: 0, collected: 0 };
         let referrers = self.queues.iter().map(|&queue| Referrer::Queue(queue)).collect();
         let users = Users::From(None);
-        self.visit(cx, Renewing { tally, referrers, users, page: Page::None, burst: 0 });
+        let wake = self.rounds_to_wake(cx.wall());
+        self.visit(cx, Renewing { tally, referrers, users, page: Page::None, burst: 0, wake });
+    }
+
+    /// The rounds from the last sweep on up to now: there is one for every time between two sweeps.
+    fn rounds_to_wake(&mut self, now: Wall) -> Range<u64> {
+        let every = u64::try_from(self.limits.every.as_millis()).unwrap_or(u64::MAX).max(1);
+        let round = now.0.max(0).cast_unsigned() / every;
+        let before = self.woken.replace(round);
+        let first = before.map_or(round, |before| before.saturating_add(1));
+        first.max(round.saturating_sub(self.limits.wake_rounds))..round.saturating_add(1)
+    }
+
+    fn wake(&self, cx: &mut Cx<'_, Effect>, rounds: &Range<u64>, referrer: Referrer) {
+        let Referrer::User(user) = referrer else { return };
+        let all = self.limits.wake_rounds.max(1);
+        if rounds.clone().any(|round| round % all == user.0 % all) {
+            cx.emit(Effect::Wake { user });
+        }
     }
 
     /// The bound of a sweep that starts now. A blob lives for `blob_life` from its renewal on: what expires before the bound was
@@ -285,6 +316,7 @@ impl Sweep {
         }
         sweep.burst += 1;
         if let Some(referrer) = sweep.referrers.pop_front() {
+            self.wake(cx, &sweep.wake, referrer);
             return self.scan(cx, sweep, (referrer, referrer.references().0));
         }
         match sweep.users {

@@ -20,6 +20,7 @@ struct Bench {
     /// The answer to the next request of this kind is a refusal.
     refuse: Option<fn(&Request) -> bool>,
     log: Vec<LogEvent>,
+    woken: Vec<UserId>,
     requests: Vec<Request>,
 }
 
@@ -39,6 +40,7 @@ impl Bench {
             missing: 0,
             refuse: None,
             log: Vec::new(),
+            woken: Vec::new(),
             requests: Vec::new(),
         };
         bench.step(Input::Resumed);
@@ -78,6 +80,7 @@ impl Bench {
                         let missing = self.missing;
                         inputs.push_back(Input::Users(UsersPage { token, users, more, missing }));
                     }
+                    Effect::Wake { user } => self.woken.push(user),
                     Effect::Log(event) => self.log.push(event),
                 }
             }
@@ -257,4 +260,28 @@ fn blobs_that_nobody_refers_to_live_shorter_while_there_is_little_room() {
     let before = minutes(&bench);
     bench.sweep();
     assert_eq!(minutes(&bench) - before, 30);
+}
+
+#[test]
+fn every_mailbox_is_woken_once_a_day() {
+    let mut bench = Bench::new(Limits::default());
+    bench.users = (1..=500).map(UserId).collect();
+    let began = bench.now;
+    let mut most = 0;
+    while bench.now.since(began) < Duration::from_secs(24 * 3600) {
+        let before = bench.woken.len();
+        bench.sweep();
+        most = most.max(bench.woken.len() - before);
+    }
+    assert!(most <= 11, "{most} at once");
+    bench.woken.truncate(500);
+    bench.woken.sort_unstable();
+    assert_eq!(bench.woken, bench.users);
+    // Sweeps that come faster wake nobody twice.
+    bench.woken.clear();
+    bench.step(Input::RoomIs(Room::Scarce));
+    for _ in 0..10 {
+        bench.sweep();
+    }
+    assert!(bench.woken.len() <= 22, "{}", bench.woken.len());
 }

@@ -149,6 +149,7 @@ impl Shard {
                     let input = directory::Input::AskedUsers { token, after, users_max };
                     self.push(Rank::Rebalance, Work::Directory(input));
                 }
+                Effect::Wake { user } => self.post_home(user, Letter::Expected { user }),
                 Effect::Log(event) => self.out.push(Outward::Log(event)),
             }
         }
