@@ -19,6 +19,7 @@ import sys
 import tempfile
 import threading
 import time
+import urllib.request
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(HERE)
@@ -174,6 +175,12 @@ class Server:
 
     def cli_json(self, *args, **kwargs):
         return json.loads(self.cli("--json", *args, **kwargs).stdout)
+
+    def metrics(self):
+        """{name with labels: value}"""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.ports['admin']}/metrics", timeout=30) as reply:
+            lines = [line for line in reply.read().decode().splitlines() if not line.startswith("#")]
+        return {key: float(value) for key, value in (line.rsplit(" ", 1) for line in lines)}
 
     def accounts(self, *names, domain=DOMAIN, password=PASSWORD, add_domain=True):
         """Makes accounts NAME@DOMAIN and returns their addresses."""

@@ -1,10 +1,13 @@
 """Extensions over gRPC: the shipped example, tokens and scopes, what comes again and what does not."""
 
+import contextlib
 import imaplib
 import os
 import pathlib
+import re
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -25,6 +28,14 @@ verbs = ["subscribe", "fetch"]
 [extensions.all]
 domains = ["*"]
 verbs = ["subscribe", "fetch", "update"]
+[extensions.filter]
+domains = ["{harness.DOMAIN}"]
+verbs = ["decide"]
+deadline = "3 s"
+[extensions.slow]
+accounts = ["{BOB}"]
+verbs = ["decide"]
+deadline = "500 ms"
 """
 
 
@@ -71,7 +82,7 @@ class Client:
     def call(self, method, **fields):
         request = {"Subscribe": "SubscribeRequest", "Acknowledge": "AcknowledgeRequest", "Fetch": "FetchRequest",
                    "ListFolders": "ListFoldersRequest", "ListMessages": "ListMessagesRequest",
-                   "Update": "UpdateRequest"}[method]
+                   "Update": "UpdateRequest", "Decide": "DecideRequest", "Answer": "AnswerRequest"}[method]
         return getattr(self.stub, method)(getattr(self.api, request)(**fields), metadata=self.auth, timeout=60)
 
     def acknowledge(self, batch):
@@ -229,3 +240,141 @@ def test_a_dead_subscriber_delays_no_mail(server):
         seen |= {uid for e in batch.events.events for r in e.uids for uid in range(r.first, r.last + 1)}
         client.acknowledge(batch)
     assert seen == set(range(1, 121))
+
+
+# --- decisions ------------------------------------------------------------------------------------------------------------------
+
+
+class Filter(threading.Thread):
+    """Answers every question by what the subject says; keeps the questions."""
+
+    def __init__(self, server, name):
+        super().__init__(daemon=True)
+        self.client, self.questions = Client(server, name), []
+        self.stream = self.client.call("Decide")
+        self.start()
+        harness.eventually(lambda: metric(server, "hikyaku_extension_connected", name) == 1, what="that it is connected")
+
+    def run(self):
+        with contextlib.suppress(grpc.RpcError):
+            for question in self.stream:
+                self.questions.append(question)
+                verdicts = self.verdicts(question, question.message.decode())
+                if verdicts is not None:
+                    self.client.call("Answer", id=question.id, verdicts=verdicts)
+
+    def verdicts(self, question, text):
+        verdict = self.client.api.Verdict
+        if "Subject: refuse" in text:
+            return [verdict(ruling="refuse")]
+        if "Subject: defer" in text:
+            return [verdict(ruling="defer")]
+        if "Subject: junk" in text:
+            return [verdict(folder="\\Junk", add_flags=["\\Flagged", "probed"])]
+        if "Subject: not ann" in text:
+            return [verdict(accounts=[ANN], ruling="refuse")]
+        return None if "Subject: silence" in text else []
+
+
+def metric(server, name, extension, **labels):
+    labels = ",".join(f'{key}="{value}"' for key, value in {"extension": extension, **labels}.items())
+    return server.metrics()[f"{name}{{{labels}}}"]
+
+
+def subjects(server, user, folder):
+    client = server.imap(user)
+    return [re.search(rb"Subject: ([^\r]*)", body)[1].decode() for body in client.bodies(folder).values()]
+
+
+def deliver(server, subject, *to):
+    smtp = server.smtp()
+    code, text = smtp.deliver(harness.message(subject.replace(" ", "-"), to=to[0], subject=subject), to)
+    smtp.close()
+    return code, text
+
+
+def test_a_filter_files_defers_and_refuses(server):
+    filter_ = Filter(server, "filter")
+    assert deliver(server, "plain", ANN)[0] == 250
+    assert deliver(server, "junk", ANN)[0] == 250
+    code, text = deliver(server, "refuse this", ANN)
+    assert code == 550 and "5.7.1" in text, text
+    code, text = deliver(server, "defer this", ANN)
+    assert code == 451 and "4.7.1" in text, text
+    assert (subjects(server, ANN, "INBOX"), subjects(server, ANN, "Junk")) == (["plain"], ["junk"])
+    client = server.imap(ANN)
+    client.must("SELECT Junk")
+    (flags,) = [row["FLAGS"] for row in client.fetch("1:*", "(FLAGS)").values()]
+    assert {"\\Flagged", "probed", "$Junk"} <= set(flags), flags
+    question = filter_.questions[0]
+    assert (question.protocol, question.reverse_path, question.ip) == ("smtp", f"sender@{harness.DOMAIN}", "127.0.0.1")
+    assert [(it.address, it.account) for it in question.recipients] == [(ANN, ANN)]
+    assert question.size == len(question.message) and question.deadline_ms == 3000
+    # Out of its scope: not asked.
+    assert deliver(server, "refuse this", BOB)[0] == 250
+    assert len(filter_.questions) == 4
+    assert metric(server, "hikyaku_extension_decided_total", "filter") == 4
+
+
+def test_one_of_several_refuses(server):
+    Filter(server, "filter")
+    assert deliver(server, "not ann", ANN, BOB)[0] == 250
+    harness.eventually(lambda: subjects(server, ANN, "Junk") == ["not ann"], what="that it is in Junk")
+    harness.eventually(lambda: subjects(server, BOB, "INBOX") == ["not ann"], what="that it is in INBOX")
+    assert deliver(server, "not ann", ANN)[0] == 550
+
+
+def test_filters_that_are_dead_or_slow_hold_up_nothing(server):
+    assert deliver(server, "before", ANN)[0] == 250
+    assert metric(server, "hikyaku_extension_missed_total", "filter", why="away") == 1
+    slow = Filter(server, "slow")
+    assert deliver(server, "silence", BOB)[0] == 250
+    assert metric(server, "hikyaku_extension_missed_total", "slow", why="late") == 1
+    late = slow.questions[0].id
+    assert code_of(lambda: [slow.client.call("Answer", id=late)]) == grpc.StatusCode.FAILED_PRECONDITION
+    first = Filter(server, "filter")
+    second = Filter(server, "filter")
+    first.join(10)
+    assert not first.is_alive(), "the second stream ends the first"
+    # It dies with a question in its hands.
+    waiting = threading.Thread(target=lambda: second.questions.append(deliver(server, "silence", ANN)), daemon=True)
+    waiting.start()
+    harness.eventually(lambda: second.questions, what="that it is asked")
+    second.stream.cancel()
+    waiting.join(2.5)
+    assert second.questions[-1][0] == 250
+    assert sorted(subjects(server, ANN, "INBOX")) == ["before", "silence"]
+
+
+def test_verdicts_that_make_no_sense_are_refused(server):
+    filter_ = Client(server, "filter")
+    stream = filter_.call("Decide")
+    harness.eventually(lambda: metric(server, "hikyaku_extension_connected", "filter") == 1, what="that it is connected")
+    answers = []
+    waiting = threading.Thread(target=lambda: answers.append(deliver(server, "odd", ANN)), daemon=True)
+    waiting.start()
+    question = next(stream)
+    verdict = filter_.api.Verdict
+    for wrong in [verdict(ruling="bounce"), verdict(folder="a//b"), verdict(add_flags=["\\Deleted"]), verdict(accounts=[BOB])]:
+        assert code_of(lambda: [filter_.call("Answer", id=question.id, verdicts=[wrong])]) == grpc.StatusCode.INVALID_ARGUMENT
+    filter_.call("Answer", id=question.id, verdicts=[verdict(ruling="refuse")])
+    waiting.join(10)
+    assert answers[0][0] == 550
+    assert code_of(lambda: Client(server, "pager").call("Decide")) == grpc.StatusCode.PERMISSION_DENIED
+
+
+def test_the_example_filters(server, stubs, tmp_path):
+    script = tmp_path / "look.sh"
+    script.write_text("#!/bin/sh\nif grep -q '^Subject: cheap'; then exit 1; fi\n")
+    script.chmod(0o755)
+    environment = {**os.environ, "PYTHONPATH": stubs}
+    command = [sys.executable, os.path.join(ROOT, "extensions/examples/filter.py"), address_of(server), str(token_of(server, "filter")), str(script)]
+    process = subprocess.Popen(command, env=environment)
+    try:
+        harness.eventually(lambda: metric(server, "hikyaku_extension_connected", "filter") == 1, what="that it is connected")
+        assert deliver(server, "cheap watches", ANN)[0] == 250
+        assert deliver(server, "lunch", ANN)[0] == 250
+        assert (subjects(server, ANN, "Junk"), subjects(server, ANN, "INBOX")) == (["cheap watches"], ["lunch"])
+    finally:
+        process.terminate()
+        process.wait(10)

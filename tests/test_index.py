@@ -7,6 +7,7 @@ import pytest
 
 from cluster import Cluster
 from harness import DOMAIN, Server, eventually
+from test_disk_full import SPACE, Small
 
 WORDS = ["invoice", "budget", "meeting", "Straße", "東京都", "привет", "rfc2822", "can't"]
 
@@ -59,6 +60,20 @@ def deliver(server, user, numbers):
 
 def index(server, *words):
     return server.cli_json("index", *(words or ("status",)))
+
+
+def follower(server):
+    """How far the extension is that keeps the index."""
+    return next(it for it in server.cli_json("status")["extensions"] if it["name"] == "index")
+
+
+def until_at_rest(server, mailboxes):
+    def at_rest():
+        seen = follower(server)
+        return seen["mailboxes"] == mailboxes and seen["behind"] == 0
+
+    eventually(at_rest, 60, f"{mailboxes} mailboxes with nothing that is not indexed")
+    return follower(server)
 
 
 def until_indexed(server, messages, seconds=60):
@@ -129,6 +144,53 @@ def test_it_survives_restarts_and_deletion(node):
     assert_right(node, node.user, range(60))
 
 
+def test_a_start_looks_at_nothing_that_is_indexed(node):
+    others = node.accounts("bob", "eve", add_domain=False)
+    deliver(node, node.user, range(60))
+    deliver(node, others[0], range(9))
+    until_indexed(node, 69)
+    # Events that are for no index: what is taken moves its place, too.
+    imap = node.imap(node.user)
+    imap.must("SELECT INBOX")
+    imap.must("UID STORE 1:9 +FLAGS.SILENT (\\Seen)")
+    imap.logout()
+    until_at_rest(node, 3)
+    node.stop()
+    node.start()
+    seen = until_at_rest(node, 3)
+    assert (seen["resets"], seen["given"], index(node)["added"]) == (0, 0, 0), seen
+    assert_decides(node, node.user, range(60))
+    # Killed with mail that nobody has indexed: that is found, and nothing else is looked at.
+    deliver(node, others[1], range(30))
+    node.kill()
+    node.start()
+    until_at_rest(node, 3)
+    until_indexed(node, 99)
+    assert follower(node)["resets"] == 0
+    assert index(node)["added"] <= 30, "what was indexed is not indexed again"
+    assert_decides(node, others[1], range(30))
+
+
+def test_a_disk_with_little_room_is_left_to_mail():
+    with Small("256m") as place, Server(dir=place, store=SPACE) as server:
+        user = server.accounts("ann")[0]
+        deliver(server, user, range(60))
+        until_indexed(server, 60)
+        server.stop()
+        shutil.rmtree(os.path.join(server.data, "index"))
+        filler, state = os.path.join(place, "filler"), os.statvfs(place)
+        with open(filler, "wb") as file:
+            os.posix_fallocate(file.fileno(), 0, state.f_bavail * state.f_frsize - (30 << 20))
+        server.start()
+        eventually(lambda: "free space" in (index(server).get("error") or ""), 60, "an index that waits for room")
+        assert index(server)["messages"] == 0
+        assert_right(server, user, range(60))
+        os.remove(filler)
+        until_indexed(server, 60)
+        assert_decides(server, user, range(60))
+        assert not index(server).get("error")
+
+
 def test_killed_while_it_indexes(node):
     # More than one step of the indexer: when the first is committed the second is under way.
     deliver(node, node.user, range(2500))
@@ -149,11 +211,15 @@ def test_dropped_and_rebuilt_online(node):
     assert index(node, "drop")["off"]
     eventually(lambda: index(node)["messages"] == 0, 20, "an index that is gone")
     assert_right(node, node.user, range(50))
+    before = until_at_rest(node, 1)
     deliver(node, node.user, range(50, 60))
     assert_right(node, node.user, range(60))
+    assert until_at_rest(node, 1)["given"] == before["given"], "nobody is told of anything"
     node.stop()
     node.start()
     assert index(node)["off"], "it stays dropped"
+    after = until_at_rest(node, 1)
+    assert after["given"] == after["resets"] == 0, after
     index(node, "rebuild")
     until_indexed(node, 60)
     assert_right(node, node.user, range(60))

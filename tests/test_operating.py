@@ -8,7 +8,6 @@ import socket
 import subprocess
 import threading
 import time
-import urllib.request
 
 import pytest
 
@@ -87,19 +86,13 @@ def test_status_and_metrics_agree(node):
     assert (imap["connections"], imap["accepted"], imap["refused"]) == (1, 1, 0)
     admission = status["admission"][0]
     assert admission["allowed_bytes"] > 0 and admission["waiting_max"] == 8192
-    page = metrics(node)
+    page = node.metrics()
     assert page['hikyaku_listener_connections{listener="imap"}'] == 1
     assert page['hikyaku_admission_waiting_max{stage="worker-0"}'] == 8192
     for stage in status["stages"]:
         assert f'hikyaku_stage_depth_max{{stage="{stage["name"]}"}}' in page
     shown = node.cli("status").stdout
     assert "ADMISSION" in shown and "OPEN" in shown and "HOPS" in shown
-
-
-def metrics(server):
-    with urllib.request.urlopen(f"http://127.0.0.1:{server.ports['admin']}/metrics") as reply:
-        lines = [line for line in reply.read().decode().splitlines() if not line.startswith("#")]
-    return {key: float(value) for key, value in (line.rsplit(" ", 1) for line in lines)}
 
 
 # --- SIGHUP -------------------------------------------------------------------------------------------------------------------

@@ -6,7 +6,6 @@ import re
 import shutil
 import subprocess
 import threading
-import urllib.request
 
 import pytest
 
@@ -167,14 +166,8 @@ def test_hot_partitions_move_to_nodes_with_less_work():
             assert not thread.is_alive()
         moves = 0
         for node in cluster.nodes.values():
-            page = metrics(node)
-            moves += int(float(re.search(r"^hikyaku_hot_partition_moves_total (\S+)", page, re.M)[1]))
+            moves += node.metrics()["hikyaku_hot_partition_moves_total"]
         assert moves >= 1
-
-
-def metrics(node):
-    with urllib.request.urlopen(f"http://127.0.0.1:{node.ports['admin']}/metrics", timeout=10) as page:
-        return page.read().decode()
 
 
 def test_every_node_counts_the_accounts_of_the_cluster(five):

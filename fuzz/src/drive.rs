@@ -208,6 +208,7 @@ where
             // What is on its way may still arrive: the client goes on.
             SessionEffect::PauseReading
             | SessionEffect::ResumeReading
+            | SessionEffect::Decide { .. }
             | SessionEffect::Identified { .. }
             | SessionEffect::Log(_) => {}
         }

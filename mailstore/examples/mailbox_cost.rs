@@ -231,6 +231,7 @@ fn deliver(number: u32) -> Deliver {
         prefix: Bytes::from_static(b"Return-Path: <>\r\n"),
         columns: Arc::new(scanner.finish()),
         body: Body::Inline(message),
+        filing: mailstore::face::Filing::default(),
         promise: Promise::Open,
     }
 }

@@ -7,6 +7,10 @@
 //! Every enabled rule is looked at in order; what several say adds up, of two folders the first counts. Nothing is ever deleted
 //! or refused by a rule: *discard* means Trash.
 
+mod sought;
+
+pub use crate::face::{Filing, Place};
+pub use sought::{Found, Sought};
 use crate::face::{FolderName, Keyword, SearchColumns, SystemFlag, SystemFlags};
 use crate::mime::{fold_into, header_contains};
 use crate::record::{Reader, RecordError, Writer};
@@ -98,16 +102,6 @@ pub struct Action {
     pub keywords: Vec<Keyword>,
 }
 
-/// Where a message goes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
-    /// INBOX when there is no such folder (any more).
-    Folder(FolderName),
-    /// The folder of that use; it also gets `$Junk`.
-    Junk,
-    Trash,
-}
-
 /// What rules are told of a message.
 #[derive(Clone, Copy, Debug)]
 pub struct Facts<'a> {
@@ -116,14 +110,6 @@ pub struct Facts<'a> {
     pub bytes: u64,
     /// The header as sent; `None`: it was not read, as no rule asks for it.
     pub header: Option<&'a [u8]>,
-}
-
-/// What all rules together say of a message.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Filing {
-    pub place: Option<Place>,
-    pub flags: SystemFlags,
-    pub keywords: Vec<Keyword>,
 }
 
 /// Why rules can't be kept.
@@ -143,7 +129,7 @@ impl Rules {
     pub fn file(&self, facts: &Facts<'_>) -> Filing {
         let mut filing = Filing::default();
         for rule in self.0.iter().filter(|rule| rule.enabled && rule.holds(facts)) {
-            filing.add(&rule.action);
+            filing.add(&rule.action.filing());
             if rule.then == Then::Stop {
                 break;
             }
@@ -186,23 +172,15 @@ impl Rules {
     }
 }
 
-impl Filing {
-    fn add(&mut self, action: &Action) {
-        if self.place.is_none() {
-            self.place.clone_from(&action.place);
-        }
-        for (wanted, flag) in
-            [(action.seen, SystemFlag::Seen), (action.flagged, SystemFlag::Flagged)]
-        {
+impl Action {
+    fn filing(&self) -> Filing {
+        let mut flags = SystemFlags::default();
+        for (wanted, flag) in [(self.seen, SystemFlag::Seen), (self.flagged, SystemFlag::Flagged)] {
             if wanted {
-                self.flags = self.flags.with(flag);
+                flags = flags.with(flag);
             }
         }
-        for keyword in &action.keywords {
-            if !self.keywords.contains(keyword) {
-                self.keywords.push(keyword.clone());
-            }
-        }
+        Filing { place: self.place.clone(), flags, keywords: self.keywords.clone() }
     }
 }
 
@@ -244,18 +222,10 @@ impl Rule {
             writer.byte(u8::from(condition.not));
             condition.subject.write(writer);
         }
-        writer.option(self.action.place.as_ref(), |writer, place| match place {
-            Place::Folder(name) => {
-                writer.byte(1);
-                writer.text(name.as_str());
-            }
-            Place::Junk => writer.byte(2),
-            Place::Trash => writer.byte(3),
-        });
+        write_place(writer, self.action.place.as_ref());
         writer.byte(u8::from(self.action.seen));
         writer.byte(u8::from(self.action.flagged));
-        writer.number(self.action.keywords.len() as u64);
-        self.action.keywords.iter().for_each(|keyword| writer.text(keyword.as_str()));
+        write_keywords(writer, &self.action.keywords);
     }
 
     fn read(reader: &mut Reader) -> Result<Self, RecordError> {
@@ -269,21 +239,9 @@ impl Rule {
             Ok(Condition { not, subject: Subject::read(reader)? })
         });
         let conditions = conditions.collect::<Result<_, RecordError>>()?;
-        let place = reader.option("place", |reader, field| match reader.byte(field)? {
-            1 => FolderName::new(&reader.text(field)?)
-                .map(Place::Folder)
-                .map_err(|_| RecordError::Malformed(field)),
-            2 => Ok(Place::Junk),
-            3 => Ok(Place::Trash),
-            _ => Err(RecordError::Malformed(field)),
-        })?;
+        let place = read_place(reader)?;
         let (seen, flagged) = (flag(reader, "seen")?, flag(reader, "flagged")?);
-        let count = reader.count("keywords")?;
-        let keywords = (0..count).map(|_| {
-            let keyword = reader.text("keyword")?;
-            Keyword::new(keyword.as_bytes()).ok_or(RecordError::Malformed("keyword"))
-        });
-        let keywords = keywords.collect::<Result<_, RecordError>>()?;
+        let keywords = read_keywords(reader)?;
         let action = Action { place, seen, flagged, keywords };
         Ok(Self { name, enabled, joined, conditions, action, then })
     }
@@ -370,6 +328,42 @@ impl Test {
         let text = reader.text("text")?;
         Ok(if is { Self::Is(text) } else { Self::Contains(text) })
     }
+}
+
+pub(crate) fn write_place(writer: &mut Writer, place: Option<&Place>) {
+    writer.option(place, |writer, place| match place {
+        Place::Folder(name) => {
+            writer.byte(1);
+            writer.text(name.as_str());
+        }
+        Place::Junk => writer.byte(2),
+        Place::Trash => writer.byte(3),
+    });
+}
+
+pub(crate) fn read_place(reader: &mut Reader) -> Result<Option<Place>, RecordError> {
+    reader.option("place", |reader, field| match reader.byte(field)? {
+        1 => FolderName::new(&reader.text(field)?)
+            .map(Place::Folder)
+            .map_err(|_| RecordError::Malformed(field)),
+        2 => Ok(Place::Junk),
+        3 => Ok(Place::Trash),
+        _ => Err(RecordError::Malformed(field)),
+    })
+}
+
+pub(crate) fn write_keywords(writer: &mut Writer, keywords: &[Keyword]) {
+    writer.number(keywords.len() as u64);
+    keywords.iter().for_each(|keyword| writer.text(keyword.as_str()));
+}
+
+pub(crate) fn read_keywords(reader: &mut Reader) -> Result<Vec<Keyword>, RecordError> {
+    let count = reader.count("keywords")?;
+    let keywords = (0..count).map(|_| {
+        let keyword = reader.text("keyword")?;
+        Keyword::new(keyword.as_bytes()).ok_or(RecordError::Malformed("keyword"))
+    });
+    keywords.collect()
 }
 
 fn flag(reader: &mut Reader, field: &'static str) -> Result<bool, RecordError> {

@@ -137,7 +137,7 @@ pub mod partition_message {
         /// From behind this mark the log counts.
         #[prost(message, tag = "19")]
         Fill(super::Mark),
-        /// Everything before this page is durable.
+        /// Everything before this page is written; behind the last one, durable.
         #[prost(message, tag = "20")]
         Filled(super::Place),
         #[prost(message, tag = "21")]

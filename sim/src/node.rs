@@ -177,6 +177,9 @@ fn config(scenario: &Scenario, group: GroupId, seed: u64) -> ShardConfig {
         events_age_max: Duration::from_secs(60),
         events_per_page: 7,
         idle_after: Duration::from_secs(2),
+        // Looks for mail that expires come often, and nothing is ever old enough: what goes all the same is missed.
+        expiry_first: Duration::from_secs(1),
+        expiry_every: Duration::from_secs(3),
         // Beyond every retry of a run; what is older is forgotten.
         delivery_memory: Duration::from_secs(3_600),
         ..mailstore::mailbox::Limits::default()
@@ -184,6 +187,10 @@ fn config(scenario: &Scenario, group: GroupId, seed: u64) -> ShardConfig {
     let mut delivery = mailstore::delivery::Limits::default();
     let mut sweep = mailstore::sweep::Limits::default();
     let mut sessions = vspace::SessionLimits::default();
+    let deciding = scenario.load.deciding.then(|| Duration::from_secs(2));
+    if deciding.is_some() {
+        sessions.smtp = Arc::new(smtp::Limits { deciding, ..smtp::Limits::default() });
+    }
     if scenario.load.short_lives {
         let life = Duration::from_secs(20);
         mailbox.blob_life = life;
@@ -193,7 +200,7 @@ fn config(scenario: &Scenario, group: GroupId, seed: u64) -> ShardConfig {
         sweep.every = Duration::from_secs(5);
         sweep.again_after = Duration::from_secs(1);
         sweep.grace = Duration::from_secs(2);
-        let smtp = smtp::Limits { chunk_life: life, ..smtp::Limits::default() };
+        let smtp = smtp::Limits { chunk_life: life, deciding, ..smtp::Limits::default() };
         let imap = imap::Limits { blob_life: life, ..imap::Limits::default() };
         sessions.smtp = Arc::new(smtp);
         sessions.imap = Arc::new(imap);

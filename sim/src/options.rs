@@ -109,6 +109,8 @@ pub struct Load {
     pub short_lives: bool,
     /// Every worker group scrubs what it leads so often, in milliseconds; 0: never.
     pub scrub_ms: u64,
+    /// Extensions decide about messages.
+    pub deciding: bool,
 }
 
 /// A named setting.
@@ -138,6 +140,7 @@ const LOAD: Load = Load {
     large: 100,
     short_lives: false,
     scrub_ms: 0,
+    deciding: false,
 };
 
 const FAULTS: FaultRates = FaultRates {
@@ -232,6 +235,7 @@ const STEADY: Load = Load {
     large: 20,
     short_lives: false,
     scrub_ms: 0,
+    deciding: false,
 };
 
 /// Five nodes, and nothing goes wrong: others differ from it.
@@ -248,7 +252,7 @@ const FIVE: Scenario = Scenario {
 
 impl Scenario {
     /// All named scenarios that run whole nodes.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self {
             name: "steady",
             about: "20 deliveries a second, 10 sessions, faults on",
@@ -288,6 +292,16 @@ impl Scenario {
             partition_group_offset: 0,
             load: Load { large: 4_000, deliveries: 15, short_lives: true, ..LOAD },
             faults: FaultRates { crash_ms: 15_000, ..FAULTS },
+        },
+        Self {
+            name: "decided",
+            about: "extensions decide about every message, or are too late",
+            nodes: 1,
+            groups: 2,
+            partitions: 16,
+            partition_group_offset: 0,
+            load: Load { large: 1_000, short_lives: true, deciding: true, ..LOAD },
+            faults: FAULTS,
         },
         Self {
             name: "churn",

@@ -6,6 +6,7 @@
 
 mod clients;
 mod cluster;
+mod deciding;
 mod faults;
 mod feeding;
 mod frames;

@@ -12,7 +12,8 @@ use std::sync::atomic::Ordering::Relaxed;
 use vspace::store::{Read, Store, StoreError, Tier};
 use vspace::{
     ConnectionOrder, DdsResponse, GroupId, Inward, LogEvent, Neighbour, NodeId, Outward, Packet,
-    Passed, ScrubRound, SessionId, SessionLine, Shard, Standing, Ticket, Verdict, Wake, WriteTimes,
+    Passed, Question, ScrubRound, SessionId, SessionLine, Shard, Standing, Ticket, Verdict, Wake,
+    WriteTimes,
 };
 
 /// How a worker batches. The defaults are the design; the others exist for the ablation of `make bench`.
@@ -36,6 +37,8 @@ pub trait Host {
     fn connection(&mut self, session: SessionId, order: ConnectionOrder);
     fn log(&mut self, event: LogEvent);
     fn hash(&mut self, order: HashOrder);
+    /// Deciding extensions are asked; the session hears of it, or not.
+    fn decide(&mut self, session: SessionId, token: Token, question: Arc<Question>);
     fn operator_done(&mut self, session: SessionId, token: Token, completion: vspace::Completion);
     fn operator_notice(&mut self, session: SessionId, notice: vspace::Notice);
     /// For the readers of event logs on this node.
@@ -230,6 +233,7 @@ impl Worker {
                 host.hash(HashOrder::Verify { token, peer, phc, secret });
             }
             Outward::Rehash { token, secret } => host.hash(HashOrder::Make { token, secret }),
+            Outward::Decide { session, token, question } => host.decide(session, token, question),
             Outward::Log(event) => host.log(event),
             Outward::OperatorDone { session, token, completion } => {
                 host.operator_done(session, token, completion);

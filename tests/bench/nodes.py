@@ -51,6 +51,9 @@ def nodes(bench):
     for count in NODES:
         options = {"nodes": (count,), "sizes": (100, 4700), "clients": (1, CLIENTS * count), "reads": (PUTS, GETS)}
         lines += swept(bench, bench.runs, **options).lines
+    for line in lines:
+        if line["clients"] > 1:
+            line["clients_per_node"] = CLIENTS
     found = Found(lines)
     draw(bench, found.lines, "dds-nodes.svg")
     costs(bench, found)

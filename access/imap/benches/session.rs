@@ -108,6 +108,7 @@ impl Bench {
                     SessionEffect::PauseReading
                     | SessionEffect::ResumeReading
                     | SessionEffect::StartTls
+                    | SessionEffect::Decide { .. }
                     | SessionEffect::Identified { .. }
                     | SessionEffect::Log(_)
                     | SessionEffect::Close => {}

@@ -31,6 +31,8 @@ pub struct Limits {
     /// How long a chunk lives that nobody refers to yet. Our choice: longer than any transaction may last (`fruitless`), and no
     /// longer than what refers to it keeps it at once, so that deleted mail frees its space soon.
     pub chunk_life: Duration,
+    /// How long deciding extensions may take over a message; `None`: there are none, and nothing is asked.
+    pub deciding: Option<Duration>,
     /// Of what is read of each message's structure.
     pub mime: mailstore::mime::Limits,
     /// Without a complete command, or `content_progress_bytes` of content, for so long, the session ends. RFC 5321 4.5.3.2.7:
@@ -69,6 +71,7 @@ impl Default for Limits {
             grouped_reply_bytes_max: 8 * 1024,
             chunks_in_flight_max: 2,
             chunk_life: mailstore::face::BLOB_LIFE,
+            deciding: None,
             mime: mailstore::mime::Limits::default(),
             idle: Duration::from_secs(300),
             content_progress_bytes: 16 * 1024,

@@ -20,7 +20,8 @@ pub struct Batch {
 /// See [`Batch`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Content {
-    /// In the order of their MODSEQs. Who has dealt with them knows everything up to `up_to`.
+    /// In the order of their MODSEQs. Who has dealt with them knows everything up to `up_to`. Without events, only with
+    /// [`crate::Memory::Own`]: nothing that is wanted happened up to there.
     Events { events: Vec<Event>, up_to: ModSeq },
     /// Events may be missing: what was known of the mailbox is void. Look at all of it; who has done that knows everything up
     /// to `at`. Events of what was seen then may follow.

@@ -77,6 +77,16 @@ pub enum ExtensionInput {
     Stopping,
 }
 
+/// What an extension wants to be given.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Wish {
+    /// After a time without, every mailbox begins anew.
+    #[default]
+    Events,
+    /// Mailboxes keep none for it, and it costs nothing.
+    Nothing,
+}
+
 /// Everything an [`Extension`] may ask.
 #[derive(Clone, Debug)]
 pub enum ExtensionEffect {
@@ -92,5 +102,7 @@ pub enum ExtensionEffect {
         token: Token,
         task: Task,
     },
+    /// From now on it wants this; at first it wants events.
+    Wished(Wish),
     Log(LogEvent),
 }

@@ -5,14 +5,14 @@
 //! once more. So nothing is skipped whatever ends in between; a new feeder begins with every mailbox once, because wake-ups of
 //! before were for another.
 //!
-//! States of a mailbox: at rest; due; at work (`Recalling` -> `Reading` -> `Giving` -> `Acknowledging` -> due or at rest); pausing
-//! after a refusal.
+//! States of a mailbox: at rest; due; at work (`Recalling` -> `Reading` -> `Giving` -> `Acknowledging` -> due or at rest; `Leaving`
+//! -> at rest, while nothing is wanted); pausing after a refusal.
 //! Invariants: a mailbox is at work once; so many are at once as the limits say; what is acknowledged was taken.
 //! Absences: it does not know who takes the batches, or what for.
 
 use crate::reading::{Piece, Reading, Turn};
 use crate::roll::{Roll, Turnover};
-use crate::{Batch, BatchId, Content, Kinds, Limits};
+use crate::{Batch, BatchId, Content, Kinds, Limits, Wish};
 use dds::{DpMap, PartitionId};
 use fsm::{Cx, Digest, Duration, Machine, Mono, TimerKey, Token};
 use mailstore::face::{
@@ -90,6 +90,8 @@ pub enum Input {
         user: UserId,
         known: Option<ModSeq>,
     },
+    /// The extension wants this from now on.
+    Wished(Wish),
     /// The completion of `Ask`.
     Done {
         token: Token,
@@ -143,12 +145,17 @@ enum Work {
     Acknowledging {
         token: Token,
     },
+    /// Its events are kept no more.
+    Leaving {
+        token: Token,
+    },
 }
 
 /// See the head of the file.
 #[derive(Debug)]
 pub struct Feeder {
     setup: Setup,
+    wish: Wish,
     roll: Roll,
     roll_token: Option<Token>,
     rolled_at: Option<Mono>,
@@ -178,6 +185,8 @@ impl Machine for Feeder {
                 cx.arm(TIMER_ROLL, self.setup.limits.first_roll_call);
             }
             Input::Resumed | Input::TimerFired(TIMER_ROLL) => self.call_roll(cx),
+            Input::Wished(wish) => self.on_wished(cx, wish),
+            Input::Stirred { .. } | Input::Unsure { .. } if self.wish == Wish::Nothing => {}
             Input::Stirred { user } if self.roll.knows(user) => self.make_due(cx, user),
             Input::Stirred { .. } => self.call_roll_soon(cx),
             Input::Unsure { partitions } => {
@@ -224,6 +233,7 @@ impl Feeder {
     pub fn new(setup: Setup) -> Self {
         Self {
             setup,
+            wish: Wish::default(),
             roll: Roll::default(),
             roll_token: None,
             rolled_at: None,
@@ -301,6 +311,20 @@ impl Feeder {
         come.into_iter().for_each(|user| self.make_due(cx, user));
     }
 
+    /// Every mailbox begins anew, or is left.
+    fn on_wished(&mut self, cx: &mut Cx<'_, Effect>, wish: Wish) {
+        if std::mem::replace(&mut self.wish, wish) == wish {
+            return;
+        }
+        for user in self.roll.followers.keys().copied().collect::<Vec<_>>() {
+            self.forget(user);
+            if let Some(follower) = self.roll.followers.get_mut(&user) {
+                follower.begun = false;
+            }
+            self.make_due(cx, user);
+        }
+    }
+
     /// Nothing of the mailbox is under way any more. Completions that come late find nothing.
     fn forget(&mut self, user: UserId) {
         self.work.remove(&user);
@@ -334,10 +358,16 @@ impl Feeder {
                 continue;
             }
             let begun = self.roll.followers.get(&user).is_some_and(|it| it.begun);
-            match (begun, self.setup.memory) {
-                (true, _) => self.ask(cx, user, EventTask::Read { from: None }, Reading::default()),
-                (false, Memory::Cursor) => self.begin(cx, user, None),
-                (false, Memory::Own) => {
+            match (self.wish, begun, self.setup.memory) {
+                (Wish::Nothing, ..) => {
+                    let token = self.ask_events(cx, user, EventTask::Unsubscribe);
+                    self.work.insert(user, Work::Leaving { token });
+                }
+                (Wish::Events, true, _) => {
+                    self.ask(cx, user, EventTask::Read { from: None }, Reading::default());
+                }
+                (Wish::Events, false, Memory::Cursor) => self.begin(cx, user, None),
+                (Wish::Events, false, Memory::Own) => {
                     self.work.insert(user, Work::Recalling);
                     cx.emit(Effect::Recall { user });
                 }
@@ -379,9 +409,15 @@ impl Feeder {
                 // Once more: what came since has woken nobody yet.
                 self.ask(cx, user, EventTask::Read { from: None }, Reading::default());
             }
-            (Some(Work::Acknowledging { token: asked }), completion) if asked == token => {
-                self.on_refused(cx, user, &completion);
+            (Some(Work::Leaving { token: asked }), Completion::User(UserDone::Done))
+                if asked == token =>
+            {
+                self.rest(cx, user);
             }
+            (
+                Some(Work::Acknowledging { token: asked } | Work::Leaving { token: asked }),
+                completion,
+            ) if asked == token => self.on_refused(cx, user, &completion),
             (Some(work), _) => {
                 self.work.insert(user, work);
             }
@@ -419,7 +455,11 @@ impl Feeder {
                         self.ask(cx, user, task, reading);
                     }
                     Turn::Nothing => self.rest(cx, user),
-                    Turn::Whole { pieces, up_to } => {
+                    Turn::Whole { mut pieces, up_to } => {
+                        // Who keeps its own place is told of every move of the cursor.
+                        if pieces.is_empty() && self.setup.memory == Memory::Own {
+                            pieces.push(Piece { events: Vec::new(), up_to });
+                        }
                         let batches = pieces.into_iter().map(|Piece { events, up_to }| {
                             self.batch(user, Content::Events { events, up_to })
                         });

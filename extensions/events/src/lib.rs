@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 mod batch;
+mod deciding;
 mod extension;
 mod feeder;
 mod limits;
@@ -17,6 +18,7 @@ mod roll;
 mod tests;
 
 pub use batch::{Batch, BatchId, Content, Kinds};
-pub use extension::{Extension, ExtensionEffect, ExtensionInput};
+pub use deciding::{Decider, Deciders, DecidersEffect, DecidersInput, Missed, QuestionId};
+pub use extension::{Extension, ExtensionEffect, ExtensionInput, Wish};
 pub use feeder::{Effect, Feeder, Input, Lag, Memory, Reach, Setup, Why};
 pub use limits::Limits;

@@ -115,6 +115,10 @@ impl World {
             }
             (EventTask::Begin { .. }, Some(after)) => page(log, after, None),
             (EventTask::Read { from }, Some(after)) => page(log, after, from),
+            (EventTask::Unsubscribe, _) => {
+                log.acknowledged = None;
+                UserDone::Done
+            }
             (EventTask::Acknowledge { up_to }, Some(before)) => {
                 assert!(up_to >= before, "an acknowledgement never goes back");
                 log.acknowledged = Some(up_to);
@@ -271,6 +275,48 @@ fn only_the_types_that_are_wanted_are_given_and_all_are_acknowledged() {
     world.serve();
     assert_eq!(world.given, []);
     assert_eq!(world.logs[&ANN].acknowledged, Some(ModSeq(2)));
+    assert!(world.feeder.is_at_rest());
+}
+
+#[test]
+fn who_keeps_its_own_place_is_told_of_every_move() {
+    let kinds = Kinds { arrived: true, flagged: false, vanished: false };
+    let mut world = World::new(Setup { kinds, memory: Memory::Own, ..setup(Limits::default()) });
+    world.step(Input::Resumed);
+    world.serve();
+    for user in [ANN, BOB] {
+        world.step(Input::Recalled { user, known: None });
+    }
+    world.serve();
+    world.take_all();
+    world.given.clear();
+    world.change(ANN, 1, EventChange::Flagged(uid(1)));
+    world.step(Input::Stirred { user: ANN });
+    world.serve();
+    let content = Content::Events { events: Vec::new(), up_to: ModSeq(2) };
+    assert_eq!(world.given.iter().map(|it| &it.content).collect::<Vec<_>>(), [&content]);
+    world.take_all();
+    assert_eq!(world.logs[&ANN].acknowledged, Some(ModSeq(2)));
+    assert!(world.feeder.is_at_rest());
+}
+
+#[test]
+fn who_wants_nothing_leaves_every_mailbox() {
+    let mut world = World::settled(setup(Limits::default()));
+    world.change(ANN, 1, EventChange::Arrived(uid(1)));
+    world.step(Input::Stirred { user: ANN });
+    world.step(Input::Wished(Wish::Nothing));
+    world.serve();
+    assert!(world.feeder.is_at_rest());
+    assert!(world.logs.values().all(|log| log.acknowledged.is_none()));
+    world.step(Input::Stirred { user: ANN });
+    world.step(Input::Unsure { partitions: [world.feeder_place(ANN)].into() });
+    assert!(world.asked.is_empty() && world.given.is_empty(), "nothing costs anything");
+    world.step(Input::Wished(Wish::Events));
+    world.serve();
+    assert!(world.given.iter().all(|it| matches!(it.content, Content::Reset { .. })));
+    assert_eq!(world.given.len(), 2);
+    world.take_all();
     assert!(world.feeder.is_at_rest());
 }
 

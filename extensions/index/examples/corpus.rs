@@ -221,11 +221,12 @@ fn fill(made: &mut Made, text: &Arc<FullText>, users: u64) {
             (0..users).filter(|user| bucket_of(text, *user) == bucket).map(UserId).collect();
         while !due.is_empty() {
             made.allowed = text.limits().step_messages as u64;
-            let round = indexer.round(made, bucket, &due).expect("it is written");
+            let round = indexer.advance(made, bucket, &due).expect("it is written");
             added += round.added;
             due = round.left;
         }
     }
+    indexer.rest().expect("it is written");
     let took = began.elapsed();
     let bytes = made.text_bytes;
     // What making the mail cost, by making some of it again.

@@ -6,13 +6,14 @@
 
 use crate::limits::Limits;
 use crate::owned::{Owned, user_term};
+use crate::places::Places;
 use crate::schema::{FORMAT, Fields};
 use crate::terms::Terms;
-use mailstore::face::{EmailId, UserId};
+use mailstore::face::{EmailId, ModSeq, UserId};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use tantivy::indexer::{IndexWriterOptions, LogMergePolicy};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use tantivy::indexer::{IndexWriterOptions, LogMergePolicy, MergePolicy, NoMergePolicy};
 use tantivy::query::{BooleanQuery, Occur, Query, TermQuery};
 use tantivy::schema::IndexRecordOption;
 use tantivy::{Index, IndexReader, IndexWriter, ReloadPolicy, Searcher, TantivyDocument, Term};
@@ -41,6 +42,15 @@ pub struct Opened {
     pub fields: Fields,
     index: Index,
     reader: IndexReader,
+    places: Mutex<Kept>,
+}
+
+/// Places of mailboxes: never ahead of what is committed.
+#[derive(Debug, Default)]
+struct Kept {
+    places: Places,
+    /// Not all of it is in a commit.
+    waits: bool,
 }
 
 impl std::fmt::Debug for Opened {
@@ -145,7 +155,44 @@ impl Opened {
 
     fn reading(index: Index, fields: Fields) -> Result<Self, BucketError> {
         let reader = index.reader_builder().reload_policy(ReloadPolicy::Manual).try_into()?;
-        Ok(Self { fields, index, reader })
+        // What is unreadable is as if it were not there: the mailboxes are looked at.
+        let payload = index.load_metas()?.payload;
+        let places = payload.and_then(|payload| Places::decode(&payload)).unwrap_or_default();
+        let places = Mutex::new(Kept { places, waits: false });
+        Ok(Self { fields, index, reader, places })
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Up to where the log of a mailbox is dealt with.
+    #[must_use]
+    pub fn place(&self, user: UserId) -> Option<ModSeq> {
+        self.kept().places.get(user)
+    }
+
+    /// Whether some of the places are in memory alone.
+    #[must_use]
+    pub fn places_wait(&self) -> bool {
+        self.kept().waits
+    }
+
+    /// Everything of these mailboxes up to there is committed. It is durable with the next commit.
+    pub fn pass(&self, passed: impl IntoIterator<Item = (UserId, ModSeq)>) {
+        let mut kept = self.kept();
+        for (user, place) in passed {
+            if kept.places.get(user) != Some(place) {
+                kept.places.set(user, place);
+                kept.waits = true;
+            }
+        }
+    }
+
+    /// What is held of the mailbox may have gaps.
+    pub fn forget_place(&self, user: UserId) {
+        let mut kept = self.kept();
+        kept.waits |= kept.places.remove(user);
     }
 
     /// What was committed.
@@ -204,17 +251,39 @@ impl Writing {
     /// # Errors
     /// When another process writes, or the disk does not let it.
     pub fn begin(opened: Arc<Opened>, limits: &Limits) -> Result<Self, BucketError> {
+        let mut policy = LogMergePolicy::default();
+        policy.set_min_layer_size(1_000);
+        policy.set_del_docs_ratio_before_merge(0.3);
+        Self::with(opened, limits, Box::new(policy))
+    }
+
+    /// As [`Writing::begin`], for places alone: nothing is merged.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn of_places(opened: Arc<Opened>, limits: &Limits) -> Result<Self, BucketError> {
+        Self::with(opened, limits, Box::new(NoMergePolicy))
+    }
+
+    fn with(
+        opened: Arc<Opened>,
+        limits: &Limits,
+        policy: Box<dyn MergePolicy>,
+    ) -> Result<Self, BucketError> {
         let options = IndexWriterOptions::builder()
             .memory_budget_per_thread(limits.writer_bytes)
             .num_worker_threads(1)
             .num_merge_threads(1)
             .build();
         let writer: IndexWriter = opened.index.writer_with_options(options)?;
-        let mut policy = LogMergePolicy::default();
-        policy.set_min_layer_size(1_000);
-        policy.set_del_docs_ratio_before_merge(0.3);
-        writer.set_merge_policy(Box::new(policy));
+        writer.set_merge_policy(policy);
         Ok(Self { opened, writer })
+    }
+
+    /// Whether it writes this one, and not one that was closed since.
+    #[must_use]
+    pub fn is_of(&self, opened: &Arc<Opened>) -> bool {
+        Arc::ptr_eq(&self.opened, opened)
     }
 
     /// # Errors
@@ -249,14 +318,27 @@ impl Writing {
         self.writer.delete_term(user_term(&self.opened.fields, user));
     }
 
-    /// Everything so far is durable, then it is seen.
+    /// Everything so far is durable, then it is seen: with it these mailboxes are dealt with up to there.
     ///
     /// # Errors
     /// When the disk does not let it: nothing since the last commit is in the index.
-    pub fn commit(&mut self) -> Result<(), BucketError> {
-        self.writer.commit()?;
+    pub fn commit(
+        &mut self,
+        passed: impl IntoIterator<Item = (UserId, ModSeq)>,
+    ) -> Result<(), BucketError> {
+        let mut places = self.opened.kept().places.clone();
+        passed.into_iter().for_each(|(user, place)| places.set(user, place));
+        let mut prepared = self.writer.prepare_commit()?;
+        prepared.set_payload(&places.encode());
+        prepared.commit()?;
+        *self.opened.kept() = Kept { places, waits: false };
         self.opened.reader.reload()?;
         Ok(())
+    }
+
+    /// Nobody whom `stays` does not name has a place, with the next commit.
+    pub fn retain_places(&self, stays: &dyn Fn(UserId) -> bool) {
+        self.opened.kept().places.retain(stays);
     }
 
     /// Waits until segments that are being merged are.

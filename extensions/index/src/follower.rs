@@ -2,14 +2,16 @@
 //!
 //! What it is given it holds until the messages are committed, and takes it then. Until then a search scans. It waits a little
 //! for more, so that mail that comes in costs a few commits and not one for each; a step does so much and no more, so that it
-//! hears of what happens meanwhile. What it knows of a mailbox is in the index itself: so it never recalls a place in a log, is
-//! told to look at each mailbox anew, and finds what is missing there.
+//! hears of what happens meanwhile. Up to where it knows the log of a mailbox is in the commits of the index, so after a start
+//! it is given what came since. What tells of no new message it takes at once: that place is durable later.
+//! It rests without files to write: while the operator wants no index it is given nothing, and while the disk has little room
+//! what came waits.
 //!
 //! Unlike other machines it works on files in its steps: for that it has a thread of its own.
 
 use crate::full_text::{FullText, Order};
 use crate::indexer::{Indexer, Source};
-use events::{BatchId, Content, Extension, ExtensionEffect, ExtensionInput};
+use events::{BatchId, Content, Extension, ExtensionEffect, ExtensionInput, Wish};
 use fsm::{Cx, Digest, Duration, Machine, TimerKey};
 use mailstore::face::{EventChange, UserId};
 use mailstore::mailbox::route;
@@ -22,16 +24,22 @@ const WORK: TimerKey = TimerKey(1);
 const LOOK: TimerKey = TimerKey(2);
 /// What nobody follows here any more is looked for.
 const TIDY: TimerKey = TimerKey(3);
+/// Places that are in memory alone are made durable.
+const KEEP: TimerKey = TimerKey(4);
 
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 const TIDY_EVERY: Duration = Duration::from_secs(3600);
-/// After a bucket failed.
+/// After a bucket failed, and while there is no room.
 const PAUSE: Duration = Duration::from_secs(10);
+const NO_ROOM: &str = "the disk has little free space: what is new is scanned until there is more";
 
 /// A store that can be asked for messages, step by step.
 pub trait Shelf: Source + Send {
     /// So many messages may be read until [`Source::goes_on`] says no.
     fn allow(&mut self, messages: usize);
+
+    /// Whether the disk has room for more than mail.
+    fn has_room(&self) -> bool;
 }
 
 /// See the head of the file.
@@ -50,6 +58,8 @@ pub struct Follower {
     gone: BTreeMap<u16, BTreeSet<UserId>>,
     state: State,
     tidy: bool,
+    /// `KEEP` is armed.
+    keeps: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +67,8 @@ enum State {
     Resting,
     /// `WORK` is armed.
     Waiting,
+    /// As `Waiting`, whatever comes.
+    Paused,
     Working,
 }
 
@@ -81,6 +93,7 @@ impl Follower {
             gone: BTreeMap::new(),
             state: State::Resting,
             tidy: false,
+            keeps: false,
         }
     }
 
@@ -107,7 +120,11 @@ impl Follower {
         if self.text.is_off() {
             return;
         }
-        for bucket in self.text.closed() {
+        let closed = self.text.closed();
+        if !closed.is_empty() {
+            self.indexer.let_go();
+        }
+        for bucket in closed {
             match self.text.open(bucket) {
                 Ok(_) => self.make_all_due(bucket),
                 Err(error) => self.text.note_error(Some(error.to_string())),
@@ -121,29 +138,40 @@ impl Follower {
     /// Waits for more, unless much is there.
     fn begin(&mut self, cx: &mut Cx<'_, ExtensionEffect>) {
         let much = self.batches >= self.text.limits().batches_eager;
-        if much && self.state != State::Working {
-            cx.cancel(WORK);
-            self.state = State::Working;
-            cx.yield_now();
+        if much {
+            self.begin_now(cx);
         } else if self.state == State::Resting {
             self.state = State::Waiting;
             cx.arm(WORK, self.text.limits().settle);
         }
     }
 
+    fn begin_now(&mut self, cx: &mut Cx<'_, ExtensionEffect>) {
+        if matches!(self.state, State::Resting | State::Waiting) {
+            cx.cancel(WORK);
+            self.state = State::Working;
+            cx.yield_now();
+        }
+    }
+
     fn on_order(&mut self, cx: &mut Cx<'_, ExtensionEffect>, order: Order) {
         let mut failed = None;
+        self.indexer.let_go();
         for bucket in 0..self.text.limits().buckets {
             failed = self.text.drop_bucket(bucket).err().or(failed);
         }
         self.text.note_error(failed.map(|error| error.to_string()));
         match order {
-            Order::Drop => self.take_all(cx),
+            Order::Drop => {
+                self.take_all(cx);
+                cx.emit(ExtensionEffect::Wished(Wish::Nothing));
+            }
             Order::Rebuild => {
+                cx.emit(ExtensionEffect::Wished(Wish::Events));
                 for user in self.followed.clone() {
                     self.make_due(user);
                 }
-                self.begin(cx);
+                self.begin_now(cx);
             }
         }
     }
@@ -163,10 +191,17 @@ impl Follower {
         if self.text.is_off() {
             self.take_all(cx);
         }
+        if !self.shelf.has_room() {
+            self.indexer.let_go();
+            self.text.note_error(Some(NO_ROOM.into()));
+            return self.pause(cx);
+        }
         let first = self.due.keys().chain(self.gone.keys()).next().copied();
         let Some(bucket) = first else {
             self.state = State::Resting;
-            return self.tidy_up();
+            self.text.note_error(self.indexer.rest().err().map(|error| error.to_string()));
+            self.tidy_up();
+            return self.keep_later(cx);
         };
         self.shelf.allow(self.text.limits().step_messages);
         match self.work_on(bucket) {
@@ -179,8 +214,29 @@ impl Follower {
                 self.text.note_error(Some(error.to_string()));
                 // Its files are checked, and all of its users looked at anew.
                 self.make_all_due(bucket);
-                self.state = State::Waiting;
-                cx.arm(WORK, PAUSE);
+                self.pause(cx);
+            }
+        }
+    }
+
+    fn pause(&mut self, cx: &mut Cx<'_, ExtensionEffect>) {
+        self.state = State::Paused;
+        cx.arm(WORK, PAUSE);
+    }
+
+    fn keep_later(&mut self, cx: &mut Cx<'_, ExtensionEffect>) {
+        if !self.keeps && self.indexer.places_wait() {
+            self.keeps = true;
+            cx.arm(KEEP, self.text.limits().keep_places);
+        }
+    }
+
+    /// Places that are in memory alone are made durable, unless there is something better to do.
+    fn keep(&mut self) {
+        if self.shelf.has_room() && !self.text.is_off() {
+            let kept = self.indexer.keep_places();
+            if let Err(error) = kept {
+                self.text.note_error(Some(error.to_string()));
             }
         }
     }
@@ -194,7 +250,7 @@ impl Follower {
         if due.is_empty() {
             return Ok(due);
         }
-        let round = self.indexer.round(&mut *self.shelf, bucket, &due)?;
+        let round = self.indexer.advance(&mut *self.shelf, bucket, &due)?;
         self.text.note_round(&round);
         if !round.left.is_empty() {
             due.retain(|user| !round.left.contains(user));
@@ -227,13 +283,24 @@ impl Follower {
 
     fn on_given(&mut self, cx: &mut Cx<'_, ExtensionEffect>, batch: events::Batch) {
         let user = batch.user;
-        if let Content::Events { events, .. } = &batch.content {
+        if self.text.is_off() {
+            return cx.emit(ExtensionEffect::Take(batch.id));
+        }
+        if let Content::Events { events, up_to } = &batch.content {
+            let bucket = self.bucket_of(user);
+            let is_due = self.due.get(&bucket).is_some_and(|due| due.contains(&user));
+            if events.is_empty() && !is_due {
+                self.indexer.pass(bucket, user, *up_to);
+                cx.emit(ExtensionEffect::Take(batch.id));
+                return self.keep_later(cx);
+            }
             let removed = events.iter().map(|event| match &event.change {
                 EventChange::Vanished(uids) => uids.len(),
                 EventChange::Arrived(_) | EventChange::Flagged(_) => 0,
             });
             self.indexer.note_removed(user, removed.sum());
         }
+        self.indexer.note_given(user, batch.up_to());
         self.held.entry(user).or_default().push(batch.id);
         self.batches += 1;
         self.make_due(user);
@@ -248,6 +315,7 @@ impl Follower {
             due.remove(&user);
         }
         self.due.retain(|_, users| !users.is_empty());
+        self.indexer.forget(bucket, user);
         self.gone.entry(bucket).or_default().insert(user);
         self.begin(cx);
     }
@@ -259,7 +327,11 @@ impl Follower {
             gone.remove(&user);
         }
         self.gone.retain(|_, users| !users.is_empty());
-        cx.emit(ExtensionEffect::Recalled { user, known: None });
+        let known = self.indexer.place(bucket, user);
+        if let Some(place) = known {
+            self.indexer.note_given(user, place);
+        }
+        cx.emit(ExtensionEffect::Recalled { user, known });
     }
 
     fn on_timer(&mut self, cx: &mut Cx<'_, ExtensionEffect>, timer: TimerKey) {
@@ -275,6 +347,14 @@ impl Follower {
                 cx.arm(TIDY, TIDY_EVERY);
                 self.tidy = true;
                 self.begin(cx);
+            }
+            KEEP => {
+                self.keeps = false;
+                match self.state {
+                    // A commit takes them along, most likely.
+                    State::Working => self.keep_later(cx),
+                    State::Resting | State::Waiting | State::Paused => self.keep(),
+                }
             }
             _ => {
                 self.state = State::Working;
@@ -296,12 +376,19 @@ impl Machine for Follower {
             ExtensionInput::Resumed if self.state == State::Working => self.work(cx),
             // The first one.
             ExtensionInput::Resumed => {
+                if self.text.is_off() {
+                    cx.emit(ExtensionEffect::Wished(Wish::Nothing));
+                }
                 self.open_closed(cx);
                 cx.arm(LOOK, LOOK_EVERY);
                 cx.arm(TIDY, TIDY_EVERY);
             }
             ExtensionInput::TimerFired(timer) => self.on_timer(cx, timer),
-            ExtensionInput::Done { .. } | ExtensionInput::Stopping => {}
+            ExtensionInput::Stopping => {
+                self.indexer.let_go();
+                self.keep();
+            }
+            ExtensionInput::Done { .. } => {}
         }
         self.text.note_due(self.due.values().map(BTreeSet::len).sum());
     }

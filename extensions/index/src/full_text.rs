@@ -127,6 +127,11 @@ impl FullText {
         self.bucket(bucket)?.open()
     }
 
+    /// A bucket that is open.
+    pub(crate) fn at_hand(&self, bucket: u16) -> Option<Arc<Opened>> {
+        self.bucket(bucket).ok()?.opened()
+    }
+
     /// Buckets that have files and are not open.
     pub(crate) fn closed(&self) -> Vec<u16> {
         let all = (0..).zip(&self.buckets);

@@ -44,7 +44,11 @@ impl Classes {
     }
 
     pub fn iter(&self) -> impl Iterator<Item = usize> + '_ {
-        (0..CLASSES).filter(|class| self.bits[class / 64] >> (class % 64) & 1 == 1)
+        (0..).step_by(64).zip(self.bits.iter()).flat_map(|(first, bits)| {
+            let left = std::iter::successors(Some(*bits), |left| Some(left & left.wrapping_sub(1)));
+            let set = left.take_while(|left| *left > 0);
+            set.map(move |left| first + left.trailing_zeros() as usize)
+        })
     }
 }
 

@@ -4,12 +4,13 @@
 //! is all that it lacks. What was committed is never looked at again; what was not is found anew, after a crash as at any
 //! other time.
 //!
-//! Invariants: one writer is open at a time, so that memory is bounded; a user's messages are added in their order.
+//! Invariants: one writer is open at a time, so that memory is bounded; a user's messages are added in their order; the place of
+//! a user in the log is set when everything that was in the store then is committed.
 
-use crate::bucket::{BucketError, Writing};
+use crate::bucket::{BucketError, Opened, Writing};
 use crate::full_text::FullText;
 use crate::terms::Terms;
-use mailstore::face::{EmailId, TaskRefusal, UserId};
+use mailstore::face::{EmailId, ModSeq, TaskRefusal, UserId};
 use mailstore::mailbox::{BodyReader, TextRead, read_text, route};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -54,6 +55,10 @@ pub struct Indexer {
     text: Arc<FullText>,
     /// Messages removed since a user's documents were compared with the store.
     removed: BTreeMap<UserId, u64>,
+    /// Up to where the log of a user has been given: what that tells of is in the store.
+    given: BTreeMap<UserId, ModSeq>,
+    /// The writer of the bucket that was worked on last: its segments are merged while the next step reads.
+    writing: Option<(u16, Writing)>,
 }
 
 /// How a user is brought up.
@@ -68,22 +73,54 @@ enum Reach {
 /// One bucket under work.
 struct Work<'a> {
     text: &'a FullText,
-    bucket: u16,
-    writing: Writing,
+    opened: Arc<Opened>,
+    /// `None`: nothing was written yet.
+    writing: Option<Writing>,
     uncommitted: usize,
+    /// Users that were brought up since the last commit, and up to where their logs had been given.
+    passed: Vec<(UserId, ModSeq)>,
     round: Round,
 }
 
 impl Indexer {
     #[must_use]
     pub fn new(text: Arc<FullText>) -> Self {
-        Self { text, removed: BTreeMap::new() }
+        Self { text, removed: BTreeMap::new(), given: BTreeMap::new(), writing: None }
     }
 
     /// Messages of a user were removed.
     pub fn note_removed(&mut self, user: UserId, messages: u64) {
         let removed = self.removed.entry(user).or_default();
         *removed = removed.saturating_add(messages);
+    }
+
+    /// The log of a user was given up to there: who is brought up from now on is dealt with up to there.
+    pub fn note_given(&mut self, user: UserId, up_to: ModSeq) {
+        self.given.insert(user, up_to);
+    }
+
+    /// The log of a user who has been brought up tells of nothing new up to there.
+    pub fn pass(&mut self, bucket: u16, user: UserId, up_to: ModSeq) {
+        self.note_given(user, up_to);
+        let opened = self.text.at_hand(bucket).filter(|opened| opened.place(user).is_some());
+        if let Some(opened) = opened {
+            opened.pass([(user, up_to)]);
+        }
+    }
+
+    /// Up to where the log of a user is dealt with.
+    #[must_use]
+    pub fn place(&self, bucket: u16, user: UserId) -> Option<ModSeq> {
+        self.text.at_hand(bucket)?.place(user)
+    }
+
+    /// Nothing is known of a user any more.
+    pub fn forget(&mut self, bucket: u16, user: UserId) {
+        self.removed.remove(&user);
+        self.given.remove(&user);
+        if let Some(opened) = self.text.at_hand(bucket) {
+            opened.forget_place(user);
+        }
     }
 
     /// Brings users of a bucket up to the store.
@@ -96,11 +133,45 @@ impl Indexer {
         bucket: u16,
         users: &BTreeSet<UserId>,
     ) -> Result<Round, BucketError> {
+        let round = self.advance(source, bucket, users)?;
+        self.rest()?;
+        Ok(round)
+    }
+
+    /// As [`Indexer::round`], with more of this bucket to come: its writer stays, until [`Indexer::rest`] or another bucket.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn advance(
+        &mut self,
+        source: &mut dyn Source,
+        bucket: u16,
+        users: &BTreeSet<UserId>,
+    ) -> Result<Round, BucketError> {
         let done = self.run(source, bucket, users);
         if done.is_err() {
+            self.writing = None;
             self.text.close(bucket);
         }
         done
+    }
+
+    /// Ends the writer, once what it merges is merged.
+    ///
+    /// # Errors
+    /// When that failed: the index is as it was before.
+    pub fn rest(&mut self) -> Result<(), BucketError> {
+        let Some((bucket, writing)) = self.writing.take() else { return Ok(()) };
+        let ended = writing.end();
+        if ended.is_err() {
+            self.text.close(bucket);
+        }
+        ended
+    }
+
+    /// Ends the writer at once: what it merges is left as it is.
+    pub fn let_go(&mut self) {
+        self.writing = None;
     }
 
     fn run(
@@ -110,11 +181,18 @@ impl Indexer {
         users: &BTreeSet<UserId>,
     ) -> Result<Round, BucketError> {
         let text = Arc::clone(&self.text);
+        if self.writing.as_ref().is_some_and(|(open, _)| *open != bucket) {
+            self.rest()?;
+        }
+        let opened = text.open(bucket)?;
+        // One that was closed meanwhile, by a search, was read again.
+        let writing = self.writing.take().map(|(_, writing)| writing);
         let mut work = Work {
             text: &text,
-            bucket,
-            writing: text.write(bucket)?,
+            writing: writing.filter(|writing| writing.is_of(&opened)),
+            opened,
             uncommitted: 0,
+            passed: Vec::new(),
             round: Round::default(),
         };
         let mut goes_on = true;
@@ -124,17 +202,46 @@ impl Indexer {
                 work.round.left.insert(user);
                 continue;
             }
-            let held = text.open(bucket)?.held(user)?;
+            let held = work.opened.held(user)?;
             let reach = self.reach(user, held.len() as u64);
             if work.bring_up(source, user, (reach, &held))? {
                 if reach == Reach::All {
                     self.removed.remove(&user);
                 }
+                work.passed.extend(self.given.get(&user).map(|up_to| (user, *up_to)));
             } else {
                 work.round.left.insert(user);
             }
         }
-        work.end()
+        let (round, writing) = work.end()?;
+        self.writing = writing.map(|writing| (bucket, writing));
+        Ok(round)
+    }
+
+    /// Makes places durable that are in memory alone.
+    ///
+    /// # Errors
+    /// As [`Indexer::round`].
+    pub fn keep_places(&mut self) -> Result<(), BucketError> {
+        let text = Arc::clone(&self.text);
+        for bucket in text.opened() {
+            let Some(opened) = text.at_hand(bucket).filter(|it| it.places_wait()) else { continue };
+            self.rest()?;
+            let keep = || -> Result<(), BucketError> {
+                let mut writing = Writing::of_places(opened, text.limits())?;
+                writing.commit([])?;
+                writing.end()
+            };
+            keep().inspect_err(|_| text.close(bucket))?;
+        }
+        Ok(())
+    }
+
+    /// Whether some places are in memory alone.
+    #[must_use]
+    pub fn places_wait(&self) -> bool {
+        let mut opened = self.text.opened().into_iter().filter_map(|it| self.text.at_hand(it));
+        opened.any(|opened| opened.places_wait())
     }
 
     /// Deletes what the index holds of users that `stays` does not name.
@@ -147,6 +254,7 @@ impl Indexer {
         stays: &dyn Fn(UserId) -> bool,
     ) -> Result<u64, BucketError> {
         let text = Arc::clone(&self.text);
+        self.rest()?;
         let gone = || -> Result<u64, BucketError> {
             let mut users = text.open(bucket)?.users()?;
             users.retain(|user| !stays(*user));
@@ -155,7 +263,8 @@ impl Indexer {
             }
             let mut writing = text.write(bucket)?;
             users.iter().for_each(|user| writing.remove_user(*user));
-            writing.commit()?;
+            writing.retain_places(stays);
+            writing.commit([])?;
             writing.end()?;
             Ok(users.len() as u64)
         };
@@ -208,7 +317,7 @@ impl Work<'_> {
             }
         }
         for email in stale {
-            self.writing.remove((user, email))?;
+            self.writing()?.remove((user, email))?;
             self.round.removed += 1;
             self.uncommitted += 1;
         }
@@ -235,24 +344,36 @@ impl Work<'_> {
                 return Ok(false);
             }
         };
-        self.writing.add((user, email), &terms)?;
+        self.writing()?.add((user, email), &terms)?;
         self.round.added += 1;
         self.round.text_bytes += terms.text_bytes() as u64;
         self.uncommitted += 1;
         if self.uncommitted >= limits.commit_messages {
-            self.writing.commit()?;
-            self.uncommitted = 0;
+            self.commit()?;
         }
         Ok(true)
     }
 
-    fn end(mut self) -> Result<Round, BucketError> {
-        if self.uncommitted > 0 {
-            self.writing.commit()?;
+    fn writing(&mut self) -> Result<&mut Writing, BucketError> {
+        match &mut self.writing {
+            Some(writing) => Ok(writing),
+            none => Ok(none.insert(Writing::begin(Arc::clone(&self.opened), self.text.limits())?)),
         }
-        self.writing.end()?;
-        // A bucket that was closed meanwhile, by a search, is checked.
-        self.text.open(self.bucket)?;
-        Ok(self.round)
+    }
+
+    fn commit(&mut self) -> Result<(), BucketError> {
+        let passed = std::mem::take(&mut self.passed);
+        self.writing()?.commit(passed)?;
+        self.uncommitted = 0;
+        Ok(())
+    }
+
+    fn end(mut self) -> Result<(Round, Option<Writing>), BucketError> {
+        if self.uncommitted > 0 {
+            self.commit()?;
+        }
+        // Whoever was brought up without a message.
+        self.opened.pass(std::mem::take(&mut self.passed));
+        Ok((self.round, self.writing))
     }
 }

@@ -20,6 +20,7 @@ mod indexer;
 mod limits;
 mod needle;
 mod owned;
+mod places;
 mod schema;
 mod terms;
 mod vocabulary;

@@ -2,6 +2,10 @@
 
 use fsm::Duration;
 
+/// Mailboxes of one bucket whose places in their logs are kept: 25 bytes each, in every commit. Those beyond are looked at after
+/// a start.
+pub const PLACES_MAX: usize = 16_384;
+
 /// Documented defaults; tests shrink them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -29,6 +33,8 @@ pub struct Limits {
     pub batches_eager: usize,
     /// Messages read in one step: about a second.
     pub step_messages: usize,
+    /// How long places in logs that came without messages are in memory alone.
+    pub keep_places: Duration,
     /// Messages of a user that were removed before the user's documents are compared with the store, at least; and as a
     /// share of the documents, in percent.
     pub removed_min: u64,
@@ -49,6 +55,7 @@ impl Default for Limits {
             settle: Duration::from_secs(2),
             batches_eager: 128,
             step_messages: 2_000,
+            keep_places: Duration::from_secs(60),
             removed_min: 64,
             removed_percent: 20,
         }

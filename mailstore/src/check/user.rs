@@ -9,7 +9,7 @@ use crate::mailbox::format::{
     BLOCK_MESSAGES, Block, BlockKind, BodyRecord, ColumnRecord, Condemned, Damaged, Extent,
     FolderRecord, Header, KeywordTable, LogEntry, Packed, PendingBodies, PendingSet, Reader,
     RecordUsage, References, Remembered, RestoredRecord, Root, StoredRecord, Stretch,
-    decode_blob_reference, decode_rows, decode_uids, keys,
+    decode_blob_reference, decode_floor, decode_rows, decode_uids, keys,
 };
 use bytes::Bytes;
 use dds::{BlobId, Column, PartitionId, RouteKey, SortKey, layout};
@@ -81,6 +81,7 @@ impl UserCheck {
                 keys::parse_cursor(key)?;
                 Cursor::decode(value).map(drop)
             }
+            keys::KEPT if *key == keys::lone(keys::KEPT) => decode_floor(value).map(drop),
             keys::KEPT => Stretch::decode_all(value).map(drop),
             keys::RECORD_USAGE => {
                 self.records.0 = RecordUsage::decode(value)?;

@@ -13,16 +13,19 @@
 //! added to and never edited.
 
 use crate::face::{
-    Acceptance, AcceptedRecipient, Body, Columns, DeliveryId, Holders, InternalDate, SearchColumns,
-    UserId,
+    Acceptance, AcceptedRecipient, Body, Columns, DeliveryId, Filing, Holders, InternalDate,
+    SearchColumns, SystemFlags, UserId,
 };
 use crate::record::{Reader, RecordError, Writer};
+use crate::rules::{read_keywords, read_place, write_keywords, write_place};
 use bytes::{Bytes, BytesMut};
 use dds::{BlobId, RouteKey, SortKey};
 use fsm::Wall;
 use std::sync::Arc;
 
 const VERSION: u8 = 1;
+/// Of recipients that extensions have decided about.
+const VERSION_FILED: u8 = 2;
 
 /// The route of queue `queue`.
 #[must_use]
@@ -192,13 +195,21 @@ pub fn read_done(value: Bytes) -> Result<Vec<u32>, RecordError> {
 /// Recipients and columns as one string of bytes.
 #[must_use]
 pub fn payload(acceptance: &Acceptance) -> Bytes {
-    let mut writer = Writer::new(VERSION);
+    // Without decisions an earlier release can read it, too.
+    let filed = acceptance.recipients.iter().any(|recipient| !recipient.filing.is_empty());
+    let mut writer = Writer::new(if filed { VERSION_FILED } else { VERSION });
     write_columns(&mut writer, &acceptance.columns);
     writer.number(acceptance.recipients.len() as u64);
     for recipient in &acceptance.recipients {
         writer.number(recipient.user.0);
         writer.text(&recipient.recipient);
         writer.bytes(&recipient.prefix);
+        if filed {
+            let Filing { place, flags, keywords } = &recipient.filing;
+            write_place(&mut writer, place.as_ref());
+            writer.byte(flags.0);
+            write_keywords(&mut writer, keywords);
+        }
     }
     writer.finish()
 }
@@ -225,14 +236,14 @@ impl Stored {
             self.pieces.iter().for_each(|piece| whole.extend_from_slice(piece));
             whole.freeze()
         };
-        let (_version, mut reader) = Reader::new(payload, VERSION)?;
+        let (version, mut reader) = Reader::new(payload, VERSION_FILED)?;
         let columns = read_columns(&mut reader)?;
         let count = reader.count("recipients")?;
         if u64::from(self.head.recipients) != count as u64 {
             return Err(RecordError::Malformed("recipients"));
         }
         let recipients =
-            (0..count).map(|_| read_recipient(&mut reader)).collect::<Result<_, _>>()?;
+            (0..count).map(|_| read_recipient(&mut reader, version)).collect::<Result<_, _>>()?;
         reader.finish()?;
         Ok(Acceptance {
             delivery: self.id,
@@ -246,11 +257,20 @@ impl Stored {
     }
 }
 
-fn read_recipient(reader: &mut Reader) -> Result<AcceptedRecipient, RecordError> {
+fn read_recipient(reader: &mut Reader, version: u8) -> Result<AcceptedRecipient, RecordError> {
     Ok(AcceptedRecipient {
         user: UserId(reader.number("user")?),
         recipient: reader.text("recipient")?.into(),
         prefix: reader.bytes("prefix")?,
+        filing: if version < VERSION_FILED {
+            Filing::default()
+        } else {
+            Filing {
+                place: read_place(reader)?,
+                flags: SystemFlags(reader.byte("flags")?),
+                keywords: read_keywords(reader)?,
+            }
+        },
     })
 }
 

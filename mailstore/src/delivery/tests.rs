@@ -131,6 +131,7 @@ fn acceptance(id: u128, recipients: u64) -> Acceptance {
                 user: UserId(n),
                 recipient: format!("user{n}@x.example").into(),
                 prefix: Bytes::from(format!("Delivered-To: user{n}@x.example\r\n")),
+                filing: Filing::default(),
             })
             .collect(),
     }
@@ -449,8 +450,6 @@ fn the_bytes_of_the_formats() {
         &format::key(Kind::Head, DeliveryId(1)).0[..],
         [&b"h"[..], &1_u128.to_be_bytes()].concat()
     );
-    let payload = [&[1][..], &[17], b"(envelope of 5)"].concat();
-    let _ = payload;
     let golden: Vec<u8> = [
         &[1, 15][..],
         b"(envelope of 5)",
@@ -464,4 +463,22 @@ fn the_bytes_of_the_formats() {
     ]
     .concat();
     assert_eq!(format::payload(&acceptance(5, 1)), golden);
+    let mut decided = acceptance(5, 1);
+    decided.recipients[0].filing = Filing {
+        place: Some(Place::Junk),
+        flags: SystemFlags(4),
+        keywords: Keyword::new(b"seen-it").into_iter().collect(),
+    };
+    let golden = [&[2][..], &golden[1..], &[1, 2], &[4], &[1, 7], b"seen-it"].concat();
+    assert_eq!(format::payload(&decided), golden);
+    let head = Head {
+        accepted: Wall(1),
+        body: format::BodyRef::Inline,
+        recipients: 1,
+        pieces: 0,
+        first_piece: golden.into(),
+    };
+    let body = Bytes::from_static(b"body of 5");
+    let stored = format::Stored { id: DeliveryId(5), head, body, pieces: Vec::new() };
+    assert_eq!(stored.read(), Ok(decided));
 }

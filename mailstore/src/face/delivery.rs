@@ -1,6 +1,6 @@
 //! Deliveries to several recipients: accepted as one, fanned out from a durable record.
 
-use super::{Body, Columns, Deliver, DeliveryId, Promise, UserId};
+use super::{Body, Columns, Deliver, DeliveryId, Filing, Promise, UserId};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -29,6 +29,8 @@ pub struct AcceptedRecipient {
     pub user: UserId,
     pub recipient: Arc<str>,
     pub prefix: Bytes,
+    #[serde(default, skip_serializing_if = "Filing::is_empty")]
+    pub filing: Filing,
 }
 
 impl Acceptance {
@@ -42,6 +44,7 @@ impl Acceptance {
             prefix: recipient.prefix.clone(),
             body: self.body.clone(),
             columns: Arc::clone(&self.columns),
+            filing: recipient.filing.clone(),
             promise: Promise::Given,
         }
     }

@@ -77,6 +77,20 @@ pub enum EventTask {
     Read { from: Option<EventPlace> },
     /// Everything up to there was dealt with. Done: `Done`.
     Acknowledge { up_to: ModSeq },
+    /// Events that were acknowledged are read again; whoever reads is woken. Done: `Done`, or `Reset` when some are kept no more:
+    /// then the next reading says so, too. What is acknowledged before that says nothing.
+    Rewind { to: Rewind },
+}
+
+/// Where a subscriber is sent back to; never forward.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Rewind {
+    /// To the oldest event that is kept.
+    Kept,
+    /// To what is behind this.
+    Behind(ModSeq),
+    /// To a look at the whole mailbox.
+    Anew,
 }
 
 /// A change of a folder.

@@ -1,6 +1,7 @@
 //! The client face of the MailStore: what access modules ask, what they get back, and how a session talks to its node.
 
 mod date;
+mod deciding;
 mod delivery;
 mod directory;
 mod events;
@@ -19,6 +20,7 @@ mod uid_set;
 mod user;
 
 pub use date::InternalDate;
+pub use deciding::*;
 pub use delivery::*;
 pub use directory::*;
 pub use events::*;

@@ -1,7 +1,9 @@
 //! How a session machine talks to its node: bytes and completions in, bytes and tasks out. SMTP, POP3 and IMAP share it, so
 //! that one executor drives all.
 
-use super::{Completion, FolderId, Lane, LogEvent, ModSeq, Protocol, SessionId, Task};
+use super::{
+    Completion, Decision, FolderId, Lane, LogEvent, ModSeq, Protocol, Question, SessionId, Task,
+};
 use bytes::Bytes;
 use fsm::{TimerKey, Token};
 use serde::{Deserialize, Serialize};
@@ -25,6 +27,11 @@ pub enum SessionInput {
         token: Token,
         completion: Completion,
     },
+    /// What deciding extensions say of a message; nothing is said of a mailbox that is not among them.
+    Decided {
+        token: Token,
+        decisions: Vec<Decision>,
+    },
     /// A master has something to tell.
     Notified(Notice),
     TimerFired(TimerKey),
@@ -47,6 +54,11 @@ pub enum SessionEffect {
         token: Token,
         lane: Lane,
         task: Task,
+    },
+    /// Asks deciding extensions. Done: one `Decided`, or none at all: the session waits for so long as its limits say.
+    Decide {
+        token: Token,
+        question: Arc<Question>,
     },
     /// No `Received` until `ResumeReading`; what is already under way may still arrive.
     PauseReading,

@@ -102,6 +102,9 @@ pub struct Deliver {
     pub prefix: Bytes,
     pub body: Body,
     pub columns: Arc<Columns>,
+    /// What deciding extensions say; the rules of the user add to it.
+    #[serde(default, skip_serializing_if = "Filing::is_empty")]
+    pub filing: Filing,
     pub promise: Promise,
 }
 

@@ -6,18 +6,19 @@
 //!
 //! Invariants: a batch that deletes entries writes every cursor as it was judged, so that no cursor in the store stands before
 //! an entry that is gone without the mark; memory is marked when the batch is sent, so that a scan that may have met the gap is
-//! answered with `Reset`. Without subscribers nothing is kept and nothing is written.
+//! answered with `Reset`. Everything behind the floor is in the log, so that a cursor may go back as far. Without subscribers
+//! nothing is kept and nothing is written.
 
 use super::change::{Asker, Change};
 use super::core::Core;
-use super::format::{LogEntry, Stretch, decode_uids, keys};
+use super::format::{LogEntry, Stretch, decode_uids, encode_floor, keys};
 use super::load::scanned;
 use super::machine::Effect;
 use super::reading::Reading;
 use super::{answer, fail};
 use crate::face::{
     Event, EventChange, EventLane, EventNext, EventPage, EventPlace, EventTask, FolderId, ModSeq,
-    Subscriber, TaskRefusal, Uid, UidSet, UserDone, UserError,
+    Rewind, Subscriber, TaskRefusal, Uid, UidSet, UserDone, UserError,
 };
 use dds::{Entry, Op, Request, Response};
 use fsm::{Cx, Wall};
@@ -45,6 +46,10 @@ pub struct Events {
     pub told: BTreeSet<Subscriber>,
     /// Folded stretches of the log per folder, oldest first.
     pub kept: BTreeMap<FolderId, Vec<Stretch>>,
+    /// Everything behind it is in the log. Of no meaning without cursors.
+    pub floor: ModSeq,
+    /// Who was sent back and has not begun to read since: what it acknowledges is of before.
+    pub sent_back: BTreeSet<Subscriber>,
 }
 
 /// A page that is being read.
@@ -68,6 +73,7 @@ impl Core {
         let cursor = self.events.cursors.get(&subscriber).copied();
         if matches!(task, EventTask::Begin { .. } | EventTask::Read { from: None }) {
             self.events.told.remove(&subscriber);
+            self.events.sent_back.remove(&subscriber);
         }
         match (task, cursor) {
             (EventTask::Subscribe, _) | (EventTask::Begin { .. }, None) => {
@@ -81,7 +87,8 @@ impl Core {
             (EventTask::Begin { .. }, Some(cursor)) => {
                 self.read_events(cx, asker, (subscriber, cursor), None);
             }
-            (EventTask::Unsubscribe, _) => {
+            (EventTask::Unsubscribe, None) => answer(cx, asker, Ok(UserDone::Done)),
+            (EventTask::Unsubscribe, Some(_)) => {
                 self.set_cursor(cx, (asker, UserDone::Done), (subscriber, None));
             }
             (EventTask::Read { .. } | EventTask::Acknowledge { .. }, None) => {
@@ -89,6 +96,15 @@ impl Core {
             }
             (EventTask::Read { from }, Some(cursor)) => {
                 self.read_events(cx, asker, (subscriber, cursor), from);
+            }
+            (EventTask::Rewind { .. }, None) => self.subscribe_events(cx, asker, subscriber),
+            (EventTask::Rewind { to }, Some(cursor)) => {
+                self.rewind_events(cx, asker, (subscriber, cursor), to);
+            }
+            (EventTask::Acknowledge { .. }, Some(_))
+                if self.events.sent_back.contains(&subscriber) =>
+            {
+                answer(cx, asker, Ok(UserDone::Done));
             }
             (EventTask::Acknowledge { up_to }, Some(cursor)) => {
                 let passed = up_to >= cursor.acknowledged && up_to <= self.counters.mod_seq;
@@ -114,6 +130,33 @@ impl Core {
         self.set_cursor(cx, (asker, done), (subscriber, Some(cursor)));
     }
 
+    /// A subscriber goes back, as far as everything is kept; else it begins anew.
+    fn rewind_events(
+        &mut self,
+        cx: &mut Cx<'_, Effect>,
+        asker: Asker,
+        (subscriber, cursor): (Subscriber, Cursor),
+        to: Rewind,
+    ) {
+        let floor = self.events.floor;
+        let to = match to {
+            Rewind::Kept => Some(floor).filter(|_| cursor.state == CursorState::Live),
+            Rewind::Behind(to) => Some(to).filter(|to| *to >= floor),
+            Rewind::Anew => None,
+        };
+        self.events.told.remove(&subscriber);
+        self.events.sent_back.insert(subscriber.clone());
+        match to {
+            Some(to) => {
+                let acknowledged = to.min(cursor.acknowledged);
+                let cursor = Cursor { acknowledged, state: CursorState::Live };
+                self.set_cursor(cx, (asker, UserDone::Done), (subscriber, Some(cursor)));
+            }
+            None => self.subscribe_events(cx, asker, subscriber),
+        }
+        self.stir(cx);
+    }
+
     /// With the first batch of a mailbox: configured subscribers miss nothing of it.
     pub fn subscribe_configured(&mut self, ops: &mut Vec<Op>) {
         let address = self.context.account.as_ref().map_or("", |account| &account.address);
@@ -121,6 +164,7 @@ impl Core {
         let wanted = all.filter(|it| it.scope.holds(address)).map(|it| it.subscriber.clone());
         for subscriber in wanted.take(self.limits().event_subscribers_max) {
             let cursor = Cursor { acknowledged: self.counters.mod_seq, state: CursorState::Live };
+            self.events.begin_at(cursor.acknowledged, ops);
             ops.push(Op::Put { key: keys::cursor(&subscriber), value: cursor.encode() });
             self.events.cursors.insert(subscriber, cursor);
         }
@@ -160,6 +204,7 @@ impl Core {
         let mut ops = Vec::new();
         match cursor {
             Some(cursor) => {
+                self.events.begin_at(cursor.acknowledged, &mut ops);
                 ops.push(Op::Put { key, value: cursor.encode() });
                 self.events.cursors.insert(subscriber, cursor);
             }
@@ -167,6 +212,10 @@ impl Core {
                 ops.push(Op::Delete { key });
                 self.events.cursors.remove(&subscriber);
                 self.events.told.remove(&subscriber);
+                self.events.sent_back.remove(&subscriber);
+                if self.events.cursors.is_empty() {
+                    ops.push(Op::Delete { key: keys::lone(keys::KEPT) });
+                }
             }
         }
         // A subscriber counts from a MODSEQ that no header may know yet.
@@ -354,8 +403,20 @@ impl Events {
         self.cursors.values().map(|cursor| cursor.acknowledged).min()
     }
 
+    /// The first cursor: from there on events are kept.
+    fn begin_at(&mut self, floor: ModSeq, ops: &mut Vec<Op>) {
+        if self.cursors.is_empty() {
+            self.floor = floor;
+            ops.push(Op::Put { key: keys::lone(keys::KEPT), value: encode_floor(floor) });
+        }
+    }
+
     /// Events up to `to` go: who is not there has missed them. Puts all cursors into `ops`.
     pub fn pass_by(&mut self, to: ModSeq, ops: &mut Vec<Op>) {
+        if !self.cursors.is_empty() && to > self.floor {
+            self.floor = to;
+            ops.push(Op::Put { key: keys::lone(keys::KEPT), value: encode_floor(to) });
+        }
         for (subscriber, cursor) in &mut self.cursors {
             if cursor.acknowledged < to {
                 *cursor = Cursor { acknowledged: to, state: CursorState::Missed };

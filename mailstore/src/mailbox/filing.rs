@@ -13,10 +13,10 @@ use super::machine::Effect;
 use super::reading::Reading;
 use super::{Waiting, answer};
 use crate::face::{
-    Body, Collection, Deliver, FolderId, FolderName, Keyword, LogEvent, RecordName, SpecialUse,
-    TaskRefusal, UserTask,
+    Body, Collection, Deliver, Filing, FolderId, FolderName, Keyword, LogEvent, Place, RecordName,
+    SpecialUse, TaskRefusal, UserTask,
 };
-use crate::rules::{Facts, Filing, Place, RECORD_NAME, Rules};
+use crate::rules::{Facts, RECORD_NAME, Rules};
 use bytes::Bytes;
 use dds::{Request, Response};
 use fsm::Cx;
@@ -62,8 +62,13 @@ enum KnownRules {
     Known(Arc<Rules>),
 }
 
-/// A delivery and what rules say of it.
+/// A delivery and what is done with it: what deciding extensions said, and what rules add.
 pub type Filed = (Deliver, Filing);
+
+fn filed(mut deliver: Deliver) -> Filed {
+    let filing = std::mem::take(&mut deliver.filing);
+    (deliver, filing)
+}
 
 impl Core {
     /// What the rules say of a delivery; `None`: something has to be read first, and `waiting` comes again then.
@@ -75,7 +80,7 @@ impl Core {
         waiting: impl FnOnce(Deliver) -> Waiting,
     ) -> Option<Filed> {
         if self.own.usage.records == 0 {
-            return Some((deliver, Filing::default()));
+            return Some(filed(deliver));
         }
         let rules = match &mut self.own.rules {
             KnownRules::Known(rules) => Arc::clone(rules),
@@ -105,7 +110,9 @@ impl Core {
             (Body::Blob { .. }, None) => None,
         };
         let bytes = (deliver.prefix.len() as u64).saturating_add(deliver.body.len());
-        let filing = rules.file(&Facts { columns: &deliver.columns.search, bytes, header });
+        let ruled = rules.file(&Facts { columns: &deliver.columns.search, bytes, header });
+        let (deliver, mut filing) = filed(deliver);
+        filing.add(&ruled);
         Some((deliver, filing))
     }
 

@@ -18,6 +18,7 @@
 //! | `1B` | restorations the mailbox was raised for, floor of MODSEQ, blocks that stay empty | first use after a restoration |
 //! | `1C` subscriber | cursor of the event log: MODSEQ acknowledged, whether events are missing | acknowledgement |
 //! | `1D` folder | stretches of the log that were folded and are kept for cursors | folding |
+//! | `1D` | floor of the event log: MODSEQ behind which everything is kept, when there are cursors | first cursor, folding |
 //! | `1E` blob | released: a blob that nobody refers to any more, yet to be deleted | removal |
 //! | `1F` | the user's own records: their number, and their bytes | with a record |
 //! | `20` folder uid | segment: up to 512 rows, the first UID when it was made | folding |
@@ -60,7 +61,7 @@ pub use codec::{Damaged, Reader, Writer};
 pub use columns::{
     BLOCK_MESSAGES, Block, BlockKind, ColumnRecord, Slot, decode_search, encode_search,
 };
-pub use events::Stretch;
+pub use events::{Stretch, decode_floor, encode_floor};
 pub use folder::{FolderRecord, Header, KeywordTable};
 pub use log::{LogEntry, decode_uids, encode_uids, split_uids};
 pub use packed::Packed;

@@ -5,7 +5,7 @@ use super::events::{Cursor, Events};
 use super::folder::Folder;
 use super::format::{
     Condemned, CondemnedEmail, Damaged, FolderRecord, Header, KeywordTable, Packed, Reader,
-    RecordUsage, References, RestoredRecord, Root, Stretch, keys,
+    RecordUsage, References, RestoredRecord, Root, Stretch, decode_floor, keys,
 };
 use super::load::{scan_request, scanned};
 use super::machine::Effect;
@@ -34,6 +34,7 @@ pub struct UserLoading {
     raised: RestoredRecord,
     released: Vec<BlobId>,
     events: Events,
+    floor: Option<ModSeq>,
     record_usage: RecordUsage,
 }
 
@@ -87,6 +88,7 @@ impl UserLoading {
             raised: RestoredRecord::default(),
             released: Vec::new(),
             events: Events::default(),
+            floor: None,
             record_usage: RecordUsage::default(),
         }
     }
@@ -156,6 +158,9 @@ impl UserLoading {
             Some(keys::CURSOR) => {
                 self.events.cursors.insert(keys::parse_cursor(key)?, Cursor::decode(value)?);
             }
+            Some(keys::KEPT) if *key == keys::lone(keys::KEPT) => {
+                self.floor = Some(decode_floor(value)?);
+            }
             Some(keys::KEPT) => {
                 self.events.kept.insert(folder()?, Stretch::decode_all(value)?);
             }
@@ -204,6 +209,9 @@ impl UserLoading {
             counters.mod_seq = counters.mod_seq.max(header.mod_seq);
             counters.email_next = counters.email_next.max(header.email_next);
         }
+        let mut events = self.events;
+        // Without a record: what a cursor has not passed is kept.
+        events.floor = self.floor.or(events.slowest()).unwrap_or(ModSeq(0));
         Ok(LoadedUser {
             epoch: self.epoch,
             folders,
@@ -215,7 +223,7 @@ impl UserLoading {
             raised: self.raised,
             condemned: self.condemned,
             released: self.released,
-            events: self.events,
+            events,
             record_usage: self.record_usage,
             orphans: self.orphans,
             tombstones,

@@ -513,6 +513,16 @@ pub struct ExtensionState {
     /// Times that it ended by itself.
     #[prost(uint64, tag = "10")]
     pub ended: u64,
+    /// Messages that it decided about.
+    #[prost(uint64, tag = "11")]
+    pub decided: u64,
+    /// Messages that went on without it: not connected, too late, with too many questions.
+    #[prost(uint64, tag = "12")]
+    pub missed_away: u64,
+    #[prost(uint64, tag = "13")]
+    pub missed_late: u64,
+    #[prost(uint64, tag = "14")]
+    pub missed_busy: u64,
 }
 /// The connections with another node.
 #[derive(serde::Serialize)]

@@ -70,6 +70,10 @@ fn extension(it: ExtensionReport) -> api::ExtensionState {
         taken: it.taken,
         resets: it.resets,
         ended: it.ended,
+        decided: it.decided,
+        missed_away: it.missed_away,
+        missed_late: it.missed_late,
+        missed_busy: it.missed_busy,
     }
 }
 

@@ -128,7 +128,9 @@ fn extension(it: &api::ExtensionState) -> Vec<String> {
         (false, true) => "connected",
         (false, false) => "not connected here",
     };
-    let counts = [it.given, it.taken, it.resets, it.ended].map(|count| count.to_string());
+    let missed = it.missed_away + it.missed_late + it.missed_busy;
+    let counts = [it.given, it.taken, it.resets, it.decided, missed, it.ended];
+    let counts = counts.map(|count| count.to_string());
     let head = [it.name.clone(), state.to_owned(), it.mailboxes.to_string(), it.behind.to_string()];
     [head.to_vec(), vec![duration(it.behind_seconds)], counts.to_vec()].concat()
 }
@@ -216,6 +218,8 @@ fn show_work(status: &api::StatusReply) -> anyhow::Result<()> {
             "GIVEN",
             "TAKEN",
             "RESETS",
+            "DECIDED",
+            "MISSED",
             "ENDED",
         ];
         output::table(&header, &status.extensions.iter().map(extension).collect::<Vec<_>>())?;

@@ -1,10 +1,12 @@
 //! `[extensions.NAME]`: programs that follow mailboxes, what each may see and do.
 
 use super::section::{Findings, Section, wrong_type};
+use super::units::Time;
 use mailstore::face::{Scope, Subscriber};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 use toml::Value;
 
 /// Extensions by name.
@@ -20,7 +22,7 @@ const EXTENSIONS_MAX: usize = 6;
 const TOKEN_CHARS_MIN: usize = 32;
 
 /// One extension.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Extension {
     /// Where its token is; made at the start of a node when it is not there.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -33,7 +35,14 @@ pub struct Extension {
     pub accounts: Vec<String>,
     pub events: Vec<EventKind>,
     pub verbs: Vec<Verb>,
+    /// How long a message waits for its decision.
+    pub deadline: Time,
 }
+
+/// Our choice: what a look-up in the network takes.
+const DEADLINE: Duration = Duration::from_secs(5);
+/// Clients wait for the answer to a message for ten minutes (RFC 5321 4.5.3.2.6), and some are impatient. Our choice.
+const DEADLINE_MAX: Duration = Duration::from_secs(60);
 
 /// A type of events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -54,6 +63,8 @@ pub enum Verb {
     Fetch,
     /// Change flags, and move messages.
     Update,
+    /// Be asked about messages before they are answered.
+    Decide,
 }
 
 const EVENT_KINDS: [(&str, EventKind); 3] = [
@@ -61,8 +72,26 @@ const EVENT_KINDS: [(&str, EventKind); 3] = [
     ("flagged", EventKind::Flagged),
     ("vanished", EventKind::Vanished),
 ];
-const VERBS: [(&str, Verb); 3] =
-    [("subscribe", Verb::Subscribe), ("fetch", Verb::Fetch), ("update", Verb::Update)];
+const VERBS: [(&str, Verb); 4] = [
+    ("subscribe", Verb::Subscribe),
+    ("fetch", Verb::Fetch),
+    ("update", Verb::Update),
+    ("decide", Verb::Decide),
+];
+
+impl Default for Extension {
+    fn default() -> Self {
+        Self {
+            token_file: None,
+            token: None,
+            domains: Vec::new(),
+            accounts: Vec::new(),
+            events: Vec::new(),
+            verbs: Vec::new(),
+            deadline: Time(DEADLINE),
+        }
+    }
+}
 
 impl Extension {
     /// The mailboxes it may follow.
@@ -75,6 +104,11 @@ impl Extension {
     }
 
     fn read(mut section: Section, findings: &mut Findings) -> Self {
+        let mut deadline = Time(DEADLINE);
+        section.time("deadline", &mut deadline, findings);
+        if deadline.0 > DEADLINE_MAX || deadline.0 == Duration::ZERO {
+            findings.error(&section.key("deadline"), "must be above 0 and at most \"60 s\"");
+        }
         let lower = |list: Vec<String>| list.iter().map(|it| it.to_ascii_lowercase()).collect();
         let it = Self {
             token_file: section.file("token_file", findings),
@@ -88,6 +122,7 @@ impl Extension {
                 findings,
             ),
             verbs: words("verbs", (&VERBS, &[Verb::Subscribe]), &mut section, findings),
+            deadline,
         };
         if it.domains.is_empty() && it.accounts.is_empty() {
             let key = section.key("domains");

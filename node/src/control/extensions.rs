@@ -21,6 +21,12 @@ pub struct ExtensionReport {
     pub resets: u64,
     /// Times that it ended by itself.
     pub ended: u64,
+    /// Messages that it decided about.
+    pub decided: u64,
+    /// Messages that went on without it: not connected, too late, with too many questions.
+    pub missed_away: u64,
+    pub missed_late: u64,
+    pub missed_busy: u64,
 }
 
 /// What an operator may order of the index.

@@ -4,7 +4,7 @@
 
 use super::conn::Conn;
 use bytes::BytesMut;
-use mailstore::face::{LogEvent, Notice, Peer, SessionId, SessionInput};
+use mailstore::face::{LogEvent, Notice, Peer, Question, SessionId, SessionInput};
 use rustls::ServerConfig;
 use stages::{HashOrder, Host};
 use std::cell::{Cell, RefCell, RefMut};
@@ -33,6 +33,7 @@ pub trait Service: Send + Sync {
     fn log(&self, event: LogEvent);
     /// `group` gets the completion.
     fn hash(&self, group: usize, order: HashOrder);
+    fn decide(&self, session: SessionId, token: fsm::Token, question: Arc<Question>);
     fn operator_done(&self, session: SessionId, token: fsm::Token, completion: Completion);
     fn operator_notice(&self, session: SessionId, notice: Notice);
     fn wake(&self, wake: Wake);
@@ -196,6 +197,10 @@ impl Host for HubHost {
 
     fn hash(&mut self, order: HashOrder) {
         self.0.service.hash(self.0.group, order);
+    }
+
+    fn decide(&mut self, session: SessionId, token: fsm::Token, question: Arc<Question>) {
+        self.0.service.decide(session, token, question);
     }
 
     fn operator_done(&mut self, session: SessionId, token: fsm::Token, completion: Completion) {

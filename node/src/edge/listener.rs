@@ -40,6 +40,14 @@ pub struct ListenerState {
     pub refused: AtomicU64,
 }
 
+impl ListenerState {
+    /// Nobody came yet.
+    pub fn new(config: Listener, address: String) -> Self {
+        let (open, accepted, refused) = Default::default();
+        Self { config, address, open, accepted, refused }
+    }
+}
+
 /// What every connection's peer is told, and how many may come.
 #[derive(Debug)]
 pub struct Doorkeeper {
@@ -149,14 +157,7 @@ pub fn bind(config: &Listener) -> io::Result<Bound> {
             (Socket::Unix(listener), format!("unix:{}", path.display()))
         }
     };
-    let state = ListenerState {
-        config: config.clone(),
-        address,
-        open: AtomicU64::new(0),
-        accepted: AtomicU64::new(0),
-        refused: AtomicU64::new(0),
-    };
-    Ok(Bound { socket, state: Arc::new(state) })
+    Ok(Bound { socket, state: Arc::new(ListenerState::new(config.clone(), address)) })
 }
 
 fn bind_tcp(address: SocketAddr) -> io::Result<std::net::TcpListener> {

@@ -75,6 +75,27 @@ pub struct AcknowledgeRequest {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct AcknowledgeReply {}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RewindRequest {
+    /// Empty: all accounts in the extension's scope.
+    #[prost(string, tag = "1")]
+    pub account: ::prost::alloc::string::String,
+    /// "kept": to the oldest event that is kept. "modseq": of one account, to what is behind that. "reset": to a look at the whole mailbox.
+    #[prost(string, tag = "2")]
+    pub to: ::prost::alloc::string::String,
+    /// For "modseq": what the extension has dealt with, as its events say.
+    #[prost(uint64, tag = "3")]
+    pub modseq: u64,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RewindReply {
+    /// Mailboxes whose events are given again.
+    #[prost(uint64, tag = "1")]
+    pub rewound: u64,
+    /// Mailboxes that begin with a Reset.
+    #[prost(uint64, tag = "2")]
+    pub reset: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListFoldersRequest {
     #[prost(string, tag = "1")]
     pub account: ::prost::alloc::string::String,
@@ -179,6 +200,76 @@ pub struct UpdateReply {
     #[prost(uint64, tag = "2")]
     pub moved: u64,
 }
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DecideRequest {}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Question {
+    /// For Answer.
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+    /// "smtp", "submission" or "lmtp".
+    #[prost(string, tag = "2")]
+    pub protocol: ::prost::alloc::string::String,
+    /// Of the client.
+    #[prost(string, tag = "3")]
+    pub ip: ::prost::alloc::string::String,
+    /// As the client introduced itself.
+    #[prost(string, tag = "4")]
+    pub helo: ::prost::alloc::string::String,
+    /// The account that submits it; empty: it comes from elsewhere.
+    #[prost(string, tag = "5")]
+    pub submitter: ::prost::alloc::string::String,
+    /// Empty for the null reverse path.
+    #[prost(string, tag = "6")]
+    pub reverse_path: ::prost::alloc::string::String,
+    /// Of the recipients those in the extension's scope.
+    #[prost(message, repeated, tag = "7")]
+    pub recipients: ::prost::alloc::vec::Vec<Recipient>,
+    /// Bytes of the message, without what the node adds.
+    #[prost(uint64, tag = "8")]
+    pub size: u64,
+    /// The message from its first byte on; all of it, unless it is shorter than size.
+    #[prost(bytes = "vec", tag = "9")]
+    pub message: ::prost::alloc::vec::Vec<u8>,
+    /// How long the answer is waited for.
+    #[prost(uint64, tag = "10")]
+    pub deadline_ms: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Recipient {
+    /// As given at RCPT.
+    #[prost(string, tag = "1")]
+    pub address: ::prost::alloc::string::String,
+    /// Of the account of the mailbox.
+    #[prost(string, tag = "2")]
+    pub account: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct AnswerRequest {
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+    /// None: nothing is to be said of it.
+    #[prost(message, repeated, tag = "2")]
+    pub verdicts: ::prost::alloc::vec::Vec<Verdict>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Verdict {
+    /// Accounts of recipients; none: all that were asked about.
+    #[prost(string, repeated, tag = "1")]
+    pub accounts: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// "take" (or empty), "defer" or "refuse". A message is deferred or refused only when every mailbox that is answered together says so; else
+    /// who refuses it gets it in Junk, and who defers it gets it.
+    #[prost(string, tag = "2")]
+    pub ruling: ::prost::alloc::string::String,
+    /// Where it goes: the name of a folder (INBOX when there is none of that name), "\Junk" or "\Trash"; empty: nothing is said.
+    #[prost(string, tag = "3")]
+    pub folder: ::prost::alloc::string::String,
+    /// As in "\Flagged", "suspicious".
+    #[prost(string, repeated, tag = "4")]
+    pub add_flags: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AnswerReply {}
 /// Generated server implementations.
 pub mod extensions_server {
     #![allow(
@@ -214,6 +305,13 @@ pub mod extensions_server {
             tonic::Response<super::AcknowledgeReply>,
             tonic::Status,
         >;
+        /// Verb "subscribe". Events that were acknowledged are given again, of one account or of all in the extension's scope: from any point from
+        /// which everything is kept; else the mailbox begins with a Reset, and OUT_OF_RANGE says so when one MODSEQ was asked for. It is durable
+        /// when this is answered; a stream that stands goes on with what is given again.
+        async fn rewind(
+            &self,
+            request: tonic::Request<super::RewindRequest>,
+        ) -> std::result::Result<tonic::Response<super::RewindReply>, tonic::Status>;
         /// Verb "fetch".
         async fn list_folders(
             &self,
@@ -252,6 +350,23 @@ pub mod extensions_server {
             &self,
             request: tonic::Request<super::UpdateRequest>,
         ) -> std::result::Result<tonic::Response<super::UpdateReply>, tonic::Status>;
+        /// Server streaming response type for the Decide method.
+        type DecideStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::Question, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Verb "decide". Messages that arrive at this node by SMTP, submission or LMTP for mailboxes in the extension's scope, each before it is
+        /// answered. A later call of the same extension to the same node ends an earlier one with ABORTED.
+        async fn decide(
+            &self,
+            request: tonic::Request<super::DecideRequest>,
+        ) -> std::result::Result<tonic::Response<Self::DecideStream>, tonic::Status>;
+        /// Verb "decide". To the node that asked, within the deadline; FAILED_PRECONDITION when the message has gone on without it.
+        async fn answer(
+            &self,
+            request: tonic::Request<super::AnswerRequest>,
+        ) -> std::result::Result<tonic::Response<super::AnswerReply>, tonic::Status>;
     }
     #[derive(Debug)]
     pub struct ExtensionsServer<T> {
@@ -405,6 +520,51 @@ pub mod extensions_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = AcknowledgeSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/hikyaku.extension.v1.Extensions/Rewind" => {
+                    #[allow(non_camel_case_types)]
+                    struct RewindSvc<T: Extensions>(pub Arc<T>);
+                    impl<
+                        T: Extensions,
+                    > tonic::server::UnaryService<super::RewindRequest>
+                    for RewindSvc<T> {
+                        type Response = super::RewindReply;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RewindRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Extensions>::rewind(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RewindSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
@@ -585,6 +745,95 @@ pub mod extensions_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = UpdateSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/hikyaku.extension.v1.Extensions/Decide" => {
+                    #[allow(non_camel_case_types)]
+                    struct DecideSvc<T: Extensions>(pub Arc<T>);
+                    impl<
+                        T: Extensions,
+                    > tonic::server::ServerStreamingService<super::DecideRequest>
+                    for DecideSvc<T> {
+                        type Response = super::Question;
+                        type ResponseStream = T::DecideStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::DecideRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Extensions>::decide(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = DecideSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/hikyaku.extension.v1.Extensions/Answer" => {
+                    #[allow(non_camel_case_types)]
+                    struct AnswerSvc<T: Extensions>(pub Arc<T>);
+                    impl<T: Extensions> tonic::server::UnaryService<super::AnswerRequest>
+                    for AnswerSvc<T> {
+                        type Response = super::AnswerReply;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::AnswerRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Extensions>::answer(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = AnswerSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

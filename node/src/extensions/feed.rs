@@ -4,7 +4,7 @@
 
 use super::registry::Standing;
 use crate::control::{Control, Woken};
-use events::{Batch, BatchId, Effect, Feeder, Input, Reach, Setup, Why};
+use events::{Batch, BatchId, Effect, Feeder, Input, Reach, Setup, Why, Wish};
 use fsm::{Budget, Host, Mono, Stepped, TimerKey, TimerOp, Token};
 use mailstore::face::{Completion, ModSeq, SessionId, TaskRefusal, UserId};
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,6 +25,7 @@ pub enum Fed {
 pub enum Said {
     Taken(BatchId),
     Recalled { user: UserId, known: Option<ModSeq> },
+    Wished(Wish),
 }
 
 /// How often a feeder that follows the mailboxes of its node looks which these are.
@@ -81,6 +82,7 @@ pub async fn run(
             word = said.recv() => match word {
                 Some(Said::Taken(batch)) => Input::Taken { batch },
                 Some(Said::Recalled { user, known }) => Input::Recalled { user, known },
+                Some(Said::Wished(wish)) => Input::Wished(wish),
                 None => return,
             },
             Some(wake) = woken.recv() => match wake {

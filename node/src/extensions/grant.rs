@@ -8,6 +8,7 @@ use mailstore::face::{Scope, Subscriber};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 use subtle::ConstantTimeEq;
 use tonic::Status;
 
@@ -16,6 +17,8 @@ pub struct Grant {
     pub subscriber: Subscriber,
     pub scope: Scope,
     pub kinds: Kinds,
+    /// For a decision.
+    pub deadline: Duration,
     verbs: Vec<Verb>,
     /// As in the `authorization` header.
     header: String,
@@ -37,6 +40,7 @@ impl Grant {
                 Verb::Subscribe => "subscribe",
                 Verb::Fetch => "fetch",
                 Verb::Update => "update",
+                Verb::Decide => "decide",
             }
         )))
     }
@@ -71,6 +75,7 @@ impl Grants {
                     flagged: kind(EventKind::Flagged),
                     vanished: kind(EventKind::Vanished),
                 },
+                deadline: extension.deadline.0,
                 verbs: extension.verbs.clone(),
                 header,
             }));

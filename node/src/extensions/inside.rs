@@ -177,6 +177,9 @@ impl Desk {
             ExtensionEffect::Recalled { user, known } => {
                 let _said = self.said.send(Said::Recalled { user, known });
             }
+            ExtensionEffect::Wished(wish) => {
+                let _said = self.said.send(Said::Wished(wish));
+            }
             ExtensionEffect::Ask { token, task } => self.ask(token, task),
             ExtensionEffect::Log(event) => crate::log::write_event(event),
         }

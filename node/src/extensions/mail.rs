@@ -56,7 +56,8 @@ fn flags_of(row: &Row, keywords: &[Keyword]) -> Vec<String> {
     flags
 }
 
-fn read_flags(names: &[String]) -> Result<(SystemFlags, Vec<Keyword>), Status> {
+/// Flags by their names.
+pub fn read_flags(names: &[String]) -> Result<(SystemFlags, Vec<Keyword>), Status> {
     let (mut system, mut keywords) = (SystemFlags::default(), Vec::new());
     for name in names {
         match SystemFlag::ALL.into_iter().find(|it| it.name().eq_ignore_ascii_case(name)) {
@@ -113,6 +114,16 @@ impl Mail {
             Err(status) if status.code() == tonic::Code::FailedPrecondition => Err(missing()),
             Err(status) => Err(status),
         }
+    }
+
+    #[must_use]
+    pub fn user(&self) -> UserId {
+        self.user
+    }
+
+    #[must_use]
+    pub fn session(&self) -> &OwnSession {
+        &self.session
     }
 
     pub async fn folders(&self) -> Result<Vec<api::Folder>, Status> {

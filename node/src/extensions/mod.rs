@@ -6,14 +6,17 @@
 #[allow(clippy::all, missing_debug_implementations, reason = "made from the .proto file")]
 #[rustfmt::skip]
 pub mod api;
+mod deciding;
 mod feed;
 mod grant;
 mod inside;
 mod mail;
 mod registry;
+mod rewind;
 mod server;
 mod service;
 
+pub use deciding::Deciding;
 pub use feed::led_by;
 pub use grant::Grants;
 pub use inside::{INDEX, Inside, start_all};

@@ -14,6 +14,13 @@ pub struct Standing {
     /// Part of the program.
     pub inside: bool,
     pub connected: AtomicBool,
+    /// It is asked for decisions.
+    pub decides: AtomicBool,
+    /// Messages that it decided about, and those that went on without it: not connected, too late, with too many questions.
+    pub decided: AtomicU64,
+    pub missed_away: AtomicU64,
+    pub missed_late: AtomicU64,
+    pub missed_busy: AtomicU64,
     /// Times it ended by itself: a panic, or a connection that broke.
     pub ended: AtomicU64,
     lag: Mutex<Lag>,
@@ -49,7 +56,7 @@ impl Standing {
         ExtensionReport {
             name: self.name.clone(),
             inside: self.inside,
-            connected: self.connected.load(Relaxed),
+            connected: self.connected.load(Relaxed) || self.decides.load(Relaxed),
             mailboxes: lag.mailboxes,
             behind: lag.behind,
             behind_seconds: lag.since.map_or(0, |since| now.since(since).as_secs()),
@@ -57,6 +64,10 @@ impl Standing {
             taken: before.taken + lag.taken,
             resets: before.resets + lag.resets,
             ended: self.ended.load(Relaxed),
+            decided: self.decided.load(Relaxed),
+            missed_away: self.missed_away.load(Relaxed),
+            missed_late: self.missed_late.load(Relaxed),
+            missed_busy: self.missed_busy.load(Relaxed),
         }
     }
 }

@@ -2,15 +2,17 @@
 
 use super::api::extensions_server::Extensions;
 use super::api::{self, batch};
+use super::deciding::{self, Deciding};
 use super::feed::{self, Fed, Said};
 use super::grant::{Grant, Grants};
 use super::mail::{self, Mail};
 use super::registry::{Registry, Standing};
+use super::rewind::rewind;
 use crate::admin::OwnSession;
 use crate::config::Verb;
 use crate::control::Control;
 use dds::DpMap;
-use events::{Batch, BatchId, Content, Kinds, Limits, Memory, Reach, Setup};
+use events::{Batch, BatchId, Content, Kinds, Limits, Memory, QuestionId, Reach, Setup};
 use mailstore::face::{EventChange, FolderId, UserId};
 use std::collections::HashMap;
 use std::pin::Pin;
@@ -36,6 +38,8 @@ pub struct Service {
     grants: Grants,
     registry: Arc<Registry>,
     map: DpMap,
+    /// `None`: no extension of the file decides.
+    deciding: Option<Deciding>,
     /// By name.
     subscriptions: Arc<Mutex<HashMap<String, Subscription>>>,
     numbers: std::sync::atomic::AtomicU64,
@@ -47,10 +51,11 @@ impl Service {
         control: Arc<dyn Control>,
         grants: Grants,
         (registry, map): (Arc<Registry>, DpMap),
+        deciding: Option<Deciding>,
     ) -> Self {
         let subscriptions = Arc::default();
         let numbers = std::sync::atomic::AtomicU64::new(0);
-        Self { control, grants, registry, map, subscriptions, numbers }
+        Self { control, grants, registry, map, deciding, subscriptions, numbers }
     }
 
     /// Who calls, if it may do this.
@@ -152,6 +157,15 @@ impl Extensions for Service {
         ))
     }
 
+    async fn rewind(
+        &self,
+        request: Request<api::RewindRequest>,
+    ) -> Result<Response<api::RewindReply>, Status> {
+        let grant = self.caller(&request, Verb::Subscribe)?;
+        let session = OwnSession::open(&self.control);
+        Ok(Response::new(rewind(session, &grant, request.get_ref()).await?))
+    }
+
     async fn list_folders(
         &self,
         request: Request<api::ListFoldersRequest>,
@@ -207,6 +221,52 @@ impl Extensions for Service {
         let grant = self.caller(&request, Verb::Update)?;
         let mail = self.mail(&grant, &request.get_ref().account).await?;
         Ok(Response::new(mail.update(request.into_inner()).await?))
+    }
+
+    type DecideStream = Replies<api::Question>;
+
+    async fn decide(
+        &self,
+        request: Request<api::DecideRequest>,
+    ) -> Result<Response<Self::DecideStream>, Status> {
+        let grant = self.caller(&request, Verb::Decide)?;
+        let name = grant.subscriber.as_str().to_owned();
+        let joined = self.deciding.as_ref().and_then(|deciding| deciding.join(&name));
+        let (seat, mut given) = joined.ok_or_else(|| Status::unavailable("the node stops"))?;
+        let (to, replies) = mpsc::channel(STREAM_DEPTH);
+        let deadline = grant.deadline;
+        tokio::spawn(async move {
+            let _seat = seat;
+            loop {
+                let question = tokio::select! {
+                    given = given.recv() => given,
+                    () = to.closed() => break,
+                };
+                let message = match &question {
+                    Some(given) => Ok(deciding::question(given, deadline)),
+                    None => {
+                        let later = "another stream of this extension has begun at this node";
+                        Err(Status::aborted(later))
+                    }
+                };
+                if to.send(message).await.is_err() || question.is_none() {
+                    break;
+                }
+            }
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(replies))))
+    }
+
+    async fn answer(
+        &self,
+        request: Request<api::AnswerRequest>,
+    ) -> Result<Response<api::AnswerReply>, Status> {
+        let grant = self.caller(&request, Verb::Decide)?;
+        let api::AnswerRequest { id, verdicts } = request.into_inner();
+        let gone = || Status::unavailable("the node stops");
+        let deciding = self.deciding.as_ref().ok_or_else(gone)?;
+        deciding.answer(grant.subscriber.as_str(), QuestionId(id), verdicts).await?;
+        Ok(Response::new(api::AnswerReply {}))
     }
 }
 

@@ -123,6 +123,12 @@ const FAMILIES: &[(&str, Kind, &str)] = &[
         "Times an extension had to look at a mailbox anew",
     ),
     ("hikyaku_extension_ended_total", Kind::Counter, "Times an extension ended by itself"),
+    ("hikyaku_extension_decided_total", Kind::Counter, "Messages that an extension decided about"),
+    (
+        "hikyaku_extension_missed_total",
+        Kind::Counter,
+        "Messages that went on without an extension that decides: away, late, busy",
+    ),
     ("hikyaku_index_messages", Kind::Gauge, "Messages in the full-text index"),
     ("hikyaku_index_disk_bytes", Kind::Gauge, "Bytes of its files"),
     ("hikyaku_index_memory_bytes", Kind::Gauge, "Bytes of its vocabularies in memory"),
@@ -350,6 +356,13 @@ fn extensions(page: &mut Page, status: &StatusReport) {
         page.count("hikyaku_extension_batches_taken_total", &labels, it.taken);
         page.count("hikyaku_extension_resets_total", &labels, it.resets);
         page.count("hikyaku_extension_ended_total", &labels, it.ended);
+        page.count("hikyaku_extension_decided_total", &labels, it.decided);
+        for (why, count) in
+            [("away", it.missed_away), ("late", it.missed_late), ("busy", it.missed_busy)]
+        {
+            let labels = [("extension", it.name.as_str()), ("why", why)];
+            page.count("hikyaku_extension_missed_total", &labels, count);
+        }
     }
 }
 

@@ -258,7 +258,9 @@ impl Hub {
     /// All connections end.
     fn end(&self, node: NodeId, link: &mut Link) {
         if link.is_up() {
-            let with = vec![("node", node.0.to_string())];
+            let known = self.setup.others.iter().find(|other| other.node == node);
+            let name = known.map_or_else(|| node.0.to_string(), |other| other.name.clone());
+            let with = vec![("node", name)];
             crate::log::note(crate::config::LogLevel::Warn, "node lost", with);
             self.setup.standings.on_lost(node);
             self.tell_all(node, LinkState::Lost);

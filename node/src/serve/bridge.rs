@@ -4,6 +4,7 @@
 use super::full_text::NodeIndex;
 use crate::control::{ScrubReport, Woken};
 use crate::edge::{Doorkeeper, ListenerState, Service};
+use crate::extensions::Deciding;
 use crate::life::Stranger;
 use crate::passwords::{HashDone, HashJob, HashKind, HashOutcome, HashPool, Secret};
 use crate::tls::TlsContext;
@@ -12,7 +13,7 @@ use dds::scrub::Round;
 use dds::{PartitionId, Report};
 use fsm::Token;
 use mailstore::directory::HashVerdict;
-use mailstore::face::{LogEvent, Notice, SessionId, UserId};
+use mailstore::face::{Decision, LogEvent, Notice, Question, SessionId, SessionInput, UserId};
 use rustls::ServerConfig;
 use stages::{Clock, HashOrder, PortSender};
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -22,6 +23,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use vspace::{
     Completion, DdsResponse, Inward, NodeId, Packet, Passed, SessionLine, Standing, Verdict, Wake,
+    group_of,
 };
 
 /// Damaged mailboxes that are remembered; with more of them the disk is gone.
@@ -39,6 +41,8 @@ pub struct Bridge {
     pub index: Arc<NodeIndex>,
     ports: OnceLock<Vec<PortSender<Inward>>>,
     pool: OnceLock<Arc<HashPool>>,
+    /// Only where extensions decide.
+    deciding: OnceLock<Deciding>,
     operators: Mutex<HashMap<u64, oneshot::Sender<Completion>>>,
     /// Who listens for what masters tell sessions of the node's own.
     listening: Mutex<HashMap<SessionId, mpsc::UnboundedSender<Notice>>>,
@@ -119,6 +123,7 @@ impl Bridge {
             index,
             ports: OnceLock::new(),
             pool: OnceLock::new(),
+            deciding: OnceLock::new(),
             operators: Mutex::default(),
             listening: Mutex::default(),
             feeds: Mutex::default(),
@@ -148,6 +153,17 @@ impl Bridge {
         let twice = "a node starts once";
         assert!(self.ports.set(ports).is_ok(), "{twice}");
         assert!(self.pool.set(pool).is_ok(), "{twice}");
+    }
+
+    /// Joins the deciding extensions.
+    pub fn join_deciding(&self, deciding: Deciding) {
+        assert!(self.deciding.set(deciding).is_ok(), "a node starts once");
+    }
+
+    /// Gives a session what was decided about its message.
+    pub fn decided(&self, session: SessionId, token: Token, decisions: Vec<Decision>) {
+        let input = SessionInput::Decided { token, decisions };
+        self.tell(usize::from(group_of(session).0), Inward::Session { session, input });
     }
 
     /// Joins the connections with other nodes.
@@ -393,6 +409,14 @@ impl Service for Bridge {
                 let kind = HashKind::Make { secret: Secret::new(secret.to_vec()) };
                 self.hash(peer, (token, HashWaiter::Replacement), kind);
             }
+        }
+    }
+
+    fn decide(&self, session: SessionId, token: Token, question: Arc<Question>) {
+        match self.deciding.get() {
+            Some(deciding) => deciding.ask(session, token, question),
+            // The node is starting, or ends.
+            None => self.decided(session, token, Vec::new()),
         }
     }
 

@@ -14,6 +14,7 @@ use crate::control::{
     PartitionsReport, Progress, Reply, ScrubReport, ScrubState, SessionReport, SpaceState,
     StageReport, StatusReport, StoreReport, SurveyReport, Woken,
 };
+use crate::edge::ListenerState;
 use crate::extensions::Registry;
 use dds::cluster::{Incarnation, NodeId, ReplicaGroup};
 use dds::scrub::Round;
@@ -26,7 +27,7 @@ use stages::{HistogramSnapshot, StageSnapshot};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 use tokio::sync::mpsc;
 use vspace::operator_id;
@@ -49,6 +50,8 @@ pub struct NodeControl {
     pub extensions: Arc<Registry>,
     pub(super) history: History,
     pub state: AtomicU8,
+    /// Of the webmail, once they are open.
+    pub web_listeners: OnceLock<Vec<Arc<ListenerState>>>,
     /// Those in force: SIGHUP changes them.
     limits: Mutex<Limits>,
     operators: AtomicU64,
@@ -82,6 +85,7 @@ impl NodeControl {
             neighbours,
             history: History::default(),
             state: AtomicU8::new(0),
+            web_listeners: OnceLock::new(),
             // Of every run others: another node may still answer an earlier one.
             operators: AtomicU64::new(super::draw().unwrap_or_default() >> 27),
         }
@@ -137,19 +141,23 @@ impl NodeControl {
         reports
     }
 
-    fn listener_reports(&self) -> Vec<ListenerReport> {
-        let report = |state: &Arc<crate::edge::ListenerState>| ListenerReport {
+    fn listener_reports(listeners: &[Arc<ListenerState>]) -> Vec<ListenerReport> {
+        let report = |state: &Arc<ListenerState>| ListenerReport {
             name: state.config.service.name().to_owned(),
             address: state.address.clone(),
             connections: state.open.load(Relaxed),
             accepted: state.accepted.load(Relaxed),
             refused: state.refused.load(Relaxed),
         };
-        self.bridge.listeners.iter().map(report).collect()
+        listeners.iter().map(report).collect()
     }
 
     fn status_report(&self) -> StatusReport {
-        let listeners = self.listener_reports();
+        let mut listeners = Self::listener_reports(&self.bridge.listeners);
+        // Connections of browsers are no sessions: they come and go with every page.
+        let sessions = listeners.iter().map(|listener| listener.connections).sum();
+        let web = self.web_listeners.get().map(Vec::as_slice).unwrap_or_default();
+        listeners.extend(Self::listener_reports(web));
         let view = self.bridge.cluster();
         let damaged = self.bridge.damaged();
         let held: Vec<_> = self.stages.gauges.iter().map(|gauges| gauges.get()).collect();
@@ -173,7 +181,7 @@ impl NodeControl {
             uptime_seconds: self.started.elapsed().as_secs(),
             data: self.data.clone(),
             sync: self.config.store.sync,
-            sessions: listeners.iter().map(|listener| listener.connections).sum(),
+            sessions,
             listeners,
             stages: self.stage_reports(),
             admission: held.iter().enumerate().map(admission_report).collect(),

@@ -3,9 +3,10 @@
 use super::control::NodeControl;
 use crate::config::{Address, Config, Service as Protocol};
 use crate::control::Control;
-use crate::extensions::{ExtensionServer, Grants, INDEX, Inside, Service, serve, start_all};
+use crate::extensions::{
+    Deciding, ExtensionServer, Grants, INDEX, Inside, Service, serve, start_all,
+};
 use anyhow::Context;
-use dds_rocksdb::RocksStore;
 use mailstore::face::{Scope, Subscriber, Subscription};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -26,9 +27,15 @@ impl Extensions {
         let node: Arc<dyn Control> = Arc::<NodeControl>::clone(control);
         let registry = Arc::clone(&control.extensions);
         let (index, store) = (Arc::clone(&control.bridge.index), Arc::clone(&control.store));
-        let follower = move || index.follower(Arc::<RocksStore>::clone(&store));
+        let follower = move || index.follower(Arc::clone(&store));
         let inside = Inside::new(Arc::clone(&node), Arc::clone(&registry));
         let inside = start_all(inside, control.map, follower);
+        let bridge = Arc::clone(&control.bridge);
+        let decided = move |session, token, said| bridge.decided(session, token, said);
+        let deciding = Deciding::start(&config.extensions, &registry, Box::new(decided));
+        if let Some(deciding) = &deciding {
+            control.bridge.join_deciding(deciding.clone());
+        }
         let (stop, stopped) = watch::channel(false);
         let mut listeners = JoinSet::new();
         let places = config.listen.listeners.iter();
@@ -46,6 +53,7 @@ impl Extensions {
                     Arc::clone(&node),
                     grants,
                     (Arc::clone(&registry), control.map),
+                    deciding.clone(),
                 ),
                 tls: tls.then(|| Arc::clone(&control.bridge.tls)),
             };

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use dds::{
     BlobId, Column, DpMap, Read, ReadDone, RouteKey, SortKey, Store, StoreError, Tier, layout,
 };
+use dds_rocksdb::{RocksStore, SpaceState};
 use index::{BucketStatus, Follower, FullText, Order, Page, Shelf, Source, SourceError};
 use mailstore::face::{EmailId, TaskRefusal, UserId};
 use mailstore::mailbox::format::keys;
@@ -28,7 +29,7 @@ impl NodeIndex {
 
 impl NodeIndex {
     /// The extension that keeps it.
-    pub fn follower(&self, store: Arc<dyn Store>) -> Follower {
+    pub fn follower(&self, store: Arc<RocksStore>) -> Follower {
         // Of this thread and those that it starts: mail goes first. It is no matter if the system does not let us.
         let _niceness = rustix::process::nice(NICENESS);
         let shelf = Box::new(StoreShelf::new(store, self.map));
@@ -74,7 +75,7 @@ const NICENESS: i32 = 10;
 
 /// The bodies in the store of this node, page by page.
 pub struct StoreShelf {
-    store: Arc<dyn Store>,
+    store: Arc<RocksStore>,
     map: DpMap,
     /// Messages that may still be read in this step.
     allowed: usize,
@@ -86,7 +87,7 @@ pub struct StoreShelf {
 const PAGE_BYTES: usize = 4 * 1024 * 1024;
 
 impl StoreShelf {
-    pub fn new(store: Arc<dyn Store>, map: DpMap) -> Self {
+    pub fn new(store: Arc<RocksStore>, map: DpMap) -> Self {
         Self { store, map, allowed: 0, page: Vec::new() }
     }
 
@@ -151,12 +152,16 @@ impl Source for StoreShelf {
 
     fn goes_on(&mut self) -> bool {
         self.allowed = self.allowed.saturating_sub(1);
-        self.allowed > 0
+        self.allowed > 0 && self.has_room()
     }
 }
 
 impl Shelf for StoreShelf {
     fn allow(&mut self, messages: usize) {
         self.allowed = messages;
+    }
+
+    fn has_room(&self) -> bool {
+        self.store.space() == SpaceState::Plenty
     }
 }

@@ -1,7 +1,8 @@
 //! From the configuration to the limits of the machines.
 
-use crate::config::{Config, Limits};
+use crate::config::{Config, Verb};
 use std::sync::Arc;
+use std::time::Duration;
 use vspace::{AdmissionLimits, LiveLimits, SessionLimits, ShardConfig};
 
 /// Puts what is configured into the limits of a shard, one of `groups`.
@@ -27,7 +28,7 @@ pub fn apply(config: &Config, groups: usize, shard: &mut ShardConfig) {
 /// What may change while the node runs, for one of `groups` shards.
 pub fn live(config: &Config, groups: usize) -> LiveLimits {
     LiveLimits {
-        sessions: sessions(&config.limits),
+        sessions: sessions(config),
         imap_logins_max: config.limits.imap_connections_per_user as usize,
         admission: AdmissionLimits {
             delay_target: config.limits.queue_delay.0,
@@ -39,13 +40,22 @@ pub fn live(config: &Config, groups: usize) -> LiveLimits {
     }
 }
 
-fn sessions(limits: &Limits) -> SessionLimits {
+/// How long a session waits for extensions that decide, should their own deadlines be forgotten.
+fn deciding(config: &Config) -> Option<Duration> {
+    let all = config.extensions.values().filter(|it| it.verbs.contains(&Verb::Decide));
+    let longest = all.map(|it| it.deadline.0).max()?;
+    Some(longest.saturating_add(Duration::from_secs(1)))
+}
+
+fn sessions(config: &Config) -> SessionLimits {
+    let limits = &config.limits;
     SessionLimits {
         smtp: Arc::new(smtp::Limits {
             message_bytes_max: limits.message_size.0,
             recipients_max: limits.recipients as usize,
             idle: limits.smtp_idle.0,
             login: limits.login_time.0,
+            deciding: deciding(config),
             ..smtp::Limits::default()
         }),
         pop3: Arc::new(pop3::Limits {

@@ -3,6 +3,7 @@
 use super::bridge::Bridge;
 use super::control::NodeControl;
 use crate::config::{Address, Config, Listener, Service, TlsMode};
+use crate::edge::ListenerState;
 use crate::tls::TlsContext;
 use crate::web::{HELD_MAX, UPLOADS_MAX, Web, WebServer};
 use anyhow::Context;
@@ -23,6 +24,7 @@ pub struct Webmail {
     holding: Arc<Semaphore>,
     /// Where a browser finds it, without TLS when it may.
     pub url: Option<String>,
+    listeners: Vec<Arc<ListenerState>>,
 }
 
 impl Webmail {
@@ -34,8 +36,13 @@ impl Webmail {
     ) -> anyhow::Result<Self> {
         let (stop, stopped) = watch::channel(false);
         let holding = Arc::new(Semaphore::new(HELD_MAX as usize));
-        let mut started =
-            Self { stop, tasks: JoinSet::new(), holding: Arc::clone(&holding), url: None };
+        let mut started = Self {
+            stop,
+            tasks: JoinSet::new(),
+            holding: Arc::clone(&holding),
+            url: None,
+            listeners: Vec::new(),
+        };
         let web = Arc::new(Web {
             control: Arc::<NodeControl>::clone(control),
             hashes: Arc::clone(control.bridge.pool().context("the pool runs by now")?),
@@ -67,7 +74,9 @@ impl Webmail {
                     started.url = Some(format!("{scheme}://{address}/"));
                 }
                 let tls = secure.then(|| Arc::clone(tls));
-                let server = WebServer { web: Arc::clone(&web), tls, https_port };
+                let state = Arc::new(ListenerState::new(listener.clone(), address.to_string()));
+                started.listeners.push(Arc::clone(&state));
+                let server = WebServer { web: Arc::clone(&web), tls, https_port, state };
                 started.tasks.spawn(crate::web::serve(bound, server, stopped.clone()));
             }
         }
@@ -93,6 +102,7 @@ pub async fn open_doors(
 ) -> anyhow::Result<Webmail> {
     super::socketmap::serve(control, config).await?;
     let webmail = Webmail::start(control, (config, hostname), &control.bridge.tls).await?;
+    control.web_listeners.get_or_init(|| webmail.listeners.clone());
     if demo {
         show_demo(control, &control.bridge, webmail.url.as_deref()).await?;
     }

@@ -10,9 +10,9 @@ use html::compose::Recipients;
 use html::envelope::Address;
 use mailstore::face::{
     Acceptance, AcceptedRecipient, BlobDone, BlobTask, Body, Columns, Completion, Deliver,
-    DeliveryDone, DeliveryId, DeliveryTask, DirectoryDone, DirectoryTask, FolderId, FolderName,
-    Holders, INLINE_BYTES_MAX, InternalDate, Keyword, LONE_BYTES_MAX, NewMessage, Promise,
-    Resolved, SystemFlags, Task, Uid, UserDone, UserError, UserId, UserTask,
+    DeliveryDone, DeliveryId, DeliveryTask, DirectoryDone, DirectoryTask, Filing, FolderId,
+    FolderName, Holders, INLINE_BYTES_MAX, InternalDate, Keyword, LONE_BYTES_MAX, NewMessage,
+    Promise, Resolved, SystemFlags, Task, Uid, UserDone, UserError, UserId, UserTask,
 };
 use mailstore::mime::{Limits, Scanner};
 use std::collections::BTreeMap;
@@ -89,6 +89,7 @@ pub async fn deliver(
             prefix: prefix(target),
             body,
             columns,
+            filing: Filing::default(),
             promise: Promise::Open,
         };
         let task = Task::User { user: target.user, task: UserTask::Deliver(deliver) };
@@ -108,6 +109,7 @@ pub async fn deliver(
         user: target.user,
         recipient: Arc::clone(&target.recipient),
         prefix: prefix(target),
+        filing: Filing::default(),
     });
     let acceptance = Acceptance { delivery, body, columns, recipients: recipients.collect() };
     match login.own.ask(Task::Delivery(DeliveryTask::Accept(acceptance))).await? {

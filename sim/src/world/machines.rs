@@ -142,6 +142,9 @@ impl World {
                 let phc = Some(format!("$argon2id$sim${secret}"));
                 self.arrive(life, GroupId(0), 30_000_000, Inward::Rehashed { token, phc });
             }
+            Outward::Decide { session, token, question } => {
+                self.on_question(life, (session, token), &question);
+            }
             Outward::Log(event) => self.on_log(&event),
             Outward::OperatorDone { session, token, completion } => {
                 if !self.is_fed(session, (token, &completion)) {

@@ -253,6 +253,13 @@ impl Shard {
                 self.tell_login(session);
             }
         }
+        // Browsers watch under sessions of the node's own.
+        let watch =
+            self.operators.iter().flat_map(|(id, users)| users.iter().map(|user| (*id, *user)));
+        let own: BTreeSet<_> = watch.filter(|(_, user)| concerned(self, *user)).collect();
+        for (session, _) in own {
+            self.notify(session, Notice::MasterChanged);
+        }
     }
 
     pub(crate) fn on_link(&mut self, node: NodeId, link: LinkState) {

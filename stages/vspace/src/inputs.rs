@@ -7,7 +7,7 @@ use mailstore::face::{Notice, SessionInput};
 use mailstore::{delivery, directory, mailbox, sweep};
 
 /// Names of the kinds; [`crate::ShardStats::inputs`] counts by place.
-pub const INPUT_KINDS: [&str; 58] = [
+pub const INPUT_KINDS: [&str; 59] = [
     "session: Opened",
     "session: Received",
     "session: TlsStarted",
@@ -66,6 +66,7 @@ pub const INPUT_KINDS: [&str; 58] = [
     "fills: any",
     "seat: Scrub",
     "scrub: any",
+    "session: Decided",
 ];
 
 /// The place of an input in [`INPUT_KINDS`].
@@ -85,6 +86,7 @@ pub(crate) fn kind_of(work: &Work) -> usize {
             SessionInput::Resumed => 10,
             SessionInput::PeerClosed => 11,
             SessionInput::ShuttingDown => 12,
+            SessionInput::Decided { .. } => 58,
         },
         Work::Mailbox(_, input) => match input {
             mailbox::Input::Asked { .. } => 13,

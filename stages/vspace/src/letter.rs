@@ -148,6 +148,11 @@ mod tests {
             prefix: Bytes::from_static(b"Received: \r\n"),
             body: Body::Inline(Bytes::from(vec![0xFE; 5000])),
             columns: Arc::new(Columns::default()),
+            filing: mailstore::face::Filing {
+                place: Some(mailstore::face::Place::Folder(FolderName::inbox())),
+                flags: mailstore::face::SystemFlags(4),
+                keywords: Vec::new(),
+            },
             promise: Promise::Open,
         };
         let keyword = Keyword::new(b"$Junk").expect("a keyword");

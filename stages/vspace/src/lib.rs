@@ -44,7 +44,9 @@ pub use follow::{Passed, TraceId};
 pub use following::News;
 pub use inputs::INPUT_KINDS;
 pub use letter::{Letter, Unreadable};
-pub use mailstore::face::{Completion, LogEvent, Notice, SessionId, TaskRefusal};
+pub use mailstore::face::{
+    Completion, Decision, LogEvent, Notice, Question, SessionId, TaskRefusal,
+};
 pub use mailstore::mailbox::{MatchHits, MatchJob};
 pub use membership::MembershipSetup;
 pub use names::{Asker, GroupId, MachineId, asker_of, group_of, node_of, operator_id, session_id};

@@ -89,6 +89,9 @@ impl Shard {
             SessionEffect::ResumeReading => self.order(id, ConnectionOrder::ResumeReading),
             SessionEffect::StartTls => self.order(id, ConnectionOrder::StartTls),
             SessionEffect::Submit { token, lane, task } => self.submit(id, token, lane, task),
+            SessionEffect::Decide { token, question } => {
+                self.out.push(Outward::Decide { session: id, token, question });
+            }
             SessionEffect::Identified { address } => self.on_identified(id, address),
             SessionEffect::Log(event) => self.out.push(Outward::Log(event)),
             SessionEffect::Close => self.end_session(id),

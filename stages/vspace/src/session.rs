@@ -130,6 +130,7 @@ impl SessionSlot {
             SessionInput::Opened(_)
             | SessionInput::Drained
             | SessionInput::Completed { .. }
+            | SessionInput::Decided { .. }
             | SessionInput::Notified(_)
             | SessionInput::TimerFired(_)
             | SessionInput::Resumed

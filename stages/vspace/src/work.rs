@@ -19,7 +19,8 @@ use dds::{
 use fsm::{Duration, Mono, Token};
 use mailstore::directory::HashVerdict;
 use mailstore::face::{
-    Completion, LogEvent, Notice, Peer, SessionId, SessionInput, Task, TaskRefusal, UserId,
+    Completion, LogEvent, Notice, Peer, Question, SessionId, SessionInput, Task, TaskRefusal,
+    UserId,
 };
 use mailstore::mailbox::{MatchHits, MatchJob};
 use std::net::IpAddr;
@@ -354,6 +355,12 @@ pub enum Outward {
     Rehash {
         token: Token,
         secret: Bytes,
+    },
+    /// Deciding extensions are asked: answered by `SessionInput::Decided`, or not at all.
+    Decide {
+        session: SessionId,
+        token: Token,
+        question: Arc<Question>,
     },
     Log(LogEvent),
     OperatorDone {

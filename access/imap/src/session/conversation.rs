@@ -133,8 +133,8 @@ impl Conversation {
 
     pub fn step(&mut self, cx: &mut Cx<'_, SessionEffect>, input: SessionInput) {
         match input {
-            // Only the first input is `Opened`; a second one changes nothing.
-            SessionInput::Opened(_) => {}
+            // Only the first input is `Opened`; a second one changes nothing. IMAP asks for no decisions.
+            SessionInput::Opened(_) | SessionInput::Decided { .. } => {}
             SessionInput::Received(bytes) => {
                 self.heard = cx.mono();
                 self.shared.counts.bytes_in += bytes.len() as u64;

@@ -134,6 +134,7 @@ impl Real {
             prefix: Bytes::new(),
             body: message.body,
             columns: message.columns,
+            filing: mailstore::face::Filing::default(),
             promise: Promise::Open,
         });
         let from = SessionId(1_000_000);

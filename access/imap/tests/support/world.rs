@@ -228,6 +228,7 @@ impl World {
                 SessionEffect::Submit { token, lane: _, task } => {
                     self.tasks.push_back((index, token, task));
                 }
+                SessionEffect::Decide { .. } => panic!("IMAP asks nobody to decide"),
                 SessionEffect::PauseReading => client.reading = false,
                 SessionEffect::ResumeReading => client.reading = true,
                 SessionEffect::StartTls => client.tls_asked = true,

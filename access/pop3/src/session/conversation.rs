@@ -97,8 +97,8 @@ impl Conversation {
                 self.out.clear();
                 self.close(cx);
             }
-            // Opened comes once.
-            SessionInput::Opened(_) => {}
+            // Opened comes once; nothing is decided about what is read.
+            SessionInput::Opened(_) | SessionInput::Decided { .. } => {}
         }
         self.end_if_asked(cx);
         if !self.is_closed() {

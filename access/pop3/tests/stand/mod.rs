@@ -151,6 +151,7 @@ impl Stand {
                 SessionEffect::StartTls => self.tls_wanted = true,
                 SessionEffect::Log(event) => self.log.push(event),
                 SessionEffect::Close => self.closed = true,
+                SessionEffect::Decide { .. } => panic!("POP3 asks nobody to decide"),
                 SessionEffect::Identified { .. } => {}
             }
         }

@@ -52,6 +52,7 @@ replies! {
     UNREACHABLE = "451 4.3.0 The mailbox cannot be reached at the moment, please try again later";
     LOOKUP_FAILED = "451 4.3.0 The address cannot be looked up at the moment, please try again later";
     LOCAL_TROUBLE = "451 4.3.0 Temporary trouble, please try again later";
+    DEFERRED = "451 4.7.1 Not now, please try again later";
     NO_SPACE = "452 4.3.1 Insufficient system storage, please try again later";
     TOO_MANY_RECIPIENTS = "452 4.5.3 Too many recipients, send the rest in another transaction";
     OVER_QUOTA = "452 4.2.2 Mailbox is over quota";
@@ -84,6 +85,7 @@ replies! {
     UNKNOWN_USER = "550 5.1.1 User unknown";
     DISABLED_USER = "550 5.2.1 Mailbox disabled";
     NOT_LOCAL = "550 5.7.1 Not a mailbox of this service, and it does not relay";
+    REJECTED = "550 5.7.1 The message is rejected";
     RELAY_LATER = "550 5.7.1 This service delivers to its own domains only, outbound delivery is not available";
     BARE_IN_CONTENT = "550 5.6.0 Bare <CR>, <LF> or <NUL> in the message, closing the connection";
     NUL_IN_CONTENT = "554 5.6.0 <NUL> in the message";

@@ -19,6 +19,7 @@ pub struct BodySink {
     bytes_max: u64,
     inline_max: usize,
     chunk_life: Duration,
+    head: Head,
 }
 
 #[derive(Debug)]
@@ -34,6 +35,15 @@ struct Chunked {
     index: u32,
     filling: Vec<u8>,
     under_way: Vec<Token>,
+    head: Head,
+}
+
+/// Whether the first chunk stays in memory until the message is handed over.
+#[derive(Clone, Debug)]
+pub enum Head {
+    Dropped,
+    Wanted,
+    Kept(Bytes),
 }
 
 /// What the completion of a chunk means.
@@ -49,14 +59,19 @@ impl BodySink {
     /// An empty body. `announced` octets are made room for, as far as they are kept inline; what one mailbox alone will hold
     /// is kept so though it is long.
     #[must_use]
-    pub fn new(announced: u64, holders: Holders, bytes_max: u64, chunk_life: Duration) -> Self {
+    pub fn new(
+        announced: u64,
+        holders: Holders,
+        (bytes_max, chunk_life): (u64, Duration),
+        head: Head,
+    ) -> Self {
         let inline_max = match holders {
             Holders::One => LONE_BYTES_MAX,
             Holders::Several => INLINE_BYTES_MAX,
         };
         let room = usize::try_from(announced).unwrap_or(usize::MAX).min(inline_max);
         let kept = Kept::Inline(Vec::with_capacity(room));
-        Self { kept, bytes: 0, bytes_max, inline_max, chunk_life }
+        Self { kept, bytes: 0, bytes_max, inline_max, chunk_life, head }
     }
 
     /// Octets so far.
@@ -91,7 +106,8 @@ impl BodySink {
                 let blob =
                     BlobId(u128::from(cx.rng().next_u64()) << 64 | u128::from(cx.rng().next_u64()));
                 let filling = std::mem::take(kept);
-                let mut chunked = Chunked { blob, index: 0, filling, under_way: Vec::new() };
+                let head = self.head.clone();
+                let mut chunked = Chunked { blob, index: 0, filling, under_way: Vec::new(), head };
                 chunked.push(cx, text, self.chunk_life);
                 self.kept = Kept::Chunked(chunked);
             }
@@ -122,14 +138,21 @@ impl BodySink {
         }
     }
 
-    /// The body to hand over, after `finish` and once no chunk is under way.
+    /// The body to hand over and its beginning, after `finish` and once no chunk is under way.
     #[must_use]
-    pub fn body(self) -> Body {
+    pub fn body(self) -> (Body, Bytes) {
         assert_eq!(self.under_way(), 0, "a body is handed over when all of it is durable");
         match self.kept {
-            Kept::Inline(kept) => Body::Inline(Bytes::from(kept)),
-            Kept::Chunked(chunked) => {
-                Body::Blob { blob: chunked.blob, len: self.bytes, holders: Holders::One }
+            Kept::Inline(kept) => {
+                let kept = Bytes::from(kept);
+                (Body::Inline(kept.clone()), kept)
+            }
+            Kept::Chunked(Chunked { blob, head, .. }) => {
+                let head = match head {
+                    Head::Kept(head) => head,
+                    Head::Dropped | Head::Wanted => Bytes::new(),
+                };
+                (Body::Blob { blob, len: self.bytes, holders: Holders::One }, head)
             }
         }
     }
@@ -144,7 +167,7 @@ impl BodySink {
 }
 
 /// Asks for a blob that nobody was told of to be dropped. The answer does not matter: it expires by itself as well.
-fn drop_blob(cx: &mut Cx<'_, SessionEffect>, blob: BlobId) {
+pub fn drop_blob(cx: &mut Cx<'_, SessionEffect>, blob: BlobId) {
     let task = Task::Blob(BlobTask::Drop { blob });
     let token = cx.fresh_token();
     cx.emit(SessionEffect::Submit { token, lane: Lane::Delivery, task });
@@ -168,6 +191,9 @@ impl Chunked {
 
     fn write(&mut self, cx: &mut Cx<'_, SessionEffect>, life: Duration) {
         let bytes = Bytes::from(std::mem::take(&mut self.filling));
+        if matches!(self.head, Head::Wanted) {
+            self.head = Head::Kept(bytes.clone());
+        }
         let token = cx.fresh_token();
         let task =
             Task::Blob(BlobTask::PutChunk { blob: self.blob, index: self.index, bytes, life });

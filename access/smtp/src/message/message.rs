@@ -3,8 +3,9 @@
 //! A submitted message's header is held back until it is complete and has been edited; everything else streams.
 //! Invariant: what the scanner saw is, byte for byte, what the sink keeps.
 
+use super::body_sink::Head;
 use super::submitted::{self, Edited};
-use super::{BodySink, Envelope, Fault, HeaderWatch, Sunk, Watched};
+use super::{BodySink, Envelope, Fault, HeaderWatch, Sunk, Watched, drop_blob};
 use crate::Limits;
 use bytes::Bytes;
 use fsm::{Cx, Digest, Token};
@@ -27,6 +28,26 @@ pub struct Message {
     checks: Vec<Token>,
 }
 
+/// A message that is complete and durable as far as it is not inline.
+#[derive(Debug)]
+pub struct Whole {
+    pub envelope: Envelope,
+    pub body: Body,
+    /// Its beginning, if that is wanted: all of it, or the first chunk.
+    pub head: Bytes,
+    pub columns: Arc<Columns>,
+}
+
+impl Whole {
+    /// The message is not kept: what was written of it may go.
+    pub fn abandon(self, cx: &mut Cx<'_, SessionEffect>) -> Envelope {
+        if let Body::Blob { blob, .. } = self.body {
+            drop_blob(cx, blob);
+        }
+        self.envelope
+    }
+}
+
 /// What happens to the header.
 #[derive(Debug)]
 enum Header {
@@ -47,7 +68,12 @@ impl Message {
         };
         Self {
             envelope,
-            sink: BodySink::new(announced, holders, limits.message_bytes_max, limits.chunk_life),
+            sink: BodySink::new(
+                announced,
+                holders,
+                (limits.message_bytes_max, limits.chunk_life),
+                if limits.deciding.is_some() { Head::Wanted } else { Head::Dropped },
+            ),
             scanner: Scanner::new(&limits.mime),
             watch: HeaderWatch::default(),
             header: match submitter {
@@ -191,11 +217,12 @@ impl Message {
         }
     }
 
-    /// Takes the message apart, once settled: whom it is for, its bytes, and what was read from it.
+    /// The message as it is handed over, once settled.
     #[must_use]
-    pub fn into_parts(self) -> (Envelope, Body, Arc<Columns>) {
+    pub fn into_whole(self) -> Whole {
         assert!(self.is_settled(), "a message is handed over when all of it is durable and judged");
-        (self.envelope, self.sink.body(), Arc::new(self.scanner.finish()))
+        let (body, head) = self.sink.body();
+        Whole { envelope: self.envelope, body, head, columns: Arc::new(self.scanner.finish()) }
     }
 
     /// The message is not kept: what was written of it may go.

@@ -12,11 +12,12 @@ mod submitted;
 mod trace;
 
 use authors::authors;
+pub use body_sink::drop_blob;
 use body_sink::{BodySink, Sunk};
 pub use envelope::{Envelope, Finding, Lookup};
 pub use fault::{Fault, refusal_reply};
 use header_watch::{HeaderWatch, Watched};
 pub use intake::{Intake, Refusing, Taking};
-pub use message::Message;
+pub use message::{Message, Whole};
 use trace::write_date;
 pub use trace::{Trace, Transport};

@@ -1,7 +1,6 @@
 //! DATA and BDAT: content comes in, is framed, and is kept or read to its end.
 
 use super::conversation::Conversation;
-use super::delivery::Delivering;
 use super::state::{Advance, State};
 use crate::Limits;
 use crate::Mode;
@@ -222,8 +221,7 @@ impl Conversation {
     /// The message is complete and in order; it is handed over once all of it is durable and judged.
     fn settle(&mut self, cx: &mut Cx<'_, SessionEffect>, message: Box<Message>) {
         if message.is_settled() {
-            let delivering = Delivering::hand_over(self, cx, *message);
-            self.state = State::Delivering(Box::new(delivering));
+            self.on_whole(cx, message.into_whole());
         } else {
             self.state = State::Settling(message);
         }

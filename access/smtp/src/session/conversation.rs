@@ -20,6 +20,8 @@ use std::sync::Arc;
 pub const IDLE: TimerKey = TimerKey(1);
 /// Fires when the client should have logged in.
 pub const LOGIN: TimerKey = TimerKey(2);
+/// Fires when deciding extensions have had their time.
+pub const DECIDING: TimerKey = TimerKey(3);
 
 /// One open connection.
 #[derive(Debug)]
@@ -112,6 +114,11 @@ impl Conversation {
                 self.on_completed(cx, token, completion);
                 self.go_on(cx);
             }
+            SessionInput::Decided { token, decisions } => {
+                self.progress = cx.mono();
+                self.on_decided(cx, token, decisions);
+                self.go_on(cx);
+            }
             SessionInput::TlsStarted(tls) => self.on_tls_started(tls),
             SessionInput::Resumed => self.go_on(cx),
             SessionInput::TimerFired(key) => self.on_timer(cx, key),
@@ -181,6 +188,7 @@ impl Conversation {
             State::Verifying { .. }
             | State::CheckingSender { .. }
             | State::Settling(_)
+            | State::Deciding(_)
             | State::Delivering(_)
             | State::StartingTls => Advance::Wait(0),
             State::Closed => Advance::Used(input.len()),
@@ -193,6 +201,7 @@ impl Conversation {
             State::Verifying { .. }
             | State::CheckingSender { .. }
             | State::Settling(_)
+            | State::Deciding(_)
             | State::Delivering(_) => true,
             State::Envelope(envelope) => !envelope.lookups.is_empty(),
             State::Ready
@@ -211,6 +220,11 @@ impl Conversation {
                 self.time_out(cx);
             }
             return;
+        }
+        if key == DECIDING {
+            self.progress = cx.mono();
+            self.decide(cx, Vec::new());
+            return self.go_on(cx);
         }
         let quiet = cx.mono().since(self.progress);
         let fruitless = cx.mono().since(self.fruitful) >= self.limits.fruitless;
@@ -266,6 +280,7 @@ impl Conversation {
             | State::BetweenChunks(_)
             | State::Skipping { .. }
             | State::Settling(_)
+            | State::Deciding(_)
             | State::Delivering(_)
             | State::StartingTls
             | State::Closed => {}
@@ -320,6 +335,7 @@ impl Conversation {
             State::Content(content) => content.abandon(cx),
             State::BetweenChunks(intake) => intake.abandon(cx),
             State::Settling(message) => drop(message.abandon(cx)),
+            State::Deciding(deciding) => deciding.abandon(cx),
             State::Skipping { left: _, then } => self.abandon(cx, *then),
             // The message is handed over: it is delivered even though nobody hears of it any more.
             State::Delivering(_)
@@ -361,6 +377,7 @@ impl Conversation {
             | State::BetweenChunks(_)
             | State::Skipping { .. }
             | State::Settling(_)
+            | State::Deciding(_)
             | State::Delivering(_)
             | State::StartingTls
             | State::Closed => 0,

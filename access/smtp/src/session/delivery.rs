@@ -8,13 +8,14 @@ use super::conversation::{Conversation, Tally};
 use super::state::{Greeting, State};
 use crate::Mode;
 use crate::codec::reply::{self, Reply};
-use crate::message::{Envelope, Message, Trace, Transport, refusal_reply};
+use crate::message::{Envelope, Trace, Transport, Whole, drop_blob, refusal_reply};
 use bytes::Bytes;
 use fsm::{Cx, Digest, Token};
 use mailstore::face::{
-    Acceptance, AcceptedRecipient, Body, Columns, Completion, Deliver, DeliveryDone, DeliveryId,
-    DeliveryTask, FolderName, InternalDate, Lane, LogEvent, Promise, ReceivedEvent, Recipient,
-    SessionEffect, Task, UserDone, UserError, UserId, UserTask,
+    Acceptance, AcceptedRecipient, AskedMailbox, Body, Columns, Completion, Decision, Deliver,
+    DeliveryDone, DeliveryId, DeliveryTask, Filing, FolderName, InternalDate, Lane, LogEvent,
+    Promise, ReceivedEvent, Recipient, Ruling, SessionEffect, Task, UserDone, UserError, UserId,
+    UserTask, Verdict, judge,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -39,6 +40,20 @@ struct Share {
     outcome: Outcome,
 }
 
+impl Share {
+    /// Nothing was asked for it.
+    fn refused(cx: &mut Cx<'_, SessionEffect>, reply: Reply) -> Self {
+        Self { token: cx.fresh_token(), outcome: Outcome::Refused(reply) }
+    }
+}
+
+/// A mailbox of a share, and what is done with its copy.
+#[derive(Clone, Debug)]
+struct Target {
+    mailbox: AskedMailbox,
+    filing: Filing,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Outcome {
     Awaited,
@@ -46,33 +61,38 @@ enum Outcome {
     Refused(Reply),
 }
 
-/// One mailbox of a share: the address it was reached by, and its own.
-#[derive(Clone, Debug)]
-struct Target {
-    user: UserId,
-    recipient: Arc<str>,
-    delivered_to: Arc<str>,
-}
-
 impl Delivering {
-    /// Submits the tasks that make the message durable.
+    /// Submits the tasks that make the message durable, for whom it is not refused.
     pub(super) fn hand_over(
         conversation: &Conversation,
         cx: &mut Cx<'_, SessionEffect>,
-        message: Message,
+        whole: Whole,
+        decisions: Vec<Decision>,
     ) -> Self {
         let delivery = DeliveryId::new(cx.wall(), cx.rng().next_u64());
-        let (envelope, body, columns) = message.into_parts();
+        let Whole { envelope, body, head: _, columns } = whole;
         let bytes = body.len();
         let (targets, owed) = share_out(conversation.mode, &envelope);
-        let body = if targets.len() > 1 { body.shared() } else { body };
+        let targets: Vec<(Verdict, Vec<Target>)> =
+            targets.into_iter().map(|targets| decided(targets, &decisions)).collect();
+        let kept = targets.iter().filter(|(verdict, _)| *verdict == Verdict::Kept).count();
+        if let (0, Body::Blob { blob, .. }) = (kept, &body) {
+            drop_blob(cx, *blob);
+        }
+        let body = if kept > 1 { body.shared() } else { body };
         let date = InternalDate { unix_seconds: cx.wall().unix_seconds(), zone_minutes: 0 };
         let client = conversation.client();
         let trace = conversation.trace(&envelope, &client, delivery, date);
         let mut parcel = Parcel { trace, delivery, body, columns: Arc::clone(&columns) };
         let shares = targets
             .into_iter()
-            .map(|targets| Share { token: parcel.submit(cx, &targets), outcome: Outcome::Awaited })
+            .map(|(verdict, targets)| match verdict {
+                Verdict::Kept => {
+                    Share { token: parcel.submit(cx, targets), outcome: Outcome::Awaited }
+                }
+                Verdict::Deferred => Share::refused(cx, reply::DEFERRED),
+                Verdict::Refused => Share::refused(cx, reply::REJECTED),
+            })
             .collect();
         Self { envelope, delivery, bytes, columns, shares, owed }
     }
@@ -96,25 +116,28 @@ struct Parcel<'a> {
 
 impl Parcel<'_> {
     /// One mailbox is asked directly; several go by the delivery queue, so that all or none of them is promised.
-    fn submit(&mut self, cx: &mut Cx<'_, SessionEffect>, targets: &[Target]) -> Token {
-        let task = match targets {
-            [target] => Task::User {
-                user: target.user,
+    fn submit(&mut self, cx: &mut Cx<'_, SessionEffect>, mut targets: Vec<Target>) -> Token {
+        let only = if targets.len() == 1 { targets.pop() } else { None };
+        let task = match only {
+            Some(Target { mailbox, filing }) => Task::User {
+                user: mailbox.user,
                 task: UserTask::Deliver(Deliver {
                     delivery: self.delivery,
-                    recipient: Arc::clone(&target.recipient),
+                    prefix: self.prefix(&mailbox),
+                    recipient: mailbox.recipient,
                     folder: FolderName::inbox(),
-                    prefix: self.prefix(target),
                     body: self.body.clone(),
                     columns: Arc::clone(&self.columns),
+                    filing,
                     promise: Promise::Open,
                 }),
             },
-            several => {
-                let recipients = several.iter().map(|target| AcceptedRecipient {
-                    user: target.user,
-                    recipient: Arc::clone(&target.recipient),
-                    prefix: self.prefix(target),
+            None => {
+                let recipients = targets.into_iter().map(|target| AcceptedRecipient {
+                    user: target.mailbox.user,
+                    prefix: self.prefix(&target.mailbox),
+                    recipient: target.mailbox.recipient,
+                    filing: target.filing,
                 });
                 Task::Delivery(DeliveryTask::Accept(Acceptance {
                     delivery: self.delivery,
@@ -131,13 +154,37 @@ impl Parcel<'_> {
         token
     }
 
-    fn prefix(&self, target: &Target) -> Bytes {
-        self.trace.prefix(&target.delivered_to)
+    fn prefix(&self, mailbox: &AskedMailbox) -> Bytes {
+        self.trace.prefix(&mailbox.address)
     }
 }
 
+/// The mailboxes that shall get a message, each once.
+pub fn mailboxes(mode: Mode, envelope: &Envelope) -> Vec<AskedMailbox> {
+    share_out(mode, envelope).0.into_iter().flatten().collect()
+}
+
+/// What was said of these mailboxes, and what it comes to when they are answered together.
+fn decided(mailboxes: Vec<AskedMailbox>, said: &[Decision]) -> (Verdict, Vec<Target>) {
+    if said.is_empty() {
+        let filing = Filing::default();
+        let target = |mailbox| Target { mailbox, filing: filing.clone() };
+        return (Verdict::Kept, mailboxes.into_iter().map(target).collect());
+    }
+    let of = |mailbox: &AskedMailbox| {
+        let nothing =
+            || Decision { user: mailbox.user, ruling: Ruling::Take, filing: Filing::default() };
+        said.iter().find(|decision| decision.user == mailbox.user).cloned().unwrap_or_else(nothing)
+    };
+    let mut decisions: Vec<Decision> = mailboxes.iter().map(of).collect();
+    let verdict = judge(&mut decisions);
+    let target =
+        |(mailbox, decision): (AskedMailbox, Decision)| Target { mailbox, filing: decision.filing };
+    (verdict, mailboxes.into_iter().zip(decisions).map(target).collect())
+}
+
 /// Which mailboxes go together, and which share answers for which recipient.
-fn share_out(mode: Mode, envelope: &Envelope) -> (Vec<Vec<Target>>, Vec<usize>) {
+fn share_out(mode: Mode, envelope: &Envelope) -> (Vec<Vec<AskedMailbox>>, Vec<usize>) {
     if let Some((_, accepted)) = envelope.single_mailbox() {
         let replies = if mode == Mode::Lmtp { envelope.accepted.len() } else { 1 };
         let target = accepted.mailboxes.first().map(|mailbox| target(&accepted.address, mailbox));
@@ -149,16 +196,16 @@ fn share_out(mode: Mode, envelope: &Envelope) -> (Vec<Vec<Target>>, Vec<usize>) 
     }
 }
 
-fn target(address: &Arc<str>, mailbox: &Recipient) -> Target {
-    Target {
+fn target(address: &Arc<str>, mailbox: &Recipient) -> AskedMailbox {
+    AskedMailbox {
         user: mailbox.user,
         recipient: Arc::clone(address),
-        delivered_to: Arc::clone(&mailbox.address),
+        address: Arc::clone(&mailbox.address),
     }
 }
 
 /// protocols.md: two aliases of one mailbox give one copy, for the first of them.
-fn distinct_mailboxes(envelope: &Envelope) -> Vec<Target> {
+fn distinct_mailboxes(envelope: &Envelope) -> Vec<AskedMailbox> {
     let mut seen = std::collections::BTreeSet::new();
     let all = envelope
         .accepted
@@ -170,12 +217,12 @@ fn distinct_mailboxes(envelope: &Envelope) -> Vec<Target> {
 }
 
 /// RFC 2033 4.2: each recipient is answered for itself. One whose mailboxes all belong to earlier ones is answered as these.
-fn share_by_recipient(envelope: &Envelope) -> (Vec<Vec<Target>>, Vec<usize>) {
-    let mut shares: Vec<Vec<Target>> = Vec::new();
+fn share_by_recipient(envelope: &Envelope) -> (Vec<Vec<AskedMailbox>>, Vec<usize>) {
+    let mut shares: Vec<Vec<AskedMailbox>> = Vec::new();
     let mut owed = Vec::with_capacity(envelope.accepted.len());
     let mut share_of: BTreeMap<UserId, usize> = BTreeMap::new();
     for accepted in &envelope.accepted {
-        let fresh: Vec<Target> = accepted
+        let fresh: Vec<AskedMailbox> = accepted
             .mailboxes
             .iter()
             .filter(|mailbox| !share_of.contains_key(&mailbox.user))
@@ -237,6 +284,15 @@ impl Conversation {
         if let Some(share) = delivering.shares.iter_mut().find(|share| share.token == token) {
             share.outcome = outcome(completion);
         }
+        self.go_on_delivering(cx, delivering);
+    }
+
+    /// Waits for the outcome of every share, then answers.
+    pub(super) fn go_on_delivering(
+        &mut self,
+        cx: &mut Cx<'_, SessionEffect>,
+        delivering: Box<Delivering>,
+    ) {
         if delivering.shares.iter().any(|share| share.outcome == Outcome::Awaited) {
             self.state = State::Delivering(delivering);
             return;

@@ -4,6 +4,7 @@ mod auth;
 mod commands;
 mod content;
 mod conversation;
+mod deciding;
 mod delivery;
 mod recipients;
 mod state;

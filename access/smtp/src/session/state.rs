@@ -1,6 +1,7 @@
 //! The states of a conversation. Each owns its data; what is large stands in a box.
 
 use super::content::Content;
+use super::deciding::Deciding;
 use super::delivery::Delivering;
 use crate::message::{Envelope, Intake, Message};
 use fsm::{Digest, Token};
@@ -37,6 +38,8 @@ pub enum State {
     },
     /// All content is there; the last of it becomes durable.
     Settling(Box<Message>),
+    /// Deciding extensions are asked.
+    Deciding(Box<Deciding>),
     /// Handed over: the masters, or the delivery queue, make it durable.
     Delivering(Box<Delivering>),
     /// Output is flushed, then TLS begins. Nothing can arrive.
@@ -52,6 +55,7 @@ impl State {
             Self::Authenticating(_) | Self::Verifying { .. } => "authenticating",
             Self::CheckingSender { .. } | Self::Envelope(_) => "envelope",
             Self::Content(_) | Self::BetweenChunks(_) | Self::Skipping { .. } => "receiving",
+            Self::Deciding(_) => "deciding",
             Self::Settling(_) | Self::Delivering(_) => "delivering",
             Self::StartingTls => "starting TLS",
             Self::Closed => "closed",
@@ -90,6 +94,10 @@ impl State {
             Self::Delivering(delivering) => {
                 digest.word(10);
                 delivering.digest(digest);
+            }
+            Self::Deciding(deciding) => {
+                digest.word(13);
+                deciding.digest(digest);
             }
             Self::StartingTls => digest.word(11),
             Self::Closed => digest.word(12),

@@ -29,6 +29,8 @@ pub struct Stand {
     pub timers: BTreeMap<TimerKey, Mono>,
     /// Answers of deliveries and acceptances, first to last; then success.
     pub outcomes: VecDeque<Completion>,
+    /// Asked of deciding extensions, and not answered by the stand.
+    pub questions: Vec<(Token, Arc<Question>)>,
     pub chunks: BTreeMap<(dds::BlobId, u32), Bytes>,
     pub dropped: Vec<dds::BlobId>,
 }
@@ -78,6 +80,7 @@ impl Stand {
             reading: true,
             timers: BTreeMap::new(),
             outcomes: VecDeque::new(),
+            questions: Vec::new(),
             chunks: BTreeMap::new(),
             dropped: Vec::new(),
         };
@@ -124,6 +127,7 @@ impl Stand {
                     self.tasks.push(task.clone());
                     self.held.push_back((token, task));
                 }
+                SessionEffect::Decide { token, question } => self.questions.push((token, question)),
                 SessionEffect::PauseReading => self.reading = false,
                 SessionEffect::ResumeReading => self.reading = true,
                 SessionEffect::StartTls => self.tls_wanted = true,

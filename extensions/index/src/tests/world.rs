@@ -12,6 +12,7 @@ use mailstore::mime::{self, Scanner};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 /// All bodies of all users.
 #[derive(Clone, Debug, Default)]
@@ -19,6 +20,10 @@ pub struct Store {
     pub bodies: BTreeMap<(UserId, EmailId), Bytes>,
     /// Bodies that are read before it stops.
     pub patience: Option<usize>,
+    /// The disk has no room; of all clones.
+    pub full: Arc<AtomicBool>,
+    /// Times that somebody looked at a mailbox; of all clones.
+    pub looks: Arc<AtomicU64>,
 }
 
 impl Store {
@@ -58,6 +63,7 @@ impl BodyReader for Store {
 
 impl Source for Store {
     fn bodies(&mut self, user: UserId, from: EmailId, max: usize) -> Result<Page, SourceError> {
+        self.looks.fetch_add(1, Relaxed);
         let range = (user, from)..=(user, EmailId(u64::MAX));
         let mut emails: Vec<EmailId> =
             self.bodies.range(range).take(max + 1).map(|((_, email), _)| *email).collect();
@@ -67,6 +73,9 @@ impl Source for Store {
     }
 
     fn goes_on(&mut self) -> bool {
+        if self.full.load(Relaxed) {
+            return false;
+        }
         match &mut self.patience {
             None => true,
             Some(0) => false,

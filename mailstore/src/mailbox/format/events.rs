@@ -46,6 +46,23 @@ impl Stretch {
     }
 }
 
+/// The floor of the log.
+#[must_use]
+pub fn encode_floor(floor: ModSeq) -> Bytes {
+    let mut writer = Writer::new(12);
+    writer.number(floor.0);
+    writer.finish()
+}
+
+/// # Errors
+/// When it is no floor.
+pub fn decode_floor(value: &[u8]) -> Result<ModSeq, Damaged> {
+    let mut reader = Reader::new(value, "floor of a log")?;
+    let floor = ModSeq(reader.number()?);
+    reader.finish()?;
+    Ok(floor)
+}
+
 impl Cursor {
     #[must_use]
     pub fn encode(&self) -> Bytes {

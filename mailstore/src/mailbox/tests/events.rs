@@ -186,6 +186,49 @@ fn a_reader_that_follows_knows_every_message() {
 }
 
 #[test]
+fn who_is_sent_back_reads_again_as_long_as_everything_is_kept() {
+    let mut world = World::with_limits(small());
+    subscribe(&mut world, "index");
+    subscribe(&mut world, "slow");
+    let rewind = |world: &mut World, to| ask(world, "index", EventTask::Rewind { to });
+    (1..=20).for_each(|number| {
+        world.deliver(number);
+    });
+    let (all, up_to) = read(&mut world, "index").expect("nothing is missing");
+    acknowledge(&mut world, "index", up_to);
+    assert_eq!(read(&mut world, "index"), Ok((Vec::new(), up_to)));
+    let fifth = all[4].mod_seq;
+    world.stirred.clear();
+    assert_eq!(rewind(&mut world, Rewind::Behind(fifth)), UserDone::Done);
+    assert_eq!(world.stirred, ["index"], "whoever reads is woken");
+    acknowledge(&mut world, "index", up_to);
+    assert_eq!(read(&mut world, "index"), Ok((all[5..].to_vec(), up_to)), "that was of before");
+    world.crash(0);
+    assert_eq!(read(&mut world, "index"), Ok((all[5..].to_vec(), up_to)));
+    acknowledge(&mut world, "index", up_to);
+    assert_eq!(rewind(&mut world, Rewind::Kept), UserDone::Done);
+    assert_eq!(read(&mut world, "index"), Ok((all, up_to)));
+    acknowledge(&mut world, "index", up_to);
+    // Nobody needs them any more, and they go.
+    acknowledge(&mut world, "slow", up_to);
+    world.settle();
+    let UserDone::Events(EventPage::Reset { at }) = rewind(&mut world, Rewind::Behind(fifth))
+    else {
+        panic!("some are kept no more");
+    };
+    assert_eq!(read(&mut world, "index"), Err(at));
+    acknowledge(&mut world, "index", at);
+    world.deliver(21);
+    let kept = rewind(&mut world, Rewind::Kept);
+    assert_eq!(kept, UserDone::Done);
+    let (kept, _) = read(&mut world, "index").expect("what is kept");
+    assert!(!kept.is_empty() && kept.iter().all(|event| event.mod_seq > fifth), "{kept:?}");
+    let anew = rewind(&mut world, Rewind::Anew);
+    assert!(matches!(anew, UserDone::Events(EventPage::Reset { .. })), "{anew:?}");
+    assert!(read(&mut world, "index").is_err());
+}
+
+#[test]
 fn a_deleted_folder_resets_its_readers() {
     let mut world = World::with_limits(small());
     world.done(ANN, UserTask::CreateFolder { name: folder("old"), special_use: None });
@@ -291,6 +334,7 @@ fn subscribers_are_few_and_known() {
     let refused = world.error(ANN, UserTask::Events { subscriber: three, task });
     assert!(matches!(refused, UserError::Cannot(_)));
     assert_eq!(ask(&mut world, "two", EventTask::Unsubscribe), UserDone::Done);
+    assert_eq!(ask(&mut world, "two", EventTask::Unsubscribe), UserDone::Done, "once more");
     subscribe(&mut world, "three");
     assert_eq!(Subscriber::new("a b"), None);
 }

@@ -469,6 +469,7 @@ pub fn delivery(number: u128) -> Deliver {
         prefix: Bytes::from_static(b"Return-Path: <>\r\n"),
         columns: columns(&message),
         body: Body::Inline(message),
+        filing: Filing::default(),
         promise: Promise::Open,
     }
 }

@@ -179,6 +179,7 @@ impl Host for NoSockets {
     fn connection(&mut self, _session: SessionId, _order: ConnectionOrder) {}
     fn log(&mut self, _event: LogEvent) {}
     fn hash(&mut self, _order: HashOrder) {}
+    fn decide(&mut self, _: SessionId, _: fsm::Token, _: Arc<mailstore::face::Question>) {}
     fn operator_done(&mut self, _session: SessionId, _token: fsm::Token, _done: Completion) {}
 
     fn operator_notice(&mut self, _session: SessionId, _notice: vspace::Notice) {}

@@ -9,7 +9,8 @@ const RIGHT: f64 = 250.0;
 const TOP: f64 = 34.0;
 const PLOT: f64 = 200.0;
 const BELOW: f64 = 64.0;
-const PANEL: f64 = TOP + PLOT + BELOW;
+/// Of a line of the legend.
+const NAME: f64 = 18.0;
 const GRID: &str = "#dddddd";
 const AXIS: &str = "#666666";
 /// After Okabe and Ito: told apart by colour-blind eyes, too.
@@ -44,14 +45,23 @@ impl Panel {
             Self::Bars { groups, .. } => !groups.is_empty(),
         }
     }
+
+    /// The legend has room, however long it is.
+    fn height(&self) -> f64 {
+        let names = match self {
+            Self::Lines { series, .. } => series.len(),
+            Self::Bars { stages, .. } => stages.len(),
+        };
+        TOP + PLOT.max(NAME * names as f64) + BELOW
+    }
 }
 
 /// Draws the panels.
 #[must_use]
 pub fn draw(panels: &[Panel]) -> String {
-    let mut svg = Svg::new(WIDTH, PANEL * panels.len() as f64 + 10.0);
-    for (at, panel) in panels.iter().enumerate() {
-        let top = PANEL * at as f64;
+    let mut svg = Svg::new(WIDTH, panels.iter().map(Panel::height).sum::<f64>() + 10.0);
+    let mut top = 0.0;
+    for panel in panels {
         match panel {
             Panel::Lines { title, axis, places, series } => {
                 svg.heading((LEFT, top + 20.0), title);
@@ -62,6 +72,7 @@ pub fn draw(panels: &[Panel]) -> String {
                 bars(&mut svg, top + TOP, stages, groups);
             }
         }
+        top += panel.height();
     }
     svg.finish()
 }
@@ -91,7 +102,7 @@ fn axis(svg: &mut Svg, top: f64, most: f64) -> f64 {
 
 fn legend(svg: &mut Svg, top: f64, names: &[&str]) {
     for (at, name) in names.iter().enumerate() {
-        let y = top + 18.0 * at as f64;
+        let y = top + NAME * at as f64;
         svg.rect((WIDTH - RIGHT + 20.0, y), (11.0, 11.0), colour(at));
         svg.text((WIDTH - RIGHT + 38.0, y + 10.0), Anchor::Start, name);
     }

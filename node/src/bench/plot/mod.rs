@@ -134,10 +134,20 @@ fn plain(number: String) -> String {
     number.strip_suffix(".00").map_or(number.clone(), str::to_owned)
 }
 
-type Point = (u64, u64, u64);
+/// Share of reads, size, clients.
+type Point = (u64, u64, Clients);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Clients {
+    OfAll(u64),
+    OfEach(u64),
+}
 
 fn point(line: &Value) -> Option<Point> {
-    Some((whole(line, "/reads_percent"), whole(line, "/size"), whole(line, "/clients")))
+    // Where there are as many on every node, they are more with every node.
+    let each = line.pointer("/clients_per_node").and_then(Value::as_u64);
+    let clients = each.map_or_else(|| Clients::OfAll(whole(line, "/clients")), Clients::OfEach);
+    Some((whole(line, "/reads_percent"), whole(line, "/size"), clients))
 }
 
 fn named((reads, size, clients): &Point) -> String {
@@ -146,7 +156,11 @@ fn named((reads, size, clients): &Point) -> String {
         100 => "gets".to_owned(),
         reads => format!("{reads} % gets"),
     };
-    let clients = if *clients == 1 { "1 client".to_owned() } else { format!("{clients} clients") };
+    let clients = match clients {
+        Clients::OfAll(1) => "1 client".to_owned(),
+        Clients::OfAll(clients) => format!("{clients} clients"),
+        Clients::OfEach(clients) => format!("{clients} clients a node"),
+    };
     format!("{what}, {} bytes, {clients}", plain(number(*size as f64)))
 }
 
@@ -158,13 +172,14 @@ fn dds(lines: &[Value]) -> Vec<Panel> {
     let stages = ["edge", "queue", "fsync", "replicate", "reply"];
     let puts = |line: &Value| point(line).filter(|(reads, ..)| *reads < 100);
     let gets = |line: &Value| point(line).filter(|(reads, ..)| *reads > 0);
+    // Of gets there are ten times as many: both on one axis would hide the puts.
+    let only_gets = |line: &Value| point(line).filter(|(reads, ..)| *reads == 100);
+    let cpu = "/cpu/total_us";
     vec![
-        axis.lines_panel(("Operations/s, all nodes together", "/ops_per_s"), point, named),
-        axis.lines_panel(
-            ("CPU us per operation, all nodes together", "/cpu/total_us"),
-            point,
-            named,
-        ),
+        axis.lines_panel(("Puts/s, all nodes together", "/puts_per_s"), puts, named),
+        axis.lines_panel(("Gets/s, all nodes together", "/gets_per_s"), gets, named),
+        axis.lines_panel(("CPU us per operation with puts, all nodes together", cpu), puts, named),
+        axis.lines_panel(("CPU us per get, all nodes together", cpu), only_gets, named),
         axis.bars_panel(("Latency of puts by stage, mean us", "/put_stages", &stages), puts, named),
         axis.bars_panel(("Latency of gets by stage, mean us", "/get_stages", &stages), gets, named),
     ]
@@ -192,10 +207,23 @@ mod tests {
         let stage = json!({ "mean_us": 10.0 });
         json!({
             "bench": "dds-nodes", "nodes": nodes, "partitions": 64, "size": 100, "clients": 1,
-            "reads_percent": 0, "ops_per_s": ops, "cpu": { "total_us": 5.0 },
+            "reads_percent": 0, "puts_per_s": ops, "cpu": { "total_us": 5.0 },
             "put_stages": { "edge": stage, "queue": stage, "fsync": stage, "replicate": stage, "reply": stage },
             "get_stages": null,
         })
+    }
+
+    #[test]
+    fn clients_of_every_node_are_one_series() {
+        let mut lines = [line(1, 5.0), line(2, 8.0)];
+        for (nodes, line) in (1..).zip(&mut lines) {
+            line["clients"] = json!(32 * nodes);
+            line["clients_per_node"] = json!(32);
+        }
+        let Panel::Lines { series, .. } = &dds(&lines)[0] else { panic!("lines come first") };
+        assert_eq!(series.len(), 1);
+        assert_eq!(series[0].name, "puts, 100 bytes, 32 clients a node");
+        assert_eq!(series[0].values, [Some(5.0), Some(8.0)]);
     }
 
     #[test]
@@ -205,9 +233,9 @@ mod tests {
         let Panel::Lines { places, series, .. } = &panels[0] else { panic!("lines come first") };
         assert_eq!(places, &["1", "2"]);
         assert_eq!(series[0].values, [Some(3.0), Some(8.0)]);
-        let Panel::Bars { groups, .. } = &panels[2] else { panic!("then bars") };
+        let Panel::Bars { groups, .. } = &panels[4] else { panic!("then bars") };
         assert_eq!(groups[0].1.len(), 2);
-        let Panel::Bars { groups, .. } = &panels[3] else { panic!("then bars") };
+        let Panel::Bars { groups, .. } = &panels[5] else { panic!("then bars") };
         assert!(groups.is_empty(), "nobody has read");
     }
 }

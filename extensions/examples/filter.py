@@ -1,0 +1,43 @@
+#!/usr/bin/env python3
+"""Asks a program about every message before it is answered: a deciding extension of Hikyaku in forty lines.
+
+Usage: filter.py HOST:PORT TOKEN_FILE COMMAND...   (gets the message on its input; exit code 0: keep it, 1: into Junk, 2: refuse it)
+`filter.py HOST:PORT TOKEN_FILE spamc -c` is a spam filter. docs/extensions.md tells how extension_pb2 and
+extension_pb2_grpc are made, and what cluster.toml needs."""
+
+import concurrent.futures
+import subprocess
+import sys
+
+import grpc
+
+import extension_pb2 as api
+import extension_pb2_grpc
+
+VERDICTS = {1: api.Verdict(folder="\\Junk", add_flags=["filtered"]), 2: api.Verdict(ruling="refuse")}
+
+
+def decide(server, auth, question, command):
+    try:
+        # Of a large message this is the beginning.
+        code = subprocess.run(command, input=question.message, timeout=question.deadline_ms / 1000, stdout=subprocess.DEVNULL).returncode
+    except subprocess.TimeoutExpired:
+        return
+    verdicts = [VERDICTS[code]] if code in VERDICTS else []
+    try:
+        server.Answer(api.AnswerRequest(id=question.id, verdicts=verdicts), metadata=auth)
+    except grpc.RpcError as error:
+        # It was late: the message has gone on.
+        print(error.details(), file=sys.stderr)
+
+
+def main(address, token_file, *command):
+    auth = [("authorization", "Bearer " + open(token_file).read().strip())]
+    server = extension_pb2_grpc.ExtensionsStub(grpc.insecure_channel(address))
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        for question in server.Decide(api.DecideRequest(), metadata=auth):
+            pool.submit(decide, server, auth, question, command)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
