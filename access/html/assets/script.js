@@ -340,6 +340,9 @@
   ready();
   listen();
 
+  // Work in slices goes on by itself.
+  one("[data-go-on]")?.click();
+
   // Writing: saved by itself, files by drop and paste, a last question.
   const form = one("form.compose");
   if (form) {

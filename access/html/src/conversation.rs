@@ -4,11 +4,18 @@
 /// RFC 5256 2.1, less the marks of lists.
 #[must_use]
 pub fn base_subject(subject: &str) -> String {
+    let plain = plain_subject(subject).split_whitespace();
+    plain.collect::<Vec<_>>().join(" ").to_lowercase()
+}
+
+/// Without the marks of answers and forwarding, as it is written.
+#[must_use]
+pub fn plain_subject(subject: &str) -> &str {
     let mut rest = subject.trim();
     while let Some(inner) = without_mark(rest) {
         rest = inner;
     }
-    rest.split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase()
+    rest
 }
 
 /// Whether it says that it is an answer: `Re:`, and what some programs put in its place.

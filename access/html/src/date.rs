@@ -1,8 +1,9 @@
-//! Dates as people read them, in their own time zone.
+//! Dates as people read them, in their own time zone and order.
 
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
 use mailstore::face::InternalDate;
+use serde::{Deserialize, Serialize};
 
 /// A time zone by its name, as in `Europe/Berlin`; UTC when there is none of the name.
 #[must_use]
@@ -10,11 +11,101 @@ pub fn zone(name: &str) -> TimeZone {
     TimeZone::get(name).unwrap_or(TimeZone::UTC)
 }
 
+/// The order of a date, and how hours are counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DateStyle {
+    /// 5 March 2024, 14:30
+    #[default]
+    DayFirst,
+    /// March 5, 2024, 2:30 PM
+    MonthFirst,
+    /// 2024-03-05, 14:30
+    YearFirst,
+}
+
+/// The forms of a style, for `strftime`.
+struct Forms {
+    hour: &'static str,
+    weekday: &'static str,
+    day: &'static str,
+    year: &'static str,
+    long: &'static str,
+}
+
+impl DateStyle {
+    pub const ALL: [Self; 3] = [Self::DayFirst, Self::MonthFirst, Self::YearFirst];
+
+    /// As settings name it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::DayFirst => "day-first",
+            Self::MonthFirst => "month-first",
+            Self::YearFirst => "year-first",
+        }
+    }
+
+    #[must_use]
+    pub const fn example(self) -> &'static str {
+        match self {
+            Self::DayFirst => "5 March 2024, 14:30",
+            Self::MonthFirst => "March 5, 2024, 2:30 PM",
+            Self::YearFirst => "2024-03-05, 14:30",
+        }
+    }
+
+    /// By its name; `None`: as the browser has it.
+    #[must_use]
+    pub fn of(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|style| style.name() == name)
+    }
+
+    /// What the first language of Accept-Language (RFC 9110 12.5.4) is used to; browsers name the favourite first.
+    #[must_use]
+    pub fn of_languages(accepted: &str) -> Self {
+        let first = accepted.split([',', ';']).next().unwrap_or_default().trim().to_lowercase();
+        let language = first.split('-').next().unwrap_or_default();
+        match (language, first.rsplit('-').next()) {
+            (_, Some("us" | "ph")) => Self::MonthFirst,
+            ("sv" | "lt" | "hu" | "ja" | "zh" | "ko", _) | (_, Some("ca")) => Self::YearFirst,
+            _ => Self::DayFirst,
+        }
+    }
+
+    const fn forms(self) -> Forms {
+        match self {
+            Self::DayFirst => Forms {
+                hour: "%H:%M",
+                weekday: "%a %H:%M",
+                day: "%-d %b",
+                year: "%-d %b %Y",
+                long: "%A, %-d %B %Y, %H:%M",
+            },
+            Self::MonthFirst => Forms {
+                hour: "%-I:%M %p",
+                weekday: "%a %-I:%M %p",
+                day: "%b %-d",
+                year: "%b %-d, %Y",
+                long: "%A, %B %-d, %Y, %-I:%M %p",
+            },
+            Self::YearFirst => Forms {
+                hour: "%H:%M",
+                weekday: "%a %H:%M",
+                day: "%Y-%m-%d",
+                year: "%Y-%m-%d",
+                long: "%A, %Y-%m-%d, %H:%M",
+            },
+        }
+    }
+}
+
 /// Where dates are shown.
 #[derive(Clone, Debug)]
 pub struct Dates {
     pub zone: TimeZone,
     pub now: Timestamp,
+    pub style: DateStyle,
 }
 
 impl Dates {
@@ -28,11 +119,12 @@ impl Dates {
         let Some(at) = self.at(date) else { return String::new() };
         let today = self.now.to_zoned(self.zone.clone()).date();
         let days = today.since(at.date()).map_or(i32::MAX, |span| span.get_days());
+        let forms = self.style.forms();
         let form = match days {
-            0 => "%H:%M",
-            1..=5 => "%a %H:%M",
-            _ if at.year() == today.year() => "%-d %b",
-            _ => "%-d %b %Y",
+            0 => forms.hour,
+            1..=5 => forms.weekday,
+            _ if at.year() == today.year() => forms.day,
+            _ => forms.year,
         };
         at.strftime(form).to_string()
     }
@@ -40,7 +132,8 @@ impl Dates {
     /// For a message.
     #[must_use]
     pub fn long(&self, date: InternalDate) -> String {
-        self.at(date).map_or_else(String::new, |at| at.strftime("%A, %-d %B %Y, %H:%M").to_string())
+        let form = self.style.forms().long;
+        self.at(date).map_or_else(String::new, |at| at.strftime(form).to_string())
     }
 
     /// For machines: the `datetime` of a `time` element.
@@ -78,7 +171,7 @@ mod tests {
     #[test]
     fn dates_by_their_distance() {
         let now = "2024-05-15T12:00:00Z".parse().expect("a time");
-        let dates = Dates { zone: zone("Europe/Berlin"), now };
+        let dates = Dates { zone: zone("Europe/Berlin"), now, style: DateStyle::DayFirst };
         let at = |text: &str| {
             let at: Timestamp = text.parse().expect("a time");
             InternalDate { unix_seconds: at.as_second(), ..InternalDate::default() }
@@ -94,6 +187,35 @@ mod tests {
             ""
         );
         assert_eq!(zone("Nowhere/Atall"), TimeZone::UTC);
+        let dates = Dates { style: DateStyle::MonthFirst, ..dates };
+        assert_eq!(dates.short(at("2024-05-14T22:30:00Z")), "12:30 AM");
+        assert_eq!(dates.short(at("2023-03-01T20:00:00Z")), "Mar 1, 2023");
+        assert_eq!(dates.long(at("2024-05-14T12:05:00Z")), "Tuesday, May 14, 2024, 2:05 PM");
+        let dates = Dates { style: DateStyle::YearFirst, ..dates };
+        assert_eq!(dates.short(at("2024-03-01T20:00:00Z")), "2024-03-01");
+        assert_eq!(dates.long(at("2024-05-14T12:05:00Z")), "Tuesday, 2024-05-14, 14:05");
+    }
+
+    #[test]
+    fn styles_by_language_and_name() {
+        for (accepted, style) in [
+            ("en-US,en;q=0.9", DateStyle::MonthFirst),
+            ("en-GB,en-US;q=0.9", DateStyle::DayFirst),
+            ("en", DateStyle::DayFirst),
+            ("ja;q=0.8, en-US", DateStyle::YearFirst),
+            ("zh-Hant-TW", DateStyle::YearFirst),
+            ("en-CA", DateStyle::YearFirst),
+            ("*", DateStyle::DayFirst),
+            ("", DateStyle::DayFirst),
+        ] {
+            assert_eq!(DateStyle::of_languages(accepted), style, "{accepted}");
+        }
+        for style in DateStyle::ALL {
+            assert_eq!(DateStyle::of(style.name()), Some(style));
+            let kept = serde_json::to_string(&style).expect("plain data");
+            assert_eq!(kept, format!("\"{}\"", style.name()));
+        }
+        assert_eq!(DateStyle::of("auto"), None);
     }
 
     #[test]

@@ -1,7 +1,12 @@
 //! The pages. Everything is escaped where it is shown; a field of type [`Safe`] holds HTML that was made to be shown.
 
+mod rules;
+
+pub use rules::{ApplyPage, ConditionLine, RuleForm, RuleLine, RulesPage};
+
 use crate::assets::{ICON, ICON_NEW, SCRIPT, STYLE};
-use crate::settings::{PAGE_SIZES, Settings, UNDO_SECONDS};
+use crate::date::DateStyle;
+use crate::settings::{EXPIRY_DAYS, Language, PAGE_SIZES, Settings, UNDO_SECONDS};
 use askama::Template;
 
 /// HTML that is shown as it is.
@@ -14,6 +19,7 @@ pub struct Frame {
     pub title: String,
     pub address: String,
     pub theme: &'static str,
+    pub language: Language,
     pub form_token: String,
     pub folders: Vec<FolderLine>,
     /// The folder that is shown.
@@ -234,6 +240,16 @@ impl MessagePane {
     fn is_elsewhere(&self, folder: &u32) -> bool {
         self.folder != *folder
     }
+
+    /// Where a rule for such mail is made.
+    fn rule_href(&self) -> String {
+        let main = self.letters.iter().find(|it| it.main);
+        let from = main.and_then(|it| it.from.first()).map_or("", |it| it.mailbox.as_str());
+        let subject = crate::conversation::plain_subject(&self.subject);
+        let mut query = url::form_urlencoded::Serializer::new(String::new());
+        query.append_pair("from", from).append_pair("subject", subject);
+        format!("/rules?{}#rule", query.finish())
+    }
 }
 
 /// A message within its conversation.
@@ -339,6 +355,7 @@ pub struct SettingsPage {
     pub frame: Frame,
     pub settings: Settings,
     pub zones: Vec<String>,
+    pub expiry: mailstore::expiry::Expiry,
 }
 
 impl SettingsPage {
@@ -357,6 +374,27 @@ impl SettingsPage {
             crate::envelope::Address { name, mailbox }.full()
         };
         self.settings.identities.iter().map(full).collect::<Vec<_>>().join("\n")
+    }
+
+    fn languages(&self) -> [Language; 1] {
+        Language::ALL
+    }
+
+    fn date_styles(&self) -> [DateStyle; 3] {
+        DateStyle::ALL
+    }
+
+    fn has_dates(&self, style: &DateStyle) -> bool {
+        self.settings.dates == Some(*style)
+    }
+
+    /// Those to choose from, and the one that is chosen.
+    fn days(&self, chosen: &u16) -> Vec<u16> {
+        let mut days = EXPIRY_DAYS.to_vec();
+        if let Err(at) = days.binary_search(chosen) {
+            days.insert(at, *chosen);
+        }
+        days
     }
 
     fn has_theme(&self, name: &str) -> bool {

@@ -1,6 +1,7 @@
 //! What a user chose, as kept in the user's records. A missing or unreadable record means the defaults: settings never lock
 //! anybody out.
 
+use crate::date::DateStyle;
 use mailstore::face::RecordName;
 use serde::{Deserialize, Serialize};
 
@@ -16,6 +17,9 @@ pub struct Settings {
     pub theme: Theme,
     /// As in `Europe/Berlin`.
     pub time_zone: String,
+    pub language: Language,
+    /// `None`: as the language of the browser has them.
+    pub dates: Option<DateStyle>,
     /// Further addresses to send from. Whether they belong to the account is asked whenever one is used.
     pub identities: Vec<Identity>,
     /// How long a message can be called back after Send, in seconds; 0: it goes at once.
@@ -60,6 +64,43 @@ impl Theme {
     }
 }
 
+/// What pages are written in. docs/webmail.md says what another one takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Language {
+    #[default]
+    #[serde(rename = "en")]
+    English,
+}
+
+impl Language {
+    pub const ALL: [Self; 1] = [Self::English];
+
+    /// RFC 5646: the `lang` of pages.
+    #[must_use]
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::English => "en",
+        }
+    }
+
+    /// As its speakers call it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::English => "English",
+        }
+    }
+
+    /// By its code.
+    #[must_use]
+    pub fn of(code: &str) -> Self {
+        Self::ALL.into_iter().find(|language| language.code() == code).unwrap_or_default()
+    }
+}
+
+/// Days from which a user chooses when mail goes from Trash and Junk; 0: never.
+pub const EXPIRY_DAYS: [u16; 7] = [0, 7, 14, 30, 60, 90, 365];
+
 /// Messages of a page, from which a user chooses.
 pub const PAGE_SIZES: [u16; 4] = [25, 50, 100, 200];
 
@@ -81,6 +122,8 @@ impl Default for Settings {
             page_size: 50,
             theme: Theme::Auto,
             time_zone: "UTC".into(),
+            language: Language::English,
+            dates: None,
             identities: Vec::new(),
             undo_seconds: 5,
         }
@@ -147,9 +190,16 @@ mod tests {
             display_name: "Ann".into(),
             theme: Theme::Dark,
             time_zone: "Europe/Berlin".into(),
+            dates: Some(DateStyle::YearFirst),
             ..Settings::default()
         };
         assert_eq!(Settings::read(&settings.written()), settings);
+        for language in Language::ALL {
+            assert_eq!(Language::of(language.code()), language);
+            let kept = serde_json::to_string(&language).expect("plain data");
+            assert_eq!(kept, format!("\"{}\"", language.code()));
+        }
+        assert_eq!(Language::of("xx"), Language::English);
         assert_eq!(Settings::read(b"nonsense"), Settings::default());
         assert_eq!(
             Settings::read(b"{\"page_size\": 7, \"time_zone\": \"x\", \"new\": 1}"),

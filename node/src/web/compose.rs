@@ -11,7 +11,7 @@ use axum::extract::{Multipart, Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use html::compose::{Answer, Attachment, Draft, answer};
-use html::date::{self, Dates};
+use html::date::{self, DateStyle, Dates};
 use html::envelope::{Address, Envelope};
 use html::pages::{ComposePage, Notice};
 use html::structure::{Part, Plan};
@@ -107,7 +107,8 @@ async fn answered(
         Some(part) => text_of(login, (folder, uid), part, QUOTED).await?,
         None => String::new(),
     };
-    let dates = Dates { zone: date::zone(zone), now: jiff::Timestamp::now() };
+    let (zone, style) = (date::zone(zone), DateStyle::DayFirst);
+    let dates = Dates { zone, now: jiff::Timestamp::now(), style };
     let references = references(login, (folder, uid)).await?;
     let own: Vec<String> = senders(login).await?.into_iter().map(|it| it.mailbox).collect();
     let date = dates.long(row.internal_date);

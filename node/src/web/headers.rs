@@ -77,7 +77,11 @@ mod tests {
     use super::*;
 
     fn own(public_url: Option<&str>, fields: &[(&'static str, &'static str)]) -> bool {
-        let came = Came { ip: std::net::IpAddr::from([127, 0, 0, 1]), secure: false };
+        let came = Came {
+            ip: std::net::IpAddr::from([127, 0, 0, 1]),
+            secure: false,
+            dates: Default::default(),
+        };
         let fields = fields
             .iter()
             .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
@@ -86,7 +90,11 @@ mod tests {
 
     #[test]
     fn http_2_names_the_host_in_its_own_way() {
-        let came = Came { ip: std::net::IpAddr::from([127, 0, 0, 1]), secure: true };
+        let came = Came {
+            ip: std::net::IpAddr::from([127, 0, 0, 1]),
+            secure: true,
+            dates: Default::default(),
+        };
         let uri = Uri::from_static("https://mail.example:2443/act");
         let from =
             |origin| HeaderMap::from_iter([(header::ORIGIN, HeaderValue::from_static(origin))]);

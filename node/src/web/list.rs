@@ -51,6 +51,7 @@ pub struct View {
     pub listed: UidSet,
     query: Option<Query>,
     fields: Fields,
+    dates: Dates,
 }
 
 impl View {
@@ -76,11 +77,12 @@ impl View {
                 _ => return Err(unexpected()),
             }
         };
-        Ok(Self { settings, infos, folders, here, listed, query, fields })
+        let dates = login.dates(&settings);
+        Ok(Self { settings, infos, folders, here, listed, query, fields, dates })
     }
 
     pub fn dates(&self) -> Dates {
-        Dates { zone: date::zone(&self.settings.time_zone), now: jiff::Timestamp::now() }
+        self.dates.clone()
     }
 
     /// What comes around every page of this folder.
@@ -360,6 +362,7 @@ pub async fn frame(
 /// INBOX first, then those of a use, then the user's own, each below its parent.
 fn folder_lines(infos: &[FolderInfo], folders: &[Folder]) -> Vec<FolderLine> {
     let mut lines: Vec<(u8, FolderLine)> = Vec::new();
+        language: settings.language,
     for info in infos {
         let folder = folders.iter().find(|folder| folder.name == info.name);
         if folder.is_none() && info.kind != FolderKind::NoSelect {

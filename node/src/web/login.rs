@@ -10,6 +10,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use html::browser::{self, Browser, Cookie, SECRET_BYTES, SESSIONS_MAX, TOKEN_BYTES};
+use html::date::{self, Dates};
 use html::pages::{LoginPage, Notice};
 use html::settings::Settings;
 use mailstore::face::{
@@ -92,6 +93,12 @@ impl Login {
     pub async fn settings(&self) -> Result<Settings, Trouble> {
         let record = self.record(Collection::Settings, Settings::record_name()).await?;
         Ok(record.map_or_else(Settings::default, |record| Settings::read(&record.value)))
+    }
+
+    /// Where and how dates are shown.
+    pub fn dates(&self, settings: &Settings) -> Dates {
+        let style = settings.dates.unwrap_or(self.came.dates);
+        Dates { zone: date::zone(&settings.time_zone), now: jiff::Timestamp::now(), style }
     }
 
     /// Log-ins of the user that still count, by their records' names.
@@ -330,12 +337,12 @@ mod tests {
 
     #[test]
     fn cookies_go_by_the_name_of_their_connection() {
-        let ip = std::net::IpAddr::from([127, 0, 0, 1]);
+        let (ip, dates) = (std::net::IpAddr::from([127, 0, 0, 1]), Default::default());
         let value = Cookie::new(mailstore::face::UserId(1), [1; SECRET_BYTES]).value();
         let mut headers = HeaderMap::new();
         let both = format!("x=1; hikyaku={value}; y=2");
         headers.insert(header::COOKIE, both.parse().expect("a header"));
-        assert!(cookie_of(&headers, Came { ip, secure: false }).is_some());
-        assert!(cookie_of(&headers, Came { ip, secure: true }).is_none());
+        assert!(cookie_of(&headers, Came { ip, secure: false, dates }).is_some());
+        assert!(cookie_of(&headers, Came { ip, secure: true, dates }).is_none());
     }
 }

@@ -5,6 +5,7 @@
 //! sent it, by Origin, by Sec-Fetch-Site and by a token of the log-in; every page carries the headers of [`headers`].
 
 mod act;
+mod apply;
 mod asking;
 mod carry;
 mod compose;
@@ -19,6 +20,7 @@ mod list;
 mod live;
 mod login;
 mod message;
+mod rules;
 mod second_factor;
 mod security;
 mod send;
@@ -37,6 +39,7 @@ use axum::extract::{DefaultBodyLimit, Path, Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
+use html::date::DateStyle;
 use std::net::IpAddr;
 use std::sync::Arc;
 use trouble::Trouble;
@@ -67,6 +70,8 @@ pub struct Came {
     pub ip: IpAddr,
     /// Over TLS, here or at a trusted proxy.
     pub secure: bool,
+    /// What the language of the browser is used to.
+    pub dates: DateStyle,
 }
 
 type Shared = State<Arc<Web>>;
@@ -98,6 +103,7 @@ fn router(web: Arc<Web>) -> Router {
         .route("/contacts/import", post(contacts::import))
         .route("/contacts/complete", get(contacts::complete))
         .route("/settings", get(settings::page).post(settings::submit))
+        .route("/rules", get(rules::page).post(rules::submit))
         .route("/security", get(security::page).post(security::submit))
         .route("/security/second-factor", get(second_factor::set_up))
         .route("/live", get(live::live))

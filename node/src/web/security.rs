@@ -8,7 +8,6 @@ use super::login::Login;
 use super::{Trouble, page as shown, second_factor, see};
 use axum::body::Bytes;
 use axum::response::Response;
-use html::date::{self, Dates};
 use html::pages::{AppPasswordLine, BrowserLine, CodesPage, FactorLine, Notice, SecurityPage};
 use html::security::{base32, from_base32, grouped};
 use mailstore::directory::recovery_hash;
@@ -48,7 +47,7 @@ async fn listed(
     let mut frame = frame(login, &settings, (&infos, &folders)).await?;
     frame.title = "Security · Hikyaku".into();
     frame.notice = notice;
-    let dates = Dates { zone: date::zone(&settings.time_zone), now: jiff::Timestamp::now() };
+    let dates = login.dates(&settings);
     let at = |unix_seconds| dates.long(InternalDate { unix_seconds, ..InternalDate::default() });
     let mut browsers = login.browsers().await?;
     browsers.sort_by_key(|(_, browser)| std::cmp::Reverse(browser.used));

@@ -2,14 +2,17 @@
 
 use super::{Came, Web, router};
 use crate::config::Network;
+use crate::edge::ListenerState;
 use crate::tls::TlsContext;
 use axum::Router;
 use axum::http::{Uri, header};
 use axum::response::{IntoResponse, Redirect, Response};
+use html::date::DateStyle;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
@@ -33,6 +36,25 @@ pub struct WebServer {
     pub tls: Option<Arc<TlsContext>>,
     /// Where HTTPS is, for those who came without; `None`: nowhere.
     pub https_port: Option<u16>,
+    /// Its connections, counted.
+    pub state: Arc<ListenerState>,
+}
+
+/// A connection that is open, until it is dropped.
+struct Open(Arc<ListenerState>);
+
+impl Open {
+    fn of(state: &Arc<ListenerState>) -> Self {
+        state.accepted.fetch_add(1, Relaxed);
+        state.open.fetch_add(1, Relaxed);
+        Self(Arc::clone(state))
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Relaxed);
+    }
 }
 
 /// Serves until `stopped` changes, then finishes what is under way.
@@ -55,10 +77,14 @@ pub async fn serve(
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
         };
-        let Ok(permit) = Arc::clone(&room).try_acquire_owned() else { continue };
+        let Ok(permit) = Arc::clone(&room).try_acquire_owned() else {
+            server.state.refused.fetch_add(1, Relaxed);
+            continue;
+        };
         let (router, server) = (router.clone(), server.clone());
+        let open = Open::of(&server.state);
         connections.spawn(async move {
-            let _permit = permit;
+            let (_permit, _open) = (permit, open);
             connection(stream, peer, router, server).await;
         });
     }
@@ -110,16 +136,17 @@ async fn answer(
 
 /// Who asks: the peer, or whom a trusted proxy names.
 fn came(server: &WebServer, peer: SocketAddr, headers: &axum::http::HeaderMap) -> Came {
-    let direct = Came { ip: peer.ip().to_canonical(), secure: server.tls.is_some() };
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let dates = DateStyle::of_languages(text("accept-language").unwrap_or_default());
+    let direct = Came { ip: peer.ip().to_canonical(), secure: server.tls.is_some(), dates };
     if !server.web.trusted_proxies.iter().any(|proxy: &Network| proxy.contains(direct.ip)) {
         return direct;
     }
-    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     // The last entry is the one that the proxy itself wrote.
     let last = text("x-forwarded-for").and_then(|list| list.rsplit(',').next());
     let ip = last.and_then(|ip| ip.trim().parse().ok()).unwrap_or(direct.ip);
     let secure = direct.secure || text("x-forwarded-proto") == Some("https");
-    Came { ip, secure }
+    Came { ip, secure, dates }
 }
 
 /// Passwords do not cross a network in the clear: who comes without TLS is sent to where it is, but on loopback.
