@@ -57,6 +57,8 @@ pub struct Follower {
     /// Users that are not followed any more, and still in a bucket.
     gone: BTreeMap<u16, BTreeSet<UserId>>,
     state: State,
+    /// The bucket to be worked on next, or the next one behind it.
+    turn: u16,
     tidy: bool,
     /// `KEEP` is armed.
     keeps: bool,
@@ -92,6 +94,7 @@ impl Follower {
             batches: 0,
             gone: BTreeMap::new(),
             state: State::Resting,
+            turn: 0,
             tidy: false,
             keeps: false,
         }
@@ -196,8 +199,7 @@ impl Follower {
             self.text.note_error(Some(NO_ROOM.into()));
             return self.pause(cx);
         }
-        let first = self.due.keys().chain(self.gone.keys()).next().copied();
-        let Some(bucket) = first else {
+        let Some(bucket) = self.next_bucket() else {
             self.state = State::Resting;
             self.text.note_error(self.indexer.rest().err().map(|error| error.to_string()));
             self.tidy_up();
@@ -212,7 +214,8 @@ impl Follower {
             }
             Err(error) => {
                 self.text.note_error(Some(error.to_string()));
-                // Its files are checked, and all of its users looked at anew.
+                // Its files are checked, and all of its users looked at anew; others come first.
+                self.turn = bucket + 1;
                 self.make_all_due(bucket);
                 self.pause(cx);
             }
@@ -241,6 +244,12 @@ impl Follower {
         }
     }
 
+    /// One after the other, and the same again while its users are left: nobody waits for ever, and a commit is for many.
+    fn next_bucket(&self) -> Option<u16> {
+        let all = || self.due.keys().chain(self.gone.keys()).copied();
+        all().filter(|bucket| *bucket >= self.turn).min().or_else(|| all().min())
+    }
+
     /// The users that were brought up.
     fn work_on(&mut self, bucket: u16) -> Result<BTreeSet<UserId>, crate::BucketError> {
         if let Some(gone) = self.gone.remove(&bucket) {
@@ -252,6 +261,7 @@ impl Follower {
         }
         let round = self.indexer.advance(&mut *self.shelf, bucket, &due)?;
         self.text.note_round(&round);
+        self.turn = if round.left.is_empty() { bucket + 1 } else { bucket };
         if !round.left.is_empty() {
             due.retain(|user| !round.left.contains(user));
             self.due.insert(bucket, round.left);

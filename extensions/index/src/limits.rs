@@ -53,7 +53,7 @@ impl Default for Limits {
             commit_messages: 20_000,
             page_bodies: 256,
             settle: Duration::from_secs(2),
-            batches_eager: 128,
+            batches_eager: 768,
             step_messages: 2_000,
             keep_places: Duration::from_secs(60),
             removed_min: 64,

@@ -81,6 +81,12 @@ impl Owned {
         }
     }
 
+    /// Whether all of them are marked.
+    #[must_use]
+    pub fn are_all(&self, marks: &Marks) -> bool {
+        marks.0.iter().map(|word| word.count_ones() as usize).sum::<usize>() == self.docs.len()
+    }
+
     /// The messages, in the order of the marks.
     ///
     /// # Errors

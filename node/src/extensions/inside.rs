@@ -270,9 +270,9 @@ pub fn start_all(
                 // A new mailbox wakes who has read in its worker group; before anybody has, it is found by this alone.
                 roll_call: fsm::Duration::from_secs(20),
                 first_roll_call: fsm::Duration::from_secs(10),
-                mailboxes_at_once: 256,
-                reading_events_max: 1_024,
-                batches_given_max: 512,
+                mailboxes_at_once: 1_024,
+                reading_events_max: 512,
+                batches_given_max: 2_048,
                 ..events::Limits::default()
             },
         };
