@@ -171,6 +171,12 @@ class View:
             self.page.once("dialog", lambda dialog: dialog.accept())
         with self.page.expect_response(lambda it: it.request.method == "POST" and it.url.endswith("/act")):
             button.click()
+        if sure and not self.js:
+            # A page asks.
+            self.page.locator("main.page button.danger").wait_for()
+            self.shot("sure")
+            with self.page.expect_navigation():
+                self.page.click("main.page button.danger")
         self.page.wait_for_load_state()
 
     def notice(self, text):

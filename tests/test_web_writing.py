@@ -2,10 +2,13 @@
 
 import email
 import email.policy
+import html
+import json
 import mailbox
 import os
 import re
 import tempfile
+import urllib.parse
 
 import pytest
 
@@ -248,11 +251,128 @@ def test_signature_and_mailto(ann):
     ann.set(signature="Ann\nDesk 5")
     assert dict(ann.write().fields)["text"].endswith("-- \nAnn\nDesk 5")
     link = "mailto:bob%40far.example,%22Lee%2C%20A%22%20%3Clee%40x.example%3E?cc=c+c@x.example&subject=a%20b&body=1%0D%0A2&attach=/etc/passwd"
-    import urllib.parse
-
     fields = dict(ann.write("/compose?" + urllib.parse.urlencode({"mailto": link})).fields)
-    assert fields["to"] == 'bob@far.example,"Lee, A" <lee@x.example>' and fields["cc"] == "c+c@x.example"
+    assert fields["to"] == 'bob@far.example, "Lee, A" <lee@x.example>' and fields["cc"] == "c+c@x.example"
     assert fields["subject"] == "a b" and fields["text"].startswith("1\n2") and "passwd" not in str(fields)
+    hostile = "mailto:a@x.example%0D%0ABcc:evil@x.example?from=boss@x.example&in-reply-to=%3C1@x%3E&subject=x%0D%0ABcc:evil@x.example&body=%3C/textarea%3E"
+    page = ann.browser.get("/compose?" + urllib.parse.urlencode({"mailto": hostile}))
+    fields = dict(page.form("/compose", "send").fields)
+    assert fields["from"] == ann.address and fields["bcc"] == fields["in_reply_to"] == ""
+    assert fields["to"] == "a@x.example" and fields["subject"] == "x  Bcc:evil@x.example"
+    assert fields["text"].startswith("</textarea>") and page.html.count("</textarea>") == 1
+
+
+def test_mail_addresses_in_mail_lead_to_the_composer(ann):
+    uid = ann.get_mail(f"From: x@x.example\nTo: {ann.address}\nSubject: links\n\nWrite to desk@x.example or mailto:b@x.example?subject=hi\n")
+    page = ann.browser.get(f"/f/{ann.folder('INBOX')}/m/{uid}")
+    links = [link for link in page.links if link.startswith("/compose?mailto=")]
+    assert links == ["/compose?mailto=mailto%3Adesk%40x.example", "/compose?mailto=mailto%3Ab%40x.example%3Fsubject%3Dhi"]
+    fields = dict(ann.write(links[1]).fields)
+    assert fields["to"] == "b@x.example" and fields["subject"] == "hi"
+
+
+RICH = '<div>Hello <b>Bob</b>,</div><ul><li>one</li><li>two &amp; <a href="https://x.example/y">more</a></li></ul><blockquote type="cite">old</blockquote>'
+PLAIN = "Hello Bob,\n- one\n- two & more <https://x.example/y>\n> old\n"
+HOSTILE = (
+    '<script>alert(1)</script><p onclick="alert(2)" style="position:fixed" class="x">Hi<img src="https://leak.example/x.png" onerror="alert(3)"></p>'
+    '<a href="javascript:alert(4)">a</a><a href="/compose">b</a><form action="https://leak.example"><input name="q"></form>'
+    '<style>@import "https://leak.example/x.css"</style><svg><script>5</script></svg><iframe src="https://leak.example"></iframe><base href="//leak.example">'
+)
+
+
+def forms(message):
+    """The two forms of a text: (plain, what stands in the body)."""
+    (alternative,) = [part for part in message.walk() if part.get_content_type() == "multipart/alternative"]
+    plain, rich = alternative.iter_parts()
+    assert (plain.get_content_type(), rich.get_content_type()) == ("text/plain", "text/html"), "the plainest first"
+    inner = re.search(r"</head>(.*)</html>", rich.get_content(), re.S)[1]
+    return plain.get_content().replace("\r\n", "\n"), inner.strip()
+
+
+def html_of(page):
+    found = re.search(r'data-html="([^"]*)"', page.html)
+    return html.unescape(found[1]) if found else None
+
+
+def test_text_with_formats_goes_out_in_two_forms(ann, bob):
+    page = ann.send(ann.write(), to=bob.address, subject="two forms", text="not this", html=RICH)
+    assert "sent" in page.text
+    (_, _, got), = bob.messages()
+    assert got.get_content_type() == "multipart/alternative" and forms(got) == (PLAIN, RICH)
+    assert forms(ann.messages("Sent")[0][2]) == (PLAIN, RICH)
+    ann.send(ann.write(), [("file", "a.txt", "text/plain", b"attached\n")], to=bob.address, subject="with a file", html=RICH)
+    (_, _, got) = bob.messages()[1]
+    assert got.get_content_type() == "multipart/mixed" and forms(got) == (PLAIN, RICH)
+    assert [part.get_filename() for part in got.iter_attachments()] == ["a.txt"]
+    ann.send(ann.write(), to=bob.address, subject="plain", text="as ever")
+    assert bob.messages()[2][2].get_content_type() == "text/plain"
+    # Answered, it is quoted as text.
+    uid = bob.messages()[0][0]
+    fields = dict(bob.write(f"/compose?reply={bob.folder('INBOX')}.{uid}").fields)
+    assert "> Hello Bob," in fields["text"] and "<b>" not in fields["text"]
+
+
+def test_hostile_markup_in_a_form_comes_out_clean(ann, bob):
+    ann.send(ann.write(), to=bob.address, subject="evil", html=HOSTILE)
+    (_, _, got), = bob.messages()
+    assert forms(got) == ("Hi\n\nab\n", "<p>Hi</p><a>a</a><a>b</a>")
+    assert "leak.example" not in got.as_string()
+    # Another program put it into Drafts: it is cleaned on its way into the form.
+    draft = f"From: {ann.address}\nSubject: evil\nMIME-Version: 1.0\nContent-Type: text/html; charset=utf-8\n\n{HOSTILE}\n"
+    page = ann.browser.get(f"/compose?draft={ann.get_mail(draft, 'Drafts')}")
+    assert html_of(page) == "<p>Hi</p><a>a</a><a>b</a>" and "leak.example" not in page.html
+    page = ann.send(ann.write(), to=bob.address, html="<div>" * 5000)
+    assert page.status == 400 and "too deeply" in page.text and len(bob.messages()) == 1
+
+
+def test_a_draft_keeps_its_form(ann, bob):
+    said = ann.browser.submit(ann.write(), "autosave", {"to": bob.address, "subject": "form", "html": RICH}).body.decode()
+    uid = json.loads(said)["draft"]
+    page = ann.browser.get(f"/compose?draft={uid}")
+    assert html_of(page) == RICH and dict(page.form("/compose", "send").fields)["text"] == PLAIN
+    assert forms(ann.messages("Drafts")[0][2]) == (PLAIN, RICH)
+    # Held and called back.
+    ann.set(undo_seconds="30")
+    held = ann.browser.submit(page.form("/compose", "send"), "send", {"html": RICH})
+    page = ann.browser.submit(held.form("/compose/undo"))
+    assert html_of(page) == RICH
+    ann.set(undo_seconds="0")
+    # A form of no use to who has no script: what stands in it is plain, and goes on so.
+    assert "sent" in ann.browser.submit(page.form("/compose", "send"), "send").text
+    (_, _, got), = bob.messages()
+    assert got.get_content_type() == "text/plain" and body(got) == PLAIN
+
+
+def test_saves_by_the_script_go_on_with_attachments(ann):
+    files = [("file", "one.bin", "application/octet-stream", os.urandom(3000)), ("file", "two.txt", "text/plain", b"two\n")]
+    form, said = ann.write(), {}
+    for count in range(3):
+        fields = {"subject": str(count), "draft": str(said.get("draft", 0)), "keep": [place for place, *_ in said.get("kept", [])]}
+        answer = ann.browser.submit(form, "autosave", fields, files if count == 0 else ())
+        said = json.loads(answer.body.decode())
+        assert [name for _, name, _, _ in said["kept"]] == ["one.bin", "two.txt"], said
+    fields = {"draft": str(said["draft"]), "keep": [said["kept"][0][0]]}
+    said = json.loads(ann.browser.submit(form, "autosave", fields, [("file", "three.txt", "text/plain", b"3\n")]).body.decode())
+    assert [name for _, name, _, _ in said["kept"]] == ["one.bin", "three.txt"], "those of before come first"
+    (_, _, draft), = ann.messages("Drafts")
+    assert [part.get_filename() for part in draft.iter_attachments()] == ["one.bin", "three.txt"]
+
+
+def test_what_is_for_good_is_asked_about(ann):
+    for number in range(3):
+        ann.get_mail(f"Subject: {number}\n\nx\n", "Trash")
+    trash = ann.folder("Trash")
+    page = ann.browser.get(f"/f/{trash}")
+    uid = max(uid for uid, _, _ in ann.messages("Trash"))
+    asked = ann.browser.submit(page.form(f"/f/{trash}/act", "delete"), "delete", {"uids": str(uid)})
+    assert "Delete this message for good?" in asked.text and len(ann.messages("Trash")) == 3
+    gone = ann.browser.submit(asked.form(f"/f/{trash}/act"))
+    assert "1 message deleted for good" in gone.text and gone.path.startswith(f"/f/{trash}")
+    asked = ann.browser.submit(gone.form(f"/f/{trash}/act", "empty"), "empty")
+    assert "Delete all messages in Trash?" in asked.text and f"/f/{trash}" in asked.links and len(ann.messages("Trash")) == 2
+    assert ann.browser.submit(asked.form(f"/f/{trash}/act"), drop=("token",)).status == 403
+    assert "2 messages deleted for good" in ann.browser.submit(asked.form(f"/f/{trash}/act")).text
+    assert ann.messages("Trash") == []
 
 
 def test_a_message_is_called_back(node):

@@ -4,7 +4,7 @@ reads."""
 import pytest
 from browser import Chromium, fill
 from cluster import Cluster
-from harness import SERVICES, eventually, message
+from harness import DOMAIN, SERVICES, eventually, message
 
 
 def test_new_mail_appears_by_itself(open_view, webmail, mailbox):
@@ -52,6 +52,16 @@ def test_two_browsers_and_an_imap_client(open_view, webmail, mailbox):
     other.act("delete")
     one.page.locator(".range", has_text="of 9").wait_for()
     assert len(client.bodies("INBOX")) == 9
+
+
+def test_who_was_signed_out_elsewhere_sees_nothing_any_more(open_view, mailbox):
+    one, other = open_view(mailbox), open_view(mailbox, "phone")
+    other.line("Welcome").wait_for()
+    one.goto("/security")
+    one.page.click("button[value=end-others]")
+    # Nobody touches it: its stream ends, and what it showed goes.
+    other.page.wait_for_selector("#password", timeout=30_000)
+    assert other.page.locator("text=Welcome").count() == 0
 
 
 def test_keys_do_what_they_say(open_view, mailbox):
@@ -140,11 +150,110 @@ def test_looking_ahead_marks_nothing_read(open_view, webmail, mailbox):
 def three(steering):
     with Cluster(services=(*SERVICES, "http")) as cluster:
         cluster.until_whole()
+        cluster["a"].cli("domain", "add", DOMAIN)
         yield cluster
 
 
+def whole_again(cluster):
+    for node in cluster.nodes.values():
+        if node not in cluster.alive():
+            node.start()
+    cluster.until_whole(seconds=60)
+
+
+def others(cluster, node):
+    return [it for it in cluster.alive() if it is not node]
+
+
+def test_a_stream_goes_on_with_another_master(steering, three):
+    whole_again(three)
+    address = three["a"].accounts("listener", add_domain=False)[0]
+    fill(three["a"], address)
+    front = others(three, three.master(address))[0]
+    with Chromium(steering) as chromium, chromium.view(front) as view:
+        # A stream that is refused while nobody is master, and pages asked for then.
+        view.expected += ["503", "Failed to load resource"]
+        view.login(address)
+
+        def tells(subject):
+            front.imap(address).append("INBOX", message(subject, subject=subject))
+            view.line(subject).wait_for()
+
+        tells("At its first place")
+        to = next(node for node in others(three, three.master(address)) if node is not front)
+        three["a"].cli("move", address, "--to", to.name)
+        eventually(lambda: three.master(address) is to, 60, "that the mailbox has moved")
+        tells("After a move")
+        # Nobody says good-bye for a node that dies.
+        to.kill()
+
+        def comes():
+            front.imap(address).append("INBOX", message("late", subject="After a death"))
+            return True
+
+        eventually(comes, 60, "that another node serves the mailbox")
+        view.page.locator(".lines li", has_text="After a death").first.wait_for(timeout=60_000)
+        three["a" if to is not three["a"] else "b"].cli("move", address, "--cancel", code=None)
+
+
+def test_a_node_dies_while_somebody_writes(steering, three):
+    whole_again(three)
+    address = three["a"].accounts("writer", add_domain=False)[0]
+    master = three.master(address)
+    front, third = others(three, master)
+
+    def drafts(node):
+        bodies = node.imap(address).bodies("Drafts").values()
+        return [body.split(b"\r\n\r\n", 1)[1].strip().decode() for body in bodies]
+
+    with Chromium(steering) as chromium, chromium.view(front) as view:
+        view.expected += ["503", "Failed to load resource", "net::ERR"]
+        page = view.login(address).page
+        view.goto("/compose")
+        page.fill("#subject-field", "Survives")
+
+        def saves(text):
+            page.fill("#text-field", text)
+            page.locator(".saved", has_text="Saved").wait_for()
+
+        def saves_again(text):
+            before = page.input_value("input[name=draft]")
+            page.fill("#text-field", text)
+            eventually(lambda: page.input_value("input[name=draft]") != before, 60, f"that it saves {text}")
+
+        saves("one")
+        assert drafts(front) == ["one"]
+        master.kill()
+        saves_again("one two")
+        assert drafts(front) == ["one two"], "saved once, by another master"
+        saves_again("one two three")
+        assert drafts(third) == ["one two three"]
+        whole_again(three)
+        # The node that served the page dies: another one has the draft, and goes on with it.
+        front.kill()
+        page.fill("#text-field", "one two three four")
+        page.locator(".saved", has_text="no connection").wait_for()
+        eventually(lambda: drafts(third) == ["one two three"], 60, "that the draft is still there")
+        view.origin = f"http://127.0.0.1:{third.ports['http']}"
+        page.once("dialog", lambda dialog: dialog.accept())
+        page.goto(f"{view.origin}/")
+        page.goto(page.url.split("/f/")[0] + page.locator('.folders a[data-icon="drafts"]').get_attribute("href"))
+        view.line("Survives").locator("a").click()
+        assert page.input_value("#text-field").strip() == "one two three"
+        saves_again("one two three four")
+        assert drafts(third) == ["one two three four"]
+        page.fill("#to-field", address)
+        page.click("button[value=send]")
+        page.locator("text=is sent in").wait_for()
+        eventually(lambda: len(third.imap(address).bodies("INBOX")) == 1 and not drafts(third), 60, "that it is sent once")
+        view.requests = [it for it in view.requests if str(front.ports["http"]) not in it]
+    whole_again(three)
+    assert len(three["a"].imap(address).bodies("INBOX")) == 1
+
+
 def test_a_node_dies_while_somebody_reads(steering, three):
-    address = three["a"].accounts("reader")[0]
+    whole_again(three)
+    address = three["a"].accounts("reader", add_domain=False)[0]
     fill(three["a"], address)
     master = three.master(address)
     front = next(node for node in three.alive() if node is not master)

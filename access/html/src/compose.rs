@@ -1,6 +1,7 @@
 //! A message, from a form; and the form of an answer, from a message.
 
 use crate::envelope::{Address, Envelope, joined};
+use crate::reading::rich;
 use mail_builder::MessageBuilder;
 use mail_builder::headers::address::Address as Built;
 use mail_builder::headers::raw::Raw;
@@ -22,6 +23,8 @@ pub struct Draft {
     pub subject: String,
     /// Lines end with LF.
     pub text: String,
+    /// The same with markup ([`rich`]); then `text` is made of it.
+    pub html: Option<String>,
     /// Message-ID of what it answers, with angle brackets; empty when nothing.
     pub in_reply_to: String,
     /// Message-IDs, oldest first, separated by spaces.
@@ -171,7 +174,13 @@ pub fn message(draft: &Draft, recipients: &Recipients, sender: &Sender, blind: B
     if !answered.is_empty() {
         built = built.in_reply_to(answered).references(ids(&draft.references));
     }
-    built.attachments = Some(draft.attachments.iter().map(attached).collect());
+    // RFC 2046 5.1.4: the plainest form first.
+    if let Some(html) = &draft.html {
+        built = built.html_body(rich::document(html));
+    }
+    if !draft.attachments.is_empty() {
+        built.attachments = Some(draft.attachments.iter().map(attached).collect());
+    }
     built.write_to_vec().unwrap_or_default()
 }
 
@@ -336,6 +345,32 @@ mod tests {
         assert_eq!(parsed.message_id(), Some("new@x.example"));
         assert_eq!(parsed.references().as_text_list().map(<[_]>::len), Some(2));
         assert_eq!(parsed.attachment_count(), 1);
+    }
+
+    #[test]
+    fn text_with_markup_is_one_of_two_forms() {
+        let html = "<div>a <b>b</b></div>".to_owned();
+        let attachments = vec![Attachment {
+            name: "a.txt".into(),
+            media: "text/plain".into(),
+            bytes: b"attached".to_vec(),
+        }];
+        let draft =
+            Draft { text: rich::text(&html), html: Some(html), attachments, ..Draft::default() };
+        let sender = Sender { from: of("me"), message_id: "1@x".into(), date: 0 };
+        let media = |draft: &Draft| {
+            let out = message(draft, &Recipients::default(), &sender, Blind::Hidden);
+            let parsed = mail_parser::MessageParser::default().parse(&out).expect("a message");
+            let part = |part: &mail_parser::MessagePart<'_>| {
+                let media = mail_parser::MimeHeaders::content_type(part).expect("a type");
+                media.subtype().unwrap_or_default().to_owned()
+            };
+            parsed.parts.iter().map(part).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(media(&draft), "mixed alternative plain html plain");
+        let draft = Draft { attachments: Vec::new(), ..draft };
+        assert_eq!(media(&draft), "alternative plain html");
+        assert_eq!(media(&Draft { html: None, ..draft }), "plain");
     }
 
     #[test]

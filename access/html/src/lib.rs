@@ -7,7 +7,7 @@
 //! - [`conversation`]: what subjects say of them.
 //! - [`cards`]: address books of other programs. [`mbox`]: folders of other programs.
 //! - [`query`]: what is typed into the search box.
-//! - [`compose`]: a message, from a form.
+//! - [`compose`]: a message, from a form. [`mailto`]: the form that a link asks for.
 //! - [`browser`]: log-ins of browsers, and the secrets that prove them.
 //! - [`security`]: the second factor as people see it.
 //! - [`settings`]: what a user chose.
@@ -19,6 +19,7 @@ pub mod compose;
 pub mod conversation;
 pub mod date;
 pub mod envelope;
+pub mod mailto;
 pub mod mbox;
 pub mod pages;
 pub mod query;

@@ -1,8 +1,10 @@
 //! The pages. Everything is escaped where it is shown; a field of type [`Safe`] holds HTML that was made to be shown.
 
 mod rules;
+mod writing;
 
 pub use rules::{ApplyPage, ConditionLine, RuleForm, RuleLine, RulesPage};
+pub use writing::{ComposePage, ConfirmPage, HeldPage, KeptLine};
 
 use crate::assets::{ICON, ICON_NEW, SCRIPT, STYLE};
 use crate::date::DateStyle;
@@ -225,6 +227,8 @@ pub struct MessagePane {
     /// What an act takes in: the messages of the conversation in this folder, as ranges.
     pub uids: String,
     pub subject: String,
+    /// What was searched for is marked in it.
+    pub subject_shown: Safe,
     pub flagged: bool,
     /// By date; one of them is the main one.
     pub letters: Vec<Letter>,
@@ -276,6 +280,17 @@ pub struct Letter {
     /// Pictures from elsewhere that were not fetched, and where to get them.
     pub remote_blocked: u32,
     pub load_href: String,
+    /// Places that say what was searched for, and the way to the first.
+    pub hits: usize,
+    pub first_hit: FirstHit,
+}
+
+/// The way to a place in a message.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FirstHit {
+    pub href: String,
+    /// The frame that it is in; empty: the page itself.
+    pub frame: String,
 }
 
 /// A text of a message.
@@ -285,6 +300,8 @@ pub enum Shown {
     /// HTML, in a frame of its own.
     Html {
         src: String,
+        /// Of the frame.
+        name: String,
     },
     /// It can't be shown, and why.
     Not(String),
@@ -299,38 +316,6 @@ pub struct AttachmentLine {
     /// It can be looked at in the browser.
     pub preview: bool,
     pub picture: bool,
-}
-
-/// Writing.
-#[derive(Clone, Debug, Default, Template)]
-#[template(path = "compose.html")]
-pub struct ComposePage {
-    pub frame: Frame,
-    /// Addresses to send from: as the form names them, as people read them, whether chosen.
-    pub senders: Vec<(String, String, bool)>,
-    pub draft: crate::compose::Draft,
-    /// UID of the saved draft in its folder; 0: none.
-    pub draft_uid: u32,
-    /// Of the message that is answered: its folder and UID, so that it is marked.
-    pub answers: String,
-    pub forwards: String,
-    /// Names of what the form has attached already, by its part number in the saved draft.
-    pub kept: Vec<(String, String, String)>,
-    pub attachment_limit: String,
-    /// Asks once whether something was forgotten.
-    pub warned: bool,
-}
-
-/// A message that is sent in a moment.
-#[derive(Clone, Debug, Default, Template)]
-#[template(path = "held.html")]
-pub struct HeldPage {
-    pub frame: Frame,
-    pub draft_uid: u32,
-    pub subject: String,
-    pub seconds: u8,
-    /// Where to go on.
-    pub back: String,
 }
 
 /// Folders: made, renamed, deleted.

@@ -14,21 +14,34 @@ const TERMS_MAX: usize = 32;
 pub struct Query {
     pub criteria: Criteria,
     pub words: Vec<String>,
+    /// Those of them that were looked for in the text of messages.
+    pub in_text: Vec<String>,
 }
 
 impl Query {
     /// Reads what was typed; `None`: nothing was.
     #[must_use]
     pub fn read(typed: &str) -> Option<Self> {
-        let (mut all, mut words) = (Vec::new(), Vec::new());
+        let (mut all, mut words, mut in_text) = (Vec::new(), Vec::new(), Vec::new());
         for term in terms(typed).into_iter().take(TERMS_MAX) {
-            all.push(criterion(&term, &mut words));
+            let found = criterion(&term);
+            match found {
+                _ if term.not => {}
+                Criteria::Text(_) | Criteria::BodyText(_) => {
+                    words.push(term.text.clone());
+                    in_text.push(term.text.clone());
+                }
+                Criteria::From(_) | Criteria::Subject(_) => words.push(term.text.clone()),
+                _ => {}
+            }
+            all.push(if term.not { Criteria::Not(Box::new(found)) } else { found });
         }
-        match all.len() {
-            0 => None,
-            1 => Some(Self { criteria: all.remove(0), words }),
-            _ => Some(Self { criteria: Criteria::And(all), words }),
-        }
+        let criteria = match all.len() {
+            0 => return None,
+            1 => all.remove(0),
+            _ => Criteria::And(all),
+        };
+        Some(Self { criteria, words, in_text })
     }
 }
 
@@ -78,11 +91,12 @@ fn is_operator(text: &str) -> bool {
     operators.iter().any(|operator| text.eq_ignore_ascii_case(operator))
 }
 
-fn criterion(term: &Term, words: &mut Vec<String>) -> Criteria {
+/// What a term asks for, not turned round.
+fn criterion(term: &Term) -> Criteria {
     let text = || Bytes::copy_from_slice(term.text.as_bytes());
     let lower = term.text.to_lowercase();
     let seen = || Criteria::Flag(SystemFlag::Seen);
-    let found = match (term.operator.as_str(), lower.as_str()) {
+    match (term.operator.as_str(), lower.as_str()) {
         ("from", _) => Criteria::From(text()),
         ("to", _) => Criteria::Or(Box::new(Criteria::To(text())), Box::new(Criteria::Cc(text()))),
         ("cc", _) => Criteria::Cc(text()),
@@ -104,15 +118,7 @@ fn criterion(term: &Term, words: &mut Vec<String>) -> Criteria {
             None => Criteria::Text(text()),
         },
         _ => Criteria::Text(text()),
-    };
-    let marks = matches!(
-        found,
-        Criteria::From(_) | Criteria::Subject(_) | Criteria::Text(_) | Criteria::BodyText(_)
-    );
-    if marks && !term.not {
-        words.push(term.text.clone());
     }
-    if term.not { Criteria::Not(Box::new(found)) } else { found }
 }
 
 fn day_or_word(day: &str, test: impl Fn(i32) -> DayTest, text: Bytes) -> Criteria {
@@ -165,5 +171,6 @@ mod tests {
         assert_eq!(criteria("before:soon"), text("soon"));
         let query = Query::read("subject:plan -secret note").expect("a query");
         assert_eq!(query.words, ["plan", "note"]);
+        assert_eq!(query.in_text, ["note"]);
     }
 }

@@ -1,7 +1,9 @@
 //! Parts of a message as a page shows them: bytes become text, text becomes HTML, and what is no text is told apart.
 
 use crate::reading::frame::{Paper, Theme, content_security_policy};
-use crate::reading::{Flowed, Options, Remote, attachment, frame, sanitise, text_html};
+use crate::reading::{
+    Flowed, Opened, Options, Remote, Searched, attachment, frame, opened, rich, sanitise, text_html,
+};
 use crate::structure::Part;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -79,11 +81,18 @@ pub fn plain(bytes: &[u8], part: &Part) -> String {
     if part.is_html() { html_to_text(&text) } else { text }
 }
 
+/// An HTML part as it can be written on; `None`: it is no HTML, or more than can be.
+#[must_use]
+pub fn writable(bytes: &[u8], part: &Part) -> Option<String> {
+    if part.is_html() { rich::clean(&text_of(bytes, part)) } else { None }
+}
+
 /// A plain text as HTML.
 #[must_use]
-pub fn as_html(bytes: &[u8], part: &Part) -> String {
+pub fn as_html(bytes: &[u8], part: &Part, searched: &Searched<'_>) -> Opened {
     let flowed = if part.flowed { Flowed::Yes { del_sp: part.del_sp } } else { Flowed::No };
-    text_html(&text_of(bytes, part).replace("\r\n", "\n"), flowed)
+    let html = text_html(&text_of(bytes, part).replace("\r\n", "\n"), flowed);
+    opened(&html, searched)
 }
 
 /// How a part leaves the server. `view`: it is to be looked at, not saved.
@@ -131,25 +140,42 @@ pub struct Framed {
     pub remote_blocked: u32,
 }
 
-/// Pictures from elsewhere that an HTML part asks for.
+/// What is told of an HTML part beside its frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// Pictures from elsewhere that it asks for.
+    pub remote: u32,
+    /// Places where it says what was searched for.
+    pub hits: usize,
+}
+
 #[must_use]
-pub fn remote_pictures(bytes: &[u8], part: &Part) -> u32 {
+pub fn told(bytes: &[u8], part: &Part, searched: &Searched<'_>) -> Told {
     let how = Options {
         remote: Remote::Blocked,
         cid: &|_| None,
         limits: crate::reading::Limits::default(),
     };
-    sanitise(&text_of(bytes, part), &how).remote_blocked
+    let clean = sanitise(&text_of(bytes, part), &how);
+    let hits = if searched.words.is_empty() { 0 } else { opened(&clean.html, searched).hits };
+    Told { remote: clean.remote_blocked, hits }
 }
 
-/// An HTML part as the document of a frame. `pictures`: by content id.
+/// How an HTML part is shown in its frame.
+#[derive(Clone, Copy, Debug)]
+pub struct Framing<'a> {
+    /// By content id.
+    pub pictures: &'a BTreeMap<String, String>,
+    pub remote: Remote,
+    /// As settings name it.
+    pub theme: &'a str,
+    pub searched: Searched<'a>,
+}
+
+/// An HTML part as the document of a frame.
 #[must_use]
-pub fn framed(
-    (bytes, part): (&[u8], &Part),
-    pictures: &BTreeMap<String, String>,
-    remote: Remote,
-    theme: &str,
-) -> Framed {
+pub fn framed((bytes, part): (&[u8], &Part), framing: &Framing<'_>) -> Framed {
+    let Framing { pictures, remote, theme, searched } = *framing;
     let cid = |id: &str| pictures.get(id).cloned();
     let how = Options { remote, cid: &cid, limits: crate::reading::Limits::default() };
     let clean = sanitise(&text_of(bytes, part), &how);
@@ -158,7 +184,8 @@ pub fn framed(
         "dark" => Theme::Dark,
         _ => Theme::System,
     };
-    let document = frame(&clean.html, Paper::for_colours(clean.coloured), theme);
+    let html = opened(&clean.html, &searched).html;
+    let document = frame(&html, Paper::for_colours(clean.coloured), theme);
     let policy = content_security_policy(remote).replace("img-src 'self'", "img-src data:");
     Framed { document, policy, remote_blocked: clean.remote_blocked }
 }
@@ -210,13 +237,17 @@ mod tests {
         let pictures =
             BTreeMap::from([("p@x".to_owned(), "data:image/png;base64,AA==".to_owned())]);
         let html = (&html[..], &part("text/html", "utf-8"));
-        let shown = framed(html, &pictures, Remote::Blocked, "auto");
+        let words = ["x".to_owned()];
+        let searched = Searched { words: &words, id: "hit" };
+        let framing =
+            Framing { pictures: &pictures, remote: Remote::Blocked, theme: "auto", searched };
+        let shown = framed(html, &framing);
         assert!(shown.document.contains("data:image/png;base64,AA=="), "{}", shown.document);
         assert!(!shown.document.contains("t.example/x.png") && !shown.document.contains("<script"));
         assert_eq!(shown.remote_blocked, 1);
-        assert_eq!(remote_pictures(html.0, html.1), 1);
+        assert_eq!(told(html.0, html.1, &searched), Told { remote: 1, hits: 0 });
         assert!(shown.policy.contains("img-src data:;"), "{}", shown.policy);
-        let asked = framed(html, &pictures, Remote::Allowed, "auto");
+        let asked = framed(html, &Framing { remote: Remote::Allowed, ..framing });
         assert!(asked.policy.contains("img-src data: https: http:"), "{}", asked.policy);
     }
 }

@@ -3,7 +3,9 @@
 
 mod checker;
 
-use html::reading::{Flowed, Limits, Options, Remote, Sanitised, Sender, sanitise, text_html};
+use html::reading::{
+    Flowed, Limits, Options, Remote, Sanitised, Searched, Sender, opened, rich, sanitise, text_html,
+};
 use proptest::prelude::*;
 
 use checker::check;
@@ -149,6 +151,26 @@ proptest! {
             if depth > 30 && !once.truncated {
                 prop_assert_eq!(&safe(&once.html, remote, limits).html, &once.html);
             }
+        }
+    }
+
+    #[test]
+    fn marks_break_nothing(html in soup(), words in prop::collection::vec("[a-c<&= ]{1,3}", 0..4)) {
+        let clean = safe(&html, Remote::Allowed, Limits::default()).html;
+        let opened = opened(&clean, &Searched { words: &words, id: "m-hit" });
+        let (before, after) = (check(&clean), check(&opened.html));
+        prop_assert_eq!(before.text, after.text);
+        prop_assert!(after.elements >= before.elements + opened.hits);
+        prop_assert!(!words.is_empty() || after.elements == before.elements);
+    }
+
+    #[test]
+    fn what_is_written_is_safe_and_comes_back(html in soup()) {
+        if let Some(clean) = rich::clean(&html) {
+            prop_assert!(!clean.contains("<script") && !clean.contains("<style"), "{}", clean);
+            prop_assert_eq!(rich::clean(&clean), Some(clean.clone()));
+            prop_assert_eq!(rich::clean(&rich::document(&clean)), Some(clean.clone()));
+            prop_assert!(!rich::text(&clean).contains('\u{a0}'));
         }
     }
 

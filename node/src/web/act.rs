@@ -2,11 +2,13 @@
 
 use super::asking::{Folder, unexpected};
 use super::form::{Fields, ranges};
+use super::list::frame;
 use super::login::Login;
-use super::{Trouble, see};
+use super::{Trouble, page as shown, see};
 use axum::body::Bytes;
 use axum::extract::Path;
 use axum::response::Response;
+use html::pages::ConfirmPage;
 use mailstore::face::{
     FlagChange, FolderId, FolderName, OpenMode, SpecialUse, SystemFlag, SystemFlags, UidSet,
     UserDone, UserTask,
@@ -29,6 +31,9 @@ pub async fn act(login: Login, Path(folder): Path<u32>, body: Bytes) -> Result<R
     let id = FolderId(folder);
     let here = folders.iter().find(|it| it.id == id).cloned();
     let here = here.ok_or_else(|| Trouble::NotFound("There is no such folder.".into()))?;
+    if let Some(asked) = question(&form, &here) {
+        return ask(&login, (&here, asked), &form).await;
+    }
     let act = Act { login: &login, folders: &folders, here: &here };
     let told = act.run(&form).await?;
     let then = match form.number("then") {
@@ -57,6 +62,50 @@ fn list_of(folder: u32, asked: &str) -> String {
     let own = format!("/f/{folder}");
     let rest = asked.strip_prefix(&own).filter(|rest| rest.is_empty() || rest.starts_with('?'));
     if rest.is_some_and(|rest| !rest.contains(char::is_control)) { asked.to_owned() } else { own }
+}
+
+/// What is asked before something is gone for good, and what the button says. The script asks by itself.
+fn question(form: &Fields, here: &Folder) -> Option<(String, &'static str)> {
+    if form.get("sure") == "1" {
+        return None;
+    }
+    let (is_trash, is_junk) =
+        (here.special_use == Some(SpecialUse::Trash), here.special_use == Some(SpecialUse::Junk));
+    match form.get("do") {
+        "empty" if is_trash || is_junk => {
+            Some((format!("Delete all messages in {}?", here.name.as_str()), "Delete all"))
+        }
+        "delete" if is_trash => match form.uids().len() {
+            0 => None,
+            1 => Some(("Delete this message for good?".into(), "Delete for good")),
+            some => Some((format!("Delete {some} messages for good?"), "Delete for good")),
+        },
+        _ => None,
+    }
+}
+
+/// The same form once more, behind a question.
+async fn ask(
+    login: &Login,
+    (here, (question, button)): (&Folder, (String, &str)),
+    form: &Fields,
+) -> Result<Response, Trouble> {
+    let settings = login.settings().await?;
+    let (infos, folders) = login.folders().await?;
+    let mut frame = frame(login, &settings, (&infos, &folders)).await?;
+    frame.title = format!("{question} · Hikyaku");
+    frame.folder = Some(here.id.0);
+    let fields = ["do", "uids", "uid", "list", "then"]
+        .into_iter()
+        .flat_map(|name| form.all(name).map(move |value| (name.to_owned(), value.to_owned())));
+    shown(&ConfirmPage {
+        frame,
+        question,
+        button: button.to_owned(),
+        action: format!("/f/{}/act", here.id.0),
+        fields: fields.collect(),
+        back: list_of(here.id.0, form.get("list")),
+    })
 }
 
 struct Act<'a> {

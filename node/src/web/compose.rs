@@ -1,19 +1,20 @@
 //! Writing: the form, as links ask for it and as it comes back.
 
 use super::asking::unexpected;
-use super::drafts::{attachments_max, forget, kept, save, saved_draft, senders};
+use super::drafts::{attachments_max, forget, kept_lines, save, saved_draft, senders};
 use super::form::Fields;
 use super::list::frame;
 use super::login::Login;
 use super::message::row_of;
-use super::{Shared, Trouble, page as shown, query_of, see, sending};
+use super::{Shared, Trouble, page as shown, query_of, see, send, sending};
 use axum::extract::{Multipart, Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use html::compose::{Answer, Attachment, Draft, answer};
 use html::date::{self, DateStyle, Dates};
 use html::envelope::{Address, Envelope};
-use html::pages::{ComposePage, Notice};
+use html::pages::{ComposePage, KeptLine, Notice};
+use html::reading::rich;
 use html::structure::{Part, Plan};
 use mailstore::face::{FolderId, Section, SectionText, Uid};
 
@@ -21,6 +22,9 @@ use mailstore::face::{FolderId, Section, SectionText, Uid};
 pub const QUOTED: u64 = 64 * 1024;
 /// Bytes of a header that are read for References.
 const HEADER_BYTES_MAX: u64 = 64 * 1024;
+
+/// Bytes of a Message-ID: digits and a host name.
+const MESSAGE_ID_BYTES_MAX: usize = 300;
 
 /// A form on its way to a page or out of it.
 #[derive(Debug, Default)]
@@ -34,6 +38,8 @@ pub struct Writing {
     /// Attachments that are in the store: `folder.uid.part`, or `folder.uid.message` for the message itself.
     pub kept: Vec<String>,
     pub warned: bool,
+    /// The Message-ID of what this window saves.
+    pub window: String,
 }
 
 pub async fn page(login: Login, request: Request) -> Result<Response, Trouble> {
@@ -64,28 +70,18 @@ async fn begin(login: &Login, fields: &Fields) -> Result<Writing, Trouble> {
     if let Some(uid) = fields.number("draft") {
         return saved_draft(login, Uid(uid)).await;
     }
-    let mut draft = Draft { text: signature, ..Draft::default() };
-    // RFC 6068: what a `mailto:` link may name.
-    let mailto = fields.get("mailto");
-    let (to, more) = mailto
-        .strip_prefix("mailto:")
-        .unwrap_or(mailto)
-        .split_once('?')
-        .unwrap_or((mailto.strip_prefix("mailto:").unwrap_or(mailto), ""));
-    let more = Fields::read(more.replace('+', "%2B").as_bytes());
-    let of = |name: &str| {
-        let found = fields.get(name);
-        if found.is_empty() { more.get(name).to_owned() } else { found.to_owned() }
-    };
-    let decoded = Fields::read(format!("to={}", to.replace('+', "%2B")).as_bytes());
-    draft.to = [decoded.get("to"), of("to").as_str()]
-        .iter()
-        .filter(|it| !it.is_empty())
-        .copied()
-        .collect::<Vec<_>>()
-        .join(", ");
-    (draft.cc, draft.bcc, draft.subject) = (of("cc"), of("bcc"), of("subject"));
-    draft.text = format!("{}{}", of("body").replace("\r\n", "\n"), draft.text);
+    let mut draft = html::mailto::draft(fields.get("mailto"));
+    for (field, name) in [
+        (&mut draft.to, "to"),
+        (&mut draft.cc, "cc"),
+        (&mut draft.bcc, "bcc"),
+        (&mut draft.subject, "subject"),
+    ] {
+        if !fields.get(name).is_empty() {
+            *field = fields.get(name).to_owned();
+        }
+    }
+    draft.text.push_str(&signature);
     Ok(Writing { draft, ..Writing::default() })
 }
 
@@ -155,7 +151,7 @@ async fn attached(
     Ok(Writing { draft, kept, forwards: place, ..Writing::default() })
 }
 
-pub async fn text_of(
+async fn text_of(
     login: &Login,
     at: (FolderId, Uid),
     part: &Part,
@@ -188,12 +184,7 @@ pub async fn written(
     let mut frame = frame(login, &settings, (&infos, &folders)).await?;
     frame.title = "New message · Hikyaku".into();
     frame.notice = notice;
-    let mut lines = Vec::new();
-    for place in &writing.kept {
-        if let Some(kept) = kept(login, place).await? {
-            lines.push((place.clone(), kept.name, date::bytes(kept.bytes)));
-        }
-    }
+    let kept = kept_lines(login, &writing.kept).await?;
     let from = &writing.draft.from;
     let senders = senders(login).await?.into_iter().map(|it| {
         let chosen = it.mailbox.eq_ignore_ascii_case(from);
@@ -206,9 +197,11 @@ pub async fn written(
         draft_uid: writing.saved.map_or(0, |uid| uid.0),
         answers: writing.answers,
         forwards: writing.forwards,
-        kept: lines,
+        kept,
         attachment_limit: date::bytes(attachments_max(login)),
+        attachment_bytes_max: attachments_max(login),
         warned: writing.warned,
+        window: send::message_id(login)?,
     })
 }
 
@@ -230,17 +223,24 @@ pub async fn submit(
             Err(why) => written(&login, writing, Some(Notice::failed(why))).await,
         },
         "autosave" => {
-            let (status, text) = match save(&login, &mut writing, Vec::new()).await? {
-                Ok(uid) => (StatusCode::OK, format!("{{\"draft\":{}}}", uid.0)),
-                Err(why) => {
-                    (StatusCode::BAD_REQUEST, serde_json::json!({ "error": why }).to_string())
-                }
+            let (status, said) = match save(&login, &mut writing, Vec::new()).await? {
+                Ok(uid) => (StatusCode::OK, saved(&login, uid, &writing.kept).await?),
+                Err(why) => (StatusCode::BAD_REQUEST, serde_json::json!({ "error": why })),
             };
-            Ok((status, [(header::CONTENT_TYPE, "application/json")], text).into_response())
+            let said = said.to_string();
+            Ok((status, [(header::CONTENT_TYPE, "application/json")], said).into_response())
         }
         "send" => sending::submit(login, writing).await,
         _ => Err(Trouble::Wrong("No such thing can be done with a message.".into())),
     }
+}
+
+/// What the script goes on with: the draft, and where its attachments are now.
+async fn saved(login: &Login, uid: Uid, kept: &[String]) -> Result<serde_json::Value, Trouble> {
+    let lines = kept_lines(login, kept).await?;
+    let line = |it: KeptLine| serde_json::json!([it.place, it.name, it.size, it.bytes]);
+    let kept: Vec<serde_json::Value> = lines.into_iter().map(line).collect();
+    Ok(serde_json::json!({ "draft": uid.0, "kept": kept }))
 }
 
 /// Back to the inbox, with a word.
@@ -248,6 +248,16 @@ pub async fn front(login: &Login, told: &str) -> Result<Response, Trouble> {
     let (_, folders) = login.folders().await?;
     let inbox = folders.iter().find(|folder| folder.name.is_inbox()).ok_or_else(unexpected)?;
     Ok(see(&format!("/f/{}?told={told}", inbox.id.0)))
+}
+
+/// One of ours, without angle brackets.
+fn is_message_id(text: &str) -> bool {
+    let fine = |byte: u8| byte.is_ascii_alphanumeric() || b"@.-_".contains(&byte);
+    text.len() <= MESSAGE_ID_BYTES_MAX && text.contains('@') && text.bytes().all(fine)
+}
+
+fn too_long() -> Trouble {
+    Trouble::Wrong("The text is too long, or quotes too deeply.".into())
 }
 
 /// Reads the form, files and all.
@@ -271,13 +281,22 @@ async fn read(login: &Login, mut form: Multipart) -> Result<(Fields, Writing), T
     }
     let fields = fields.checked(login)?;
     let text = |name: &str| fields.get(name).to_owned();
+    // Only a script writes with markup: without one, what stands in the form is plain.
+    let html = match fields.all("html").next() {
+        Some(html) => Some(rich::clean(html).ok_or_else(too_long)?),
+        None => None,
+    };
     let draft = Draft {
         from: text("from"),
         to: text("to"),
         cc: text("cc"),
         bcc: text("bcc"),
         subject: text("subject"),
-        text: text("text").replace("\r\n", "\n"),
+        text: match &html {
+            Some(html) => rich::text(html),
+            None => text("text").replace("\r\n", "\n"),
+        },
+        html,
         in_reply_to: text("in_reply_to"),
         references: text("references"),
         attachments,
@@ -289,6 +308,7 @@ async fn read(login: &Login, mut form: Multipart) -> Result<(Fields, Writing), T
         forwards: text("forwards"),
         kept: fields.all("keep").map(str::to_owned).collect(),
         warned: fields.get("warned") == "1",
+        window: Some(text("window")).filter(|it| is_message_id(it)).unwrap_or_default(),
     };
     Ok((fields, writing))
 }

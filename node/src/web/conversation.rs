@@ -136,7 +136,7 @@ fn threads_of(rows: &[Row]) -> Arc<[ThreadId]> {
     rows.iter().map(|row| row.thread_id).collect::<BTreeSet<_>>().into_iter().collect()
 }
 
-async fn found(login: &Login, folder: FolderId, criteria: Criteria) -> Result<UidSet, Trouble> {
+pub async fn found(login: &Login, folder: FolderId, criteria: Criteria) -> Result<UidSet, Trouble> {
     match login.user(UserTask::Search { folder, criteria: Arc::new(criteria) }).await? {
         UserDone::Found { uids, .. } => Ok(uids),
         _ => Err(unexpected()),

@@ -1,20 +1,24 @@
 //! Drafts: a form in the store, and back.
 //!
 //! Each save takes the place of the one before in one batch. When that is not there any more, another window or program has changed or
-//! sent the message meanwhile: then nothing is overwritten, and the person is told.
+//! sent the message meanwhile: then nothing is overwritten, and the person is told. The exception is a save of the same window whose
+//! answer was lost, with a node or a connection: its Message-ID tells it, and it is gone on with.
 
 use super::asking::{Folder, unexpected};
-use super::compose::{QUOTED, Writing, place_of, references, text_of};
+use super::compose::{QUOTED, Writing, place_of, references};
+use super::conversation::found;
 use super::login::{Login, now};
 use super::message::{mark, row_of};
 use super::{Trouble, send};
 use html::compose::{Attachment, Blind, Draft, MESSAGE_MEDIA, Recipients, Sender, message};
 use html::date;
 use html::envelope::{Address, Envelope, joined};
+use html::pages::KeptLine;
+use html::reading::rich;
 use html::structure::{Part, Plan};
 use mailstore::face::{
-    DirectoryDone, DirectoryTask, FolderId, Keyword, Section, SectionText, SpecialUse, SystemFlag,
-    SystemFlags, Uid, UidSet, UserTask,
+    Criteria, DirectoryDone, DirectoryTask, FolderId, Keyword, Section, SectionText, SpecialUse,
+    SystemFlag, SystemFlags, Uid, UidSet, UserTask,
 };
 
 /// Bytes of a text that can be written. Our choice: a book; what is longer is a file.
@@ -31,9 +35,9 @@ pub async fn saved_draft(login: &Login, uid: Uid) -> Result<Writing, Trouble> {
     let (folder, _) = login.folder_for(&folders, SpecialUse::Drafts).await?;
     let row = row_of(login, folder, uid).await?;
     let (envelope, plan) = (Envelope::read(&row.envelope), Plan::read(&row.structure));
-    let text = match plan.shown.first() {
-        Some(part) => text_of(login, (folder, uid), part, TEXT_BYTES_MAX as u64 + QUOTED).await?,
-        None => String::new(),
+    let (text, html) = match plan.shown.first() {
+        Some(part) => written(login, (folder, uid), part).await?,
+        None => (String::new(), None),
     };
     let place = format!("{}.{}", folder.0, uid.0);
     let draft = Draft {
@@ -43,12 +47,27 @@ pub async fn saved_draft(login: &Login, uid: Uid) -> Result<Writing, Trouble> {
         bcc: joined(&envelope.bcc),
         subject: envelope.subject,
         text,
+        html,
         in_reply_to: envelope.in_reply_to,
         references: references(login, (folder, uid)).await?,
         attachments: Vec::new(),
     };
     let kept = plan.attachments.iter().map(|part| format!("{place}.{}", part.number())).collect();
     Ok(Writing { draft, saved: Some(uid), kept, ..Writing::default() })
+}
+
+/// The text of a draft in its form: with markup, and what it says without, or plain.
+async fn written(
+    login: &Login,
+    at: (FolderId, Uid),
+    part: &Part,
+) -> Result<(String, Option<String>), Trouble> {
+    let section = Section { part: part.path.clone(), text: SectionText::Binary };
+    let (bytes, _) = login.section(at, section, TEXT_BYTES_MAX as u64 + QUOTED).await?;
+    Ok(match html::shown::writable(&bytes, part) {
+        Some(html) => (rich::text(&html), Some(html)),
+        None => (html::shown::plain(&bytes, part), None),
+    })
 }
 
 /// Base64 and headers take a third more.
@@ -58,16 +77,16 @@ pub fn attachments_max(login: &Login) -> u64 {
 
 /// An attachment that is in the store.
 #[derive(Debug)]
-pub struct Kept {
+struct Kept {
     at: (FolderId, Uid),
-    pub name: String,
+    name: String,
     media: String,
-    pub bytes: u64,
+    bytes: u64,
     section: Section,
 }
 
 /// The attachment at `folder.uid.part`, or the message `folder.uid.message` itself; `None`: it is gone.
-pub async fn kept(login: &Login, place: &str) -> Result<Option<Kept>, Trouble> {
+async fn kept(login: &Login, place: &str) -> Result<Option<Kept>, Trouble> {
     let mut fields = place.splitn(3, '.');
     let at = (fields.next(), fields.next(), fields.next());
     let (Some(folder), Some(uid), Some(number)) = at else { return Ok(None) };
@@ -95,15 +114,29 @@ pub async fn kept(login: &Login, place: &str) -> Result<Option<Kept>, Trouble> {
     }))
 }
 
+/// Those of the attachments that are still there, as a page shows them.
+pub async fn kept_lines(login: &Login, places: &[String]) -> Result<Vec<KeptLine>, Trouble> {
+    let mut lines = Vec::new();
+    for place in places {
+        if let Some(Kept { name, bytes, .. }) = kept(login, place).await? {
+            lines.push(KeptLine { place: place.clone(), name, size: date::bytes(bytes), bytes });
+        }
+    }
+    Ok(lines)
+}
+
 /// The form with all its attachments, those in the store included.
 pub async fn whole(login: &Login, writing: &Writing) -> Done<Draft> {
-    if writing.draft.text.len() > TEXT_BYTES_MAX {
+    let html = writing.draft.html.as_ref().map_or(0, String::len);
+    if writing.draft.text.len().max(html) > TEXT_BYTES_MAX {
         let most = date::bytes(TEXT_BYTES_MAX as u64);
         return Ok(Err(format!("The text is too long: {most} at most. Attach it as a file.")));
     }
     let mut draft = writing.draft.clone();
     let most = attachments_max(login);
-    let mut sum: u64 = draft.attachments.iter().map(|it| it.bytes.len() as u64).sum();
+    // Those of before come first: the script counts on it.
+    let fresh = std::mem::take(&mut draft.attachments);
+    let mut sum: u64 = fresh.iter().map(|it| it.bytes.len() as u64).sum();
     for place in &writing.kept {
         let Some(kept) = kept(login, place).await? else {
             return Ok(Err("An attachment is gone: attach it again.".into()));
@@ -118,6 +151,7 @@ pub async fn whole(login: &Login, writing: &Writing) -> Done<Draft> {
     if sum > most {
         return Ok(Err(format!("The attachments are too large: {} at most.", date::bytes(most))));
     }
+    draft.attachments.extend(fresh);
     Ok(Ok(draft))
 }
 
@@ -160,10 +194,13 @@ pub async fn save(login: &Login, writing: &mut Writing, keywords: Vec<Keyword>) 
         Ok(draft) => draft,
         Err(why) => return Ok(Err(why)),
     };
-    let sender = match sender(login, &draft.from).await? {
+    let mut sender = match sender(login, &draft.from).await? {
         Ok(sender) => sender,
         Err(why) => return Ok(Err(why)),
     };
+    if !writing.window.is_empty() {
+        sender.message_id.clone_from(&writing.window);
+    }
     // What is no address yet is kept as it was typed, as far as it goes.
     let read = |typed: &str| html::compose::addresses(typed).unwrap_or_default();
     let recipients = Recipients { to: read(&draft.to), cc: read(&draft.cc), bcc: read(&draft.bcc) };
@@ -172,7 +209,7 @@ pub async fn save(login: &Login, writing: &mut Writing, keywords: Vec<Keyword>) 
     let (folder, name) = login.folder_for(&folders, SpecialUse::Drafts).await?;
     let flags = SystemFlags::default().with(SystemFlag::Draft).with(SystemFlag::Seen);
     let kept = send::Keeping { flags, keywords, message: bytes, date: None };
-    let uid = match writing.saved {
+    let uid = match now_at(login, folder, writing).await? {
         None => send::keep(login, name, kept).await?,
         Some(before) => match send::replace(login, (folder, before), kept).await? {
             Some(uid) => uid,
@@ -191,18 +228,47 @@ pub async fn save(login: &Login, writing: &mut Writing, keywords: Vec<Keyword>) 
     Ok(Ok(uid))
 }
 
+/// Where the saved form is now, as far as it is known.
+async fn now_at(
+    login: &Login,
+    folder: FolderId,
+    writing: &Writing,
+) -> Result<Option<Uid>, Trouble> {
+    if let Some(saved) = writing.saved
+        && is_there(login, folder, saved).await?
+    {
+        return Ok(Some(saved));
+    }
+    if writing.window.is_empty() {
+        return Ok(writing.saved);
+    }
+    let text = bytes::Bytes::from(writing.window.clone());
+    let own = Criteria::Header { name: bytes::Bytes::from_static(b"Message-ID"), text };
+    Ok(found(login, folder, own).await?.last().or(writing.saved))
+}
+
+async fn is_there(login: &Login, folder: FolderId, uid: Uid) -> Result<bool, Trouble> {
+    match row_of(login, folder, uid).await {
+        Ok(_) => Ok(true),
+        Err(Trouble::NotFound(_)) => Ok(false),
+        Err(trouble) => Err(trouble),
+    }
+}
+
 /// Whether the saved form is still there: else it was sent or changed elsewhere.
 pub async fn still_there(login: &Login, writing: &mut Writing) -> Done<()> {
-    let Some(uid) = writing.saved else { return Ok(Ok(())) };
+    if writing.saved.is_none() {
+        return Ok(Ok(()));
+    }
     let (_, folders) = login.folders().await?;
     let (folder, _) = login.folder_for(&folders, SpecialUse::Drafts).await?;
-    match row_of(login, folder, uid).await {
-        Ok(_) => Ok(Ok(())),
-        Err(Trouble::NotFound(_)) => {
+    writing.saved = now_at(login, folder, writing).await?;
+    match writing.saved {
+        Some(uid) if is_there(login, folder, uid).await? => Ok(Ok(())),
+        _ => {
             writing.saved = None;
             Ok(Err(CHANGED_ELSEWHERE.into()))
         }
-        Err(trouble) => Err(trouble),
     }
 }
 

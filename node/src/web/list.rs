@@ -94,7 +94,7 @@ impl View {
         };
         frame.title = format!("{unread}{title} · Hikyaku");
         frame.folder = Some(self.here.id.0);
-        frame.query = self.fields.get("q").to_owned();
+        frame.query = self.typed().to_owned();
         frame.notice = self.notice();
         Ok(frame)
     }
@@ -153,6 +153,16 @@ impl View {
         let list = self.address(&[]);
         let query = list.split_once('?').map_or_else(String::new, |(_, query)| format!("?{query}"));
         format!("/f/{}/m/{}{query}", self.here.id.0, uid.0)
+    }
+
+    /// Words that were looked for in the text of messages, and those to mark in what stands above it.
+    pub fn words(&self) -> (&[String], &[String]) {
+        self.query.as_ref().map_or((&[], &[]), |query| (&query.in_text, &query.words))
+    }
+
+    /// What stands in the search box.
+    pub fn typed(&self) -> &str {
+        self.fields.get("q")
     }
 
     pub fn list_address(&self) -> String {
@@ -352,6 +362,7 @@ pub async fn frame(
         title: "Hikyaku".into(),
         address: login.browser.address.clone(),
         theme: settings.theme.name(),
+        language: settings.language,
         form_token: login.form_token()?,
         folders: folder_lines(infos, folders),
         quota,
@@ -362,7 +373,6 @@ pub async fn frame(
 /// INBOX first, then those of a use, then the user's own, each below its parent.
 fn folder_lines(infos: &[FolderInfo], folders: &[Folder]) -> Vec<FolderLine> {
     let mut lines: Vec<(u8, FolderLine)> = Vec::new();
-        language: settings.language,
     for info in infos {
         let folder = folders.iter().find(|folder| folder.name == info.name);
         if folder.is_none() && info.kind != FolderKind::NoSelect {

@@ -1,4 +1,7 @@
 //! New mail appears by itself: server-sent events (WHATWG HTML 9.2) from the watch of a folder.
+//!
+//! A stream tells `changed`, and goes on when another node becomes master of the mailbox. It ends with `reset` when the folder
+//! can't be watched any more, and with `out` when the log-in ends: somebody signed out elsewhere, or was idle too long.
 
 use super::asking::unexpected;
 use super::login::Login;
@@ -6,21 +9,89 @@ use super::{Trouble, query_of};
 use axum::extract::Request;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
-use mailstore::face::{FolderId, Notice, OpenMode, UserDone, UserTask};
+use mailstore::face::{FolderId, FolderName, Notice, OpenMode, UserDone, UserTask};
 use std::convert::Infallible;
-use std::sync::Arc;
 use std::time::Duration;
-use tokio_stream::StreamExt;
-use tokio_stream::wrappers::UnboundedReceiverStream;
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep};
 
 /// A line now and then, so that whoever is between does not close a quiet connection.
 const KEEP_ALIVE: Duration = Duration::from_secs(25);
+/// How often it is looked whether the log-in still counts. Our choice: one record is read for it.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+/// How often, and after what pause, a folder is opened at a new master: a minute in all. Our choice: a node that dies is missed
+/// in far less.
+const ATTEMPTS_MAX: u32 = 120;
+const PAUSE: Duration = Duration::from_millis(500);
 
-/// What a notice is to a browser. The next one comes only to who has looked at what this one is of.
-async fn told(login: &Login, notice: Notice) -> &'static str {
-    let Notice::Changed { folder, mod_seq } = notice else { return "reset" };
-    let look = UserTask::Sync { folder, since: mod_seq, expunges_told: mod_seq };
-    if login.user(look).await.is_ok() { "changed" } else { "reset" }
+/// A browser that listens. Its session watches the folder.
+struct Live {
+    login: Login,
+    folder: FolderName,
+    notices: UnboundedReceiver<Notice>,
+    look: Interval,
+    ended: bool,
+}
+
+impl Live {
+    /// What is told next; `None`: nothing any more.
+    async fn next(&mut self) -> Option<&'static str> {
+        while !self.ended {
+            tokio::select! {
+                notice = self.notices.recv() => return Some(self.told(notice?).await),
+                _ = self.look.tick() => if !self.is_in().await {
+                    return Some(self.end("out"));
+                }
+            }
+        }
+        None
+    }
+
+    fn end(&mut self, last: &'static str) -> &'static str {
+        self.ended = true;
+        last
+    }
+
+    /// What can't be known now may still be so.
+    async fn is_in(&self) -> bool {
+        let kept = self.login.kept_browser().await;
+        kept.map_or(true, |browser| browser.is_some_and(|browser| !browser.code_due))
+    }
+
+    /// What a notice is to a browser. The next one comes only to who has looked at what this one is of.
+    async fn told(&mut self, notice: Notice) -> &'static str {
+        let goes_on = match notice {
+            Notice::Changed { folder, mod_seq } => {
+                let look = UserTask::Sync { folder, since: mod_seq, expunges_told: mod_seq };
+                self.login.user(look).await.is_ok() || self.open_again().await
+            }
+            Notice::MasterChanged => self.open_again().await,
+            Notice::FolderDeleted { .. } => false,
+            Notice::Kicked { .. } if !self.is_in().await => return self.end("out"),
+            Notice::Kicked { .. } => false,
+        };
+        if goes_on { "changed" } else { self.end("reset") }
+    }
+
+    /// Whoever is master now watches from here on.
+    async fn open_again(&self) -> bool {
+        for _ in 0..ATTEMPTS_MAX {
+            match open(&self.login, &self.folder).await {
+                Ok(()) => return true,
+                Err(Trouble::Later(_)) => sleep(PAUSE).await,
+                Err(_) => return false,
+            }
+        }
+        false
+    }
+}
+
+async fn open(login: &Login, folder: &FolderName) -> Result<(), Trouble> {
+    let name = folder.clone();
+    match login.user(UserTask::OpenFolder { name, mode: OpenMode::ReadOnly, known: None }).await? {
+        UserDone::Opened(_) => Ok(()),
+        _ => Err(unexpected()),
+    }
 }
 
 pub async fn live(login: Login, request: Request) -> Result<Response, Trouble> {
@@ -29,17 +100,14 @@ pub async fn live(login: Login, request: Request) -> Result<Response, Trouble> {
     let folder = folders.into_iter().find(|folder| Some(folder.id) == id);
     let folder = folder.ok_or_else(|| Trouble::NotFound("There is no such folder.".into()))?;
     let notices = login.own.listen();
-    let open = UserTask::OpenFolder { name: folder.name, mode: OpenMode::ReadOnly, known: None };
-    let UserDone::Opened(_) = login.user(open).await? else { return Err(unexpected()) };
-    // The log-in lives as long as somebody listens: its session watches the folder.
-    let watching = Arc::new(login);
-    let events = UnboundedReceiverStream::new(notices).then(move |notice| {
-        let login = Arc::clone(&watching);
-        async move {
-            let name = told(&login, notice).await;
-            // WHATWG HTML 9.2.6: an event without data is not told.
-            Ok::<_, Infallible>(Event::default().event(name).data(name))
-        }
+    open(&login, &folder.name).await?;
+    let mut look = interval_at(Instant::now() + LOOK_EVERY, LOOK_EVERY);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let live = Live { login, folder: folder.name, notices, look, ended: false };
+    let events = futures_util::stream::unfold(live, |mut live| async move {
+        let name = live.next().await?;
+        // WHATWG HTML 9.2.6: an event without data is not told.
+        Some((Ok::<_, Infallible>(Event::default().event(name).data(name)), live))
     });
     Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response())
 }

@@ -11,9 +11,10 @@ use axum::response::{IntoResponse, Response};
 use futures_util::future::try_join_all;
 use html::date;
 use html::envelope::Envelope;
-use html::pages::{AttachmentLine, Letter, MessagePane, Safe, Shown};
-use html::reading::{self, Remote};
-use html::shown::{HTML_BYTES_MAX, PICTURE_BYTES_MAX, PICTURES_BYTES_MAX, framed};
+use html::pages::{AttachmentLine, FirstHit, Letter, MessagePane, Safe, Shown, marked};
+use html::query::Query;
+use html::reading::{self, Remote, Searched};
+use html::shown::{Framing, HTML_BYTES_MAX, PICTURE_BYTES_MAX, PICTURES_BYTES_MAX, framed};
 use html::structure::{Part, Plan};
 use mailstore::face::{
     FlagChange, FolderId, Row, Section, SectionText, SystemFlag, SystemFlags, Uid, UidSet, UserTask,
@@ -22,6 +23,8 @@ use std::collections::BTreeMap;
 
 /// Bytes of a text that are shown; the rest is behind “Download”. Our choice.
 const TEXT_BYTES_MAX: u64 = 1 << 20;
+/// The `id` of the first mark in a frame.
+const FIRST_HIT: &str = "hit";
 /// Bytes of a part that are kept in memory to be saved or looked at. `limits.message_size` is the real bound.
 const PART_BYTES_MAX: u64 = 256 << 20;
 
@@ -94,11 +97,13 @@ async fn pane(
     // To step is to leave the conversation.
     let others = view.listed.difference(&conversation.here);
     let step = |side| neighbour(&others, uid, side).map(|uid| view.message_address(uid));
+    let subject = Envelope::read(&row.envelope).subject;
     Ok(MessagePane {
         folder: folder.0,
         uid: uid.0,
         uids: super::form::ranges(&conversation.here),
-        subject: Envelope::read(&row.envelope).subject,
+        subject_shown: marked(&subject, view.words().1),
+        subject,
         flagged: row.flags.system.has(SystemFlag::Flagged),
         letters,
         omitted: conversation.omitted,
@@ -121,10 +126,13 @@ async fn letter(
     let envelope = Envelope::read(&row.envelope);
     let plan = Plan::read(&row.structure);
     let (mut shown, mut remote_blocked) = (Vec::new(), 0);
+    let (mut hits, mut first_hit) = (0, None);
     for part in &plan.shown {
-        let (text, blocked) = show(login, at, part, remote).await?;
-        shown.push(text);
-        remote_blocked += blocked;
+        let seen = show(login, view, (at, part), remote).await?;
+        shown.push(seen.shown);
+        remote_blocked += seen.blocked;
+        hits += seen.hits;
+        first_hit = first_hit.or(seen.first_hit);
     }
     let base = format!("/f/{}/m/{}", at.0.0, at.1.0);
     let dates = view.dates();
@@ -148,6 +156,8 @@ async fn letter(
         shown,
         remote_blocked,
         load_href: if main { view.with(at.1, "remote=1") } else { format!("{base}?remote=1") },
+        hits,
+        first_hit: first_hit.unwrap_or_default(),
     })
 }
 
@@ -173,36 +183,74 @@ fn neighbour(listed: &UidSet, uid: Uid, side: Side) -> Option<Uid> {
     }
 }
 
-/// A text, and how many pictures from elsewhere were left out of it.
+/// A text as a page has it.
+struct Seen {
+    shown: Shown,
+    /// Pictures from elsewhere that were left out of it.
+    blocked: u32,
+    /// Places that say what was searched for, and the first.
+    hits: usize,
+    first_hit: Option<FirstHit>,
+}
+
+impl Seen {
+    fn not(why: String) -> Self {
+        Self { shown: Shown::Not(why), blocked: 0, hits: 0, first_hit: None }
+    }
+}
+
 async fn show(
     login: &Login,
-    at: (FolderId, Uid),
-    part: &Part,
+    view: &View,
+    (at, part): ((FolderId, Uid), &Part),
     remote: bool,
-) -> Result<(Shown, u32), Trouble> {
+) -> Result<Seen, Trouble> {
     let section = Section { part: part.path.clone(), text: SectionText::Binary };
+    let most = if part.is_html() { HTML_BYTES_MAX } else { TEXT_BYTES_MAX };
+    let (bytes, total) = match login.section(at, section, most).await {
+        Ok(read) => read,
+        Err(Trouble::Wrong(why)) => return Ok(Seen::not(why)),
+        Err(trouble) => return Err(trouble),
+    };
+    let (words, _) = view.words();
+    let name = format!("{FIRST_HIT}-{}-{}-{}", at.0.0, at.1.0, part.number());
     if part.is_html() {
-        let query = if remote { "?remote=1" } else { "" };
-        let src = format!("/f/{}/m/{}/html/{}{query}", at.0.0, at.1.0, part.number());
-        let blocked = match login.section(at, section, HTML_BYTES_MAX).await {
-            Ok(_) if remote => 0,
-            Ok((bytes, _)) => html::shown::remote_pictures(&bytes, part),
-            Err(Trouble::Wrong(why)) => return Ok((Shown::Not(why), 0)),
-            Err(trouble) => return Err(trouble),
-        };
-        return Ok((Shown::Html { src }, blocked));
+        let src = frame_address(view, (at, part), remote);
+        let told = html::shown::told(&bytes, part, &Searched { words, id: FIRST_HIT });
+        let way = FirstHit { href: format!("{src}#{FIRST_HIT}"), frame: name.clone() };
+        return Ok(Seen {
+            shown: Shown::Html { src, name },
+            blocked: if remote { 0 } else { told.remote },
+            hits: told.hits,
+            first_hit: (told.hits > 0).then_some(way),
+        });
     }
-    match login.section(at, section, TEXT_BYTES_MAX).await {
-        Ok((bytes, total)) => {
-            let mut html = html::shown::as_html(&bytes, part);
-            if total > TEXT_BYTES_MAX {
-                html.push_str("<p>The text is longer: download the message to read all of it.</p>");
-            }
-            Ok((Shown::Text(Safe(html)), 0))
-        }
-        Err(Trouble::Wrong(why)) => Ok((Shown::Not(why), 0)),
-        Err(trouble) => Err(trouble),
+    let opened = html::shown::as_html(&bytes, part, &Searched { words, id: &name });
+    let mut html = opened.html;
+    if total > TEXT_BYTES_MAX {
+        html.push_str("<p>The text is longer: download the message to read all of it.</p>");
     }
+    let way = FirstHit { href: format!("#{name}"), frame: String::new() };
+    Ok(Seen {
+        shown: Shown::Text(Safe(html)),
+        blocked: 0,
+        hits: opened.hits,
+        first_hit: (opened.hits > 0).then_some(way),
+    })
+}
+
+/// Where the document of an HTML part is.
+fn frame_address(view: &View, (at, part): ((FolderId, Uid), &Part), remote: bool) -> String {
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    if remote {
+        query.append_pair("remote", "1");
+    }
+    if !view.words().0.is_empty() {
+        query.append_pair("q", view.typed());
+    }
+    let query = query.finish();
+    let join = if query.is_empty() { "" } else { "?" };
+    format!("/f/{}/m/{}/html/{}{join}{query}", at.0.0, at.1.0, part.number())
 }
 
 fn attachment(base: &str, part: &Part) -> AttachmentLine {
@@ -284,11 +332,14 @@ pub async fn html(
     }
     let section = Section { part: part.path.clone(), text: SectionText::Binary };
     let (bytes, _) = login.section(at, section, HTML_BYTES_MAX).await?;
-    let remote =
-        if query_of(&request).get("remote") == "1" { Remote::Allowed } else { Remote::Blocked };
+    let fields = query_of(&request);
+    let remote = if fields.get("remote") == "1" { Remote::Allowed } else { Remote::Blocked };
+    let words = Query::read(fields.get("q")).map(|query| query.in_text).unwrap_or_default();
     let pictures = pictures(&login, at, &plan).await?;
     let theme = login.settings().await?.theme.name();
-    let framed = framed((&bytes, &part), &pictures, remote, theme);
+    let searched = Searched { words: &words, id: FIRST_HIT };
+    let framing = Framing { pictures: &pictures, remote, theme, searched };
+    let framed = framed((&bytes, &part), &framing);
     let mut headers = HeaderMap::new();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
     let policy = HeaderValue::from_str(&framed.policy).map_err(|_| unexpected())?;

@@ -1,5 +1,7 @@
 //! Text into HTML, and the characters in text that deceive.
 
+use std::ops::Range;
+
 /// For text and for attributes in double quotes.
 pub(crate) fn push_text(out: &mut String, text: &str) {
     for c in text.chars() {
@@ -16,34 +18,32 @@ pub(crate) fn push_text(out: &mut String, text: &str) {
     }
 }
 
+/// The references that [`push_text`] and the sanitiser write.
+const REFERENCES: [(&str, char); 6] = [
+    ("&amp;", '&'),
+    ("&lt;", '<'),
+    ("&gt;", '>'),
+    ("&quot;", '"'),
+    ("&#39;", '\''),
+    ("&nbsp;", '\u{a0}'),
+];
+
+/// The characters of what [`push_text`] or the sanitiser wrote, each with the bytes it takes there.
+pub(crate) fn characters(html: &str) -> impl Iterator<Item = (Range<usize>, char)> + '_ {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        let rest = &html[at..];
+        let first = rest.chars().next()?;
+        let reference = REFERENCES.iter().find(|(name, _)| first == '&' && rest.starts_with(name));
+        let (len, c) = reference.map_or((first.len_utf8(), first), |(name, c)| (name.len(), *c));
+        at += len;
+        Some((at - len..at, c))
+    })
+}
+
 /// The value of what [`push_text`] or the sanitiser wrote.
 pub(crate) fn unescape(html: &str) -> String {
-    let mut out = String::with_capacity(html.len());
-    let mut rest = html;
-    while let Some(at) = rest.find('&') {
-        out.push_str(&rest[..at]);
-        rest = &rest[at..];
-        let known = [
-            ("&amp;", '&'),
-            ("&lt;", '<'),
-            ("&gt;", '>'),
-            ("&quot;", '"'),
-            ("&#39;", '\''),
-            ("&nbsp;", '\u{a0}'),
-        ];
-        match known.iter().find(|(name, _)| rest.starts_with(name)) {
-            Some((name, c)) => {
-                out.push(*c);
-                rest = &rest[name.len()..];
-            }
-            None => {
-                out.push('&');
-                rest = &rest[1..];
-            }
-        }
-    }
-    out.push_str(rest);
-    out
+    characters(html).map(|(_, c)| c).collect()
 }
 
 /// Shows letters in another order than they have (UAX 9, LRO and RLO): no script needs it, and `moc.elpmaxe` reads otherwise.

@@ -2,7 +2,7 @@
 //!
 //! [`sanitise`] and [`text_html`] make the fragment of one part, [`frame()`] the document around it, which is served with
 //! [`HEADERS`](frame::HEADERS) and a policy of its own and shown in a sandboxed frame. [`Served`] says how any other part may
-//! leave; [`Sender`] shows who wrote.
+//! leave; [`Sender`] shows who wrote. [`opened`](opened()) is the last touch on both; [`rich`] is for what is written here.
 //!
 //! Three walls: what comes out of the sanitiser names no resource but images that were asked for; the policy of the frame lets
 //! it fetch nothing else; the sandbox gives it no script, no form and no origin. The first has to hold alone against looked-up
@@ -20,8 +20,10 @@ pub mod frame;
 mod limits;
 mod link;
 mod marks;
+pub mod opened;
 mod outline;
 mod paragraphs;
+pub mod rich;
 mod sanitise;
 mod scanner;
 pub mod sender;
@@ -31,6 +33,7 @@ pub use attachment::{Served, serve};
 pub use file_name::FileName;
 pub use frame::frame;
 pub use limits::Limits;
+pub use opened::{Opened, Searched, opened};
 pub use sanitise::{Options, Remote, Sanitised, sanitise};
 pub use sender::Sender;
 pub use text::{Flowed, text_html};
