@@ -201,6 +201,24 @@ def test_a_draft_replaces_the_one_before_and_a_second_window_is_warned(ann):
     assert seen
 
 
+def test_a_save_whose_answer_was_lost_is_not_there_twice(ann, bob):
+    form = ann.write()
+    for text in ("one", "two"):
+        # The form does not know of the one before.
+        assert ann.browser.submit(form, "autosave", {"subject": "lost", "text": text}).status == 200
+    (uid, _, draft), = ann.messages("Drafts")
+    assert body(draft).strip() == "two"
+    form = ann.write(f"/compose?draft={uid}")
+    for text in ("three", "four"):
+        assert ann.browser.submit(form, "autosave", {"text": text}).status == 200
+    (_, _, draft), = ann.messages("Drafts")
+    assert body(draft).strip() == "four"
+    # Sent under a Message-ID of its own, and the draft goes.
+    assert "sent" in ann.send(form, to=bob.address, text="five").text
+    (_, _, got), = bob.messages()
+    assert body(got).strip() == "five" and got["message-id"] != draft["message-id"] and ann.messages("Drafts") == []
+
+
 def test_attachments_go_and_come_back_from_drafts(ann, bob):
     data = os.urandom(300_000)
     files = [("file", "räume.bin", "application/octet-stream", data), ("file", "a.txt", "text/plain", b"attached\r\n")]

@@ -48,6 +48,7 @@ def test_text_with_formats_is_written_and_comes_back(open_view, webmail, people,
     view.goto("/compose")
     page.fill("#to-field", to)
     page.fill("#subject-field", "Formats")
+    page.press("#subject-field", "Enter")
     page.fill("#text-field", "Dear  Bob\n> said\n>> before\n\nend")
     page.click("[data-form=rich]")
     editor = page.locator(".rich")
@@ -81,7 +82,7 @@ def test_text_with_formats_is_written_and_comes_back(open_view, webmail, people,
     view.line("Formats").locator("a").click()
     editor.locator("b", has_text="bold").wait_for()
     assert editor.locator("li").all_text_contents() == ["one", "two"]
-    page.click("button[value=send]")
+    editor.press("Control+Enter")
     page.locator("text=is sent in").wait_for()
     eventually(lambda: letters(webmail, to), what="the message")
     (got,) = letters(webmail, to)
