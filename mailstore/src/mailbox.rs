@@ -197,10 +197,13 @@ impl Mailbox {
         let waiting = Waiting { asker, task, blob: BlobLife::AsFound };
         match &mut self.state {
             State::Ready(core) if self.account.is_some() => core.on_task(cx, waiting),
-            State::Erasing { .. } | State::Erased => {
+            State::Claiming { then: Then::Erase, .. } | State::Erasing { .. } | State::Erased => {
                 answer(cx, asker, Ok(UserDone::Failed(UserError::Disabled)));
             }
-            State::Dormant | State::Claiming { .. } | State::Loading(_) | State::Ready(_) => {
+            State::Dormant
+            | State::Claiming { then: Then::Load, .. }
+            | State::Loading(_)
+            | State::Ready(_) => {
                 if self.waiting.len() >= self.limits.waiting_tasks_max {
                     return answer(cx, asker, Err(TaskRefusal::Overloaded));
                 }

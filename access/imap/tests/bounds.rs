@@ -106,6 +106,31 @@ fn a_large_message_goes_through_in_chunks() {
 }
 
 #[test]
+fn flags_that_are_told_with_a_new_keyword_are_not_followed_by_older_ones() {
+    let mut world = World::new();
+    with_messages(&mut world);
+    world.connect();
+    world.ask(1, "a LOGIN ann@example.org secret");
+    for client in [0, 1] {
+        world.ask(client, "b SELECT INBOX (CONDSTORE)");
+    }
+    world.ask(1, "c STORE 1 +FLAGS (fresh)");
+    world.hold_tasks = true;
+    world.send(0, b"d FETCH 1 (FLAGS)\r\n");
+    assert!(world.answer_one(), "the rows, with a keyword that is news");
+    assert!(world.has_tasks(), "it asks what is new");
+    world.send(1, b"e STORE 1 +FLAGS (\\Flagged)\r\n");
+    world.overtake();
+    world.hold_tasks = false;
+    world.run();
+    let said = world.take(0);
+    let lines: Vec<&str> = said.lines().filter(|line| line.starts_with("* 1 FETCH")).collect();
+    let flagged = lines.iter().position(|line| line.contains("\\Flagged")).expect("told");
+    assert!(lines[flagged..].iter().all(|line| line.contains("\\Flagged")), "{said}");
+    assert!(said.ends_with("d OK FETCH completed\r\n"), "{said}");
+}
+
+#[test]
 fn chunks_that_are_slow_to_write_pause_the_client() {
     let mut world = World::new();
     logged_in(&mut world);

@@ -3,7 +3,8 @@
 use super::{Life, World};
 use fsm::{Rng, Token};
 use mailstore::face::{
-    Decision, Filing, Keyword, Place, Question, Ruling, SessionInput, SystemFlag, SystemFlags,
+    Decision, Filing, Keyword, Place, Protocol, Question, Ruling, SessionInput, SystemFlag,
+    SystemFlags,
 };
 use vspace::{Inward, SessionId, group_of};
 
@@ -36,7 +37,10 @@ impl World {
                 Ruling::Defer => "decision: defer",
                 Ruling::Refuse => "decision: refuse",
             });
-            decisions.push(Decision { user: mailbox.user, ruling, filing: filing(&mut self.rng) });
+            // Who is told of one message alone looks for it in INBOX.
+            let may_move = question.protocol == Protocol::Smtp && question.mailboxes.len() > 1;
+            let filing = filing(&mut self.rng, may_move);
+            decisions.push(Decision { user: mailbox.user, ruling, filing });
         }
         let nanos = if self.rng.chance(1, 4) { self.rng.below(NANOS_MAX) } else { 1_000_000 };
         let input = SessionInput::Decided { token, decisions };
@@ -44,10 +48,10 @@ impl World {
     }
 }
 
-fn filing(rng: &mut Rng) -> Filing {
+fn filing(rng: &mut Rng, may_move: bool) -> Filing {
     let flags = SystemFlags::default();
     Filing {
-        place: rng.chance(1, 3).then_some(Place::Trash),
+        place: (may_move && rng.chance(1, 3)).then_some(Place::Trash),
         flags: if rng.chance(1, 3) { flags.with(SystemFlag::Flagged) } else { flags },
         keywords: if rng.chance(1, 3) {
             Keyword::new(b"decided").into_iter().collect()

@@ -172,6 +172,11 @@ impl World {
         busy
     }
 
+    /// The task that came first is taken up last.
+    pub fn overtake(&mut self) {
+        self.tasks.rotate_left(1);
+    }
+
     fn serve_one(&mut self) -> bool {
         let Some((index, token, task)) = self.tasks.pop_front() else { return false };
         self.serve(index, token, task);

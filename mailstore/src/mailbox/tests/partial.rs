@@ -109,8 +109,11 @@ fn what_waits_for_the_account_ends_with_its_session_or_its_master() {
     let waits = world.ask(ANN, UserTask::ListFolders);
     world.settle();
     world.step(Input::EraseAll);
+    // The order waits for its claim: nothing is served any more, nor forgotten.
+    let late = world.ask(BOB, UserTask::ListFolders);
     world.settle();
     assert_eq!(world.answers.remove(&waits), Some(Err(TaskRefusal::Unavailable)));
+    assert_eq!(world.answers.remove(&late), Some(Ok(UserDone::Failed(UserError::Disabled))));
     assert!(world.erased);
 }
 

@@ -314,7 +314,14 @@ impl FetchJob {
     ) -> Outcome {
         match step {
             SyncStep::Wait(sync) => self.wait(Stage::Learning { sync, rows, seen }),
-            SyncStep::Done(_) => self.show(turn, rows, seen),
+            SyncStep::Done(told) => {
+                let page: UidSet = rows.iter().map(|row| row.uid).collect();
+                // What was told with the keyword may be newer than these rows, and MODSEQ never falls.
+                if told.iter().any(|it| page.contains(it.uid)) {
+                    return self.ask_rows(turn, page, seen);
+                }
+                self.show(turn, rows, seen)
+            }
             SyncStep::Failed => self.stop(Trouble::Refused(TaskRefusal::Unavailable)),
             SyncStep::Bye(reason) => Outcome::Bye(reason),
         }
