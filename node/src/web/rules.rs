@@ -175,7 +175,8 @@ fn condition_says(condition: &Condition) -> String {
         Test::Contains(text) => format!("{what} {} “{text}”", contains()),
         Test::Is(text) => format!("{what} {} “{text}”", verb("is", "is not")),
     };
-    let size = |bytes: u64| html::date::bytes(bytes);
+    // As it was typed.
+    let size = |bytes: u64| format!("{} KiB", bytes / 1024);
     match &condition.subject {
         Subject::From(it) => test("From", it),
         Subject::To(it) => test("To or Cc", it),
