@@ -110,7 +110,7 @@ fn flags_that_are_told_with_a_new_keyword_are_not_followed_by_older_ones() {
     let mut world = World::new();
     with_messages(&mut world);
     world.connect();
-    world.ask(1, "a LOGIN ann@example.org secret");
+    world.ask(1, "a LOGIN ann secret");
     for client in [0, 1] {
         world.ask(client, "b SELECT INBOX (CONDSTORE)");
     }
