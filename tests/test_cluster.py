@@ -54,6 +54,8 @@ def test_nothing_is_lost_when_a_node_dies_under_load(three, round):
     time.sleep(1 + round % 3 / 3)
     victim.kill()
     time.sleep(6)
+    for other in others:
+        assert re.search(rf"node lost.*\bnode\W+{victim.name}\b", other.log()), "by its name"
     # It still is told: by the new master.
     told = len(senders[0].acknowledged)
     for sender in senders:

@@ -247,6 +247,18 @@ def test_a_rule_is_made_from_a_message(node):
     assert "From is “dan@far.example” and Subject contains" in page.text
 
 
+def test_status_lists_the_listeners_of_the_webmail(node):
+    browser = Browser(node)
+    for _ in range(2):
+        assert browser.get("/login").status == 200
+    status = node.cli_json("status")
+    http = next(it for it in status["listeners"] if it["name"] == "http")
+    assert (http["address"], http["accepted"], http["refused"]) == (f"127.0.0.1:{node.ports['http']}", 2, 0)
+    # Requests are no sessions.
+    assert status["sessions"] == 0
+    assert node.metrics()['hikyaku_listener_connections{listener="http"}'] in (0, 1)
+
+
 def test_expiry_and_dates_are_settings(node):
     ann = node.accounts("ann")[0]
     browser = Browser(node)
