@@ -350,7 +350,8 @@ impl Feeder {
 
     /// Lets mailboxes begin, as far as the limits allow.
     fn admit(&mut self, cx: &mut Cx<'_, Effect>) {
-        while self.work.len() < self.setup.limits.mailboxes_at_once {
+        let most = (self.setup.limits.mailboxes_at_once, self.setup.limits.tasks_at_once);
+        while self.work.len() < most.0 && self.asked.len() < most.1 {
             let Some(user) = self.due.pop_front() else { return };
             // It may have been forgotten, and come back, since it was queued.
             let is_due = self.since.contains_key(&user) && !self.pauses.contains_key(&user);

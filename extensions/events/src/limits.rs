@@ -5,8 +5,10 @@ use fsm::Duration;
 /// Documented defaults; a simulation shrinks them.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Mailboxes whose logs are read at once: what an extension costs while mail comes in is bounded by this.
+    /// Mailboxes that are at work at once: what was given of them is held by the extension, or their logs are read.
     pub mailboxes_at_once: usize,
+    /// Tasks under way while another mailbox begins: what an extension costs while mail comes in is bounded by this.
+    pub tasks_at_once: usize,
     /// Events of one reading, 100 bytes each: a longer log is read piece by piece.
     pub reading_events_max: usize,
     /// Events of one batch; those of one MODSEQ stay together.
@@ -29,6 +31,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             mailboxes_at_once: 16,
+            tasks_at_once: 16,
             reading_events_max: 4_096,
             batch_events_max: 256,
             batches_given_max: 64,

@@ -341,6 +341,21 @@ fn a_slow_extension_is_given_no_more_than_the_limit() {
 }
 
 #[test]
+fn so_many_tasks_are_under_way_while_mailboxes_begin() {
+    let mut world = World::new(setup(Limits { tasks_at_once: 1, ..Limits::default() }));
+    world.step(Input::Resumed);
+    let (token, _) = world.asked.pop_front().expect("the roll");
+    let accounts = world.accounts.clone();
+    let done = DirectoryDone::Admin(AdminDone::Accounts(accounts));
+    world.step(Input::Done { token, completion: Completion::Directory(done) });
+    assert_eq!(world.asked.len(), 1, "the other waits");
+    world.serve();
+    world.take_all();
+    assert!(world.feeder.is_at_rest());
+    assert_eq!(world.given.len(), 2);
+}
+
+#[test]
 fn what_was_refused_is_tried_again_after_a_pause() {
     let mut world = World::settled(setup(Limits::default()));
     world.change(ANN, 1, EventChange::Arrived(uid(1)));

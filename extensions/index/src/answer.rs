@@ -20,7 +20,7 @@ pub struct View<'a> {
 }
 
 /// Words looked up before it is asked whether that was enough.
-const WORDS_AT_ONCE: usize = 32;
+const WORDS_AT_ONCE: usize = 16;
 
 /// Who has a text: surely, and perhaps. Nobody else has it.
 #[derive(Clone, Debug)]
@@ -46,6 +46,9 @@ impl View<'_> {
             Test::Body(needle) => self.terms(body)?.holders(needle),
             Test::Text(needle) => {
                 let body = self.terms(body)?.holders(needle)?;
+                if self.owned.are_all(&body.yes) {
+                    return Ok(body);
+                }
                 let head = self.terms(head)?.holders(needle)?;
                 Ok(Holders { yes: body.yes.or(&head.yes), maybe: body.maybe.or(&head.maybe) })
             }
@@ -111,12 +114,10 @@ impl Terms<'_> {
         let key = (self.view.segment.segment_id(), self.field.field_id());
         let vocabulary = self.view.vocabularies.get(key, self.index.terms())?;
         let mut marks = self.view.owned.none();
-        for words in vocabulary.with(&run.text, run.open).chunks(WORDS_AT_ONCE) {
-            for word in words {
-                self.mark(word, &mut marks)?;
-            }
+        for (at, word) in (1..).zip(vocabulary.with(&run.text, run.open)) {
+            self.mark(word, &mut marks)?;
             // A part of very many words is in every message after a few of them.
-            if self.view.owned.are_all(&marks) {
+            if at % WORDS_AT_ONCE == 0 && self.view.owned.are_all(&marks) {
                 break;
             }
         }

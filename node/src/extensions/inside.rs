@@ -271,7 +271,8 @@ pub fn start_all(
                 roll_call: fsm::Duration::from_secs(20),
                 first_roll_call: fsm::Duration::from_secs(10),
                 mailboxes_at_once: 1_024,
-                reading_events_max: 512,
+                tasks_at_once: 64,
+                reading_events_max: 1_024,
                 batches_given_max: 2_048,
                 ..events::Limits::default()
             },
