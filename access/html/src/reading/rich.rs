@@ -31,6 +31,12 @@ const ELEMENTS: [&str; 15] = [
 /// Of `html`, what may be written; `None`: it is too long or too deep.
 #[must_use]
 pub fn clean(html: &str) -> Option<String> {
+    // An element that is left out may have held others apart: the second round reads what is left as everybody will.
+    let first = listed(html)?;
+    listed(&first).map(|clean| settled(&clean))
+}
+
+fn listed(html: &str) -> Option<String> {
     let outlined = outline::outline(html, &Limits::default());
     let mut builder = ammonia::Builder::empty();
     builder
@@ -46,8 +52,7 @@ pub fn clean(html: &str) -> Option<String> {
             "a" => Some(Cow::Owned(Link::parse(value)?.as_str().to_owned())),
             _ => value.eq_ignore_ascii_case("cite").then_some(Cow::Borrowed("cite")),
         });
-    let clean = builder.clean(&outlined.html).to_string();
-    (!outlined.truncated).then(|| settled(&clean))
+    (!outlined.truncated).then(|| builder.clean(&outlined.html).to_string())
 }
 
 /// Without what the next parser would eat (HTML standard 13.2.6.4.7: a line break behind `<pre>`), so that saving changes nothing.
