@@ -121,6 +121,8 @@ impl Deciding {
     }
 }
 
+type Account = (UserId, Arc<str>);
+
 /// Owns the machine.
 struct Driver {
     machine: Deciders,
@@ -128,7 +130,7 @@ struct Driver {
     timer: Option<(TimerKey, Mono)>,
     streams: BTreeMap<usize, (u64, mpsc::UnboundedSender<Given>)>,
     /// Questions that an extension has, and the mailboxes that it was asked about.
-    asked: BTreeMap<(usize, QuestionId), Vec<(UserId, Arc<str>)>>,
+    asked: BTreeMap<(usize, QuestionId), Vec<Account>>,
     standings: Vec<Arc<Standing>>,
     decided: Decided,
 }

@@ -8,7 +8,7 @@ use crate::network::Connection;
 use crate::node::{DiskReader, HonestIndex};
 use crate::options::Mutation;
 use dds::{ReadDone, StoreError, Tier};
-use fsm::Mono;
+use fsm::{Mono, Token};
 use mailstore::directory::HashVerdict;
 use mailstore::face::SessionInput;
 use vspace::{ConnectionOrder, GroupId, Inward, Outward, SessionId, Ticket, WriteTimes};
@@ -124,18 +124,7 @@ impl World {
                 self.arrive(life, group, nanos, Inward::Matched { user, token, hits });
             }
             Outward::VerifyHash { token, peer: _, phc, secret } => {
-                let busy = self.phase == Phase::Faults
-                    && self.rng.chance(self.options.scenario.faults.hash_busy, 10_000);
-                let verdict = if busy {
-                    self.coverage.fault("hash pool has no room");
-                    HashVerdict::Busy
-                } else if crate::node::secret_in(&phc).map(str::as_bytes) == Some(&secret) {
-                    HashVerdict::Matches
-                } else {
-                    HashVerdict::Differs
-                };
-                let nanos = if busy { HOP_NANOS } else { 5_000_000 + self.rng.below(30_000_000) };
-                self.arrive(life, GroupId(0), nanos, Inward::Hashed { token, verdict });
+                self.verify_hash(life, token, (&phc, &secret));
             }
             Outward::Rehash { token, secret } => {
                 let secret = String::from_utf8_lossy(&secret).into_owned();
@@ -178,6 +167,21 @@ impl World {
             Outward::Ready => self.coverage.action("directory ready"),
         }
         false
+    }
+
+    fn verify_hash(&mut self, life: Life, token: Token, (phc, secret): (&str, &[u8])) {
+        let busy = self.phase == Phase::Faults
+            && self.rng.chance(self.options.scenario.faults.hash_busy, 10_000);
+        let verdict = if busy {
+            self.coverage.fault("hash pool has no room");
+            HashVerdict::Busy
+        } else if crate::node::secret_in(phc).map(str::as_bytes) == Some(secret) {
+            HashVerdict::Matches
+        } else {
+            HashVerdict::Differs
+        };
+        let nanos = if busy { HOP_NANOS } else { 5_000_000 + self.rng.below(30_000_000) };
+        self.arrive(life, GroupId(0), nanos, Inward::Hashed { token, verdict });
     }
 
     fn on_log(&mut self, event: &vspace::LogEvent) {
