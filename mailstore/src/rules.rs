@@ -10,11 +10,11 @@
 mod sought;
 
 pub use crate::face::{Filing, Place};
-pub use sought::{Found, Sought};
 use crate::face::{FolderName, Keyword, SearchColumns, SystemFlag, SystemFlags};
 use crate::mime::{fold_into, header_contains};
 use crate::record::{Reader, RecordError, Writer};
 use bytes::Bytes;
+pub use sought::{Found, Sought};
 
 /// The name of the record.
 pub const RECORD_NAME: &str = "rules";
