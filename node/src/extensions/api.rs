@@ -538,9 +538,7 @@ pub mod extensions_server {
                 "/hikyaku.extension.v1.Extensions/Rewind" => {
                     #[allow(non_camel_case_types)]
                     struct RewindSvc<T: Extensions>(pub Arc<T>);
-                    impl<
-                        T: Extensions,
-                    > tonic::server::UnaryService<super::RewindRequest>
+                    impl<T: Extensions> tonic::server::UnaryService<super::RewindRequest>
                     for RewindSvc<T> {
                         type Response = super::RewindReply;
                         type Future = BoxFuture<
