@@ -201,6 +201,8 @@ impl World {
             }
             // No session of a mail protocol has records.
             UserTask::Records(_) => Err(UserError::Cannot("no such record".into())),
+            // No session of a mail protocol replaces drafts.
+            UserTask::Replace { .. } => Err(UserError::Cannot("nothing to replace".into())),
             // No session reads the event log.
             UserTask::Events { .. } => Err(UserError::Cannot("no such subscriber".into())),
             UserTask::Quota => {
