@@ -58,7 +58,7 @@ def test_text_with_formats_is_written_and_comes_back(open_view, webmail, people,
     keys.press("Enter")
     page.click("[data-mark=bold]")
     keys.type("bold")
-    assert page.get_attribute("[data-mark=bold]", "aria-pressed") == "true"
+    page.locator("[data-mark=bold][aria-pressed=true]").wait_for()
     page.click("[data-mark=bold]")
     keys.type(" and ")
     page.once("dialog", lambda dialog: dialog.accept("x.example/y"))
