@@ -6,6 +6,7 @@ Usage: filter.py HOST:PORT TOKEN_FILE COMMAND...   (gets the message on its inpu
 extension_pb2_grpc are made, and what cluster.toml needs."""
 
 import concurrent.futures
+import shutil
 import subprocess
 import sys
 
@@ -27,11 +28,13 @@ def decide(server, auth, question, command):
     try:
         server.Answer(api.AnswerRequest(id=question.id, verdicts=verdicts), metadata=auth)
     except grpc.RpcError as error:
-        # It was late: the message has gone on.
+        # Late, most likely: the message has gone on.
         print(error.details(), file=sys.stderr)
 
 
 def main(address, token_file, *command):
+    if not command or not shutil.which(command[0]):
+        sys.exit(f"{command[0] if command else 'COMMAND'}: not found: name a program that is in the PATH, or its whole path")
     auth = [("authorization", "Bearer " + open(token_file).read().strip())]
     server = extension_pb2_grpc.ExtensionsStub(grpc.insecure_channel(address))
     with concurrent.futures.ThreadPoolExecutor() as pool:

@@ -34,7 +34,9 @@ struct Marks<'a> {
 pub(crate) fn mark(clean: &str, cid: &dyn Fn(&str) -> Option<String>, out: &mut String) -> Marked {
     let mut marks =
         Marks { cid, out, coloured: false, link: None, quotes: 0, folded: false, after_pre: false };
-    let mut scanner = Scanner::new(clean, usize::MAX);
+    // A CR that is left was written as a reference: whoever reads it next takes it for LF.
+    let clean = clean.replace('\r', "\n");
+    let mut scanner = Scanner::new(&clean, usize::MAX);
     loop {
         let start = scanner.position();
         let Some(token) = scanner.next() else { break };
@@ -239,6 +241,7 @@ mod tests {
     #[test]
     fn overrides_and_lines_that_a_parser_would_eat_are_left_out() {
         assert_eq!(marked("<p>a\u{202e}b</p><pre>\n\nx\n</pre>"), "<p>ab</p><pre>x\n</pre>");
+        assert_eq!(marked("<b title=\"a\rb\">c\r\nd</b>"), "<b title=\"a\nb\">c\n\nd</b>");
         assert_eq!(marked("<pre>\u{202e}\n\u{feff}\rx\u{202e}\n</pre>"), "<pre>x\n</pre>");
     }
 }
