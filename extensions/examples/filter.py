@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Asks a program about every message before it is answered: a deciding extension of Hikyaku in forty lines.
+"""Asks a program about every message before it is answered: a deciding extension of Hikyaku in a few lines.
 
 Usage: filter.py HOST:PORT TOKEN_FILE COMMAND...   (gets the message on its input; exit code 0: keep it, 1: into Junk, 2: refuse it)
 `filter.py HOST:PORT TOKEN_FILE spamc -c` is a spam filter. docs/extensions.md tells how extension_pb2 and
