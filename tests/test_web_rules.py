@@ -139,6 +139,36 @@ def test_what_is_no_rule_is_said_and_two_windows_do_not_undo_each_other(node):
     assert ("text", "dan@x.example") in lines and ("what", "from") in lines and ("how", "is") in lines
 
 
+def test_a_rule_follows_its_folder(node):
+    ann = node.accounts("ann")[0]
+    imap = node.imap(ann)
+    imap.must("CREATE Lists")
+    imap.must("CREATE Lists/Builds")
+    browser = Browser(node)
+    browser.login(ann)
+    rule = {**conditions(("subject", "has", "", "nightly")), "name": "Builds", "place": folder(browser, "Lists/Builds")}
+    browser.submit(browser.get("/rules").form("/rules", "save"), "save", rule)
+    # By a mail program, the folder above it; and in webmail, itself.
+    imap.must("RENAME Lists Work")
+    assert "to Work/Builds" in browser.get("/rules").text
+    deliver(node, ann, "nightly one")
+    rename = next(it for it in browser.get("/folders").forms if dict(it.fields).get("from") == "Work/Builds")
+    browser.submit(rename, "rename", {"name": "Nightly"})
+    deliver(node, ann, "nightly two")
+    assert [subject for subject, _ in subjects(node, ann, "Nightly")] == ["nightly one", "nightly two"]
+    # Another folder of the old name is another folder.
+    imap.must("CREATE Lists/Builds")
+    node.restart()
+    deliver(node, ann, "nightly three")
+    assert len(subjects(node, ann, "Nightly")) == 3
+    page = browser.get("/rules?edit=0")
+    assert "to Nightly" in page.text and dict(page.form("/rules", "save").fields)["place"] == folder(browser, "Nightly")
+    # Mail that is there goes there, too.
+    node.imap(ann).append("INBOX", b"Subject: nightly four\r\n\r\nx\r\n")
+    browser.submit(row_forms(browser, "apply")[0], "apply", {"folder": folder(browser, "INBOX")})
+    assert len(subjects(node, ann, "Nightly")) == 4
+
+
 def test_a_folder_that_is_gone_is_shown_as_gone(node):
     ann = node.accounts("ann")[0]
     imap = node.imap(ann)

@@ -10,7 +10,7 @@
 mod sought;
 
 pub use crate::face::{Filing, Place};
-use crate::face::{FolderName, Keyword, SearchColumns, SystemFlag, SystemFlags};
+use crate::face::{FolderId, FolderName, Keyword, SearchColumns, SystemFlag, SystemFlags};
 use crate::mime::{fold_into, header_contains};
 use crate::record::{Reader, RecordError, Writer};
 use bytes::Bytes;
@@ -19,7 +19,8 @@ pub use sought::{Found, Sought};
 /// The name of the record.
 pub const RECORD_NAME: &str = "rules";
 
-const VERSION: u8 = 1;
+/// Since version 2 folders are known by their numbers.
+const VERSION: u8 = 2;
 
 /// Rules of a user. Our choice; all of them fit a record.
 pub const RULES_MAX: usize = 100;
@@ -338,18 +339,30 @@ pub(crate) fn write_place(writer: &mut Writer, place: Option<&Place>) {
         }
         Place::Junk => writer.byte(2),
         Place::Trash => writer.byte(3),
+        Place::Known { id, name } => {
+            writer.byte(4);
+            writer.number(u64::from(id.0));
+            writer.text(name.as_str());
+        }
     });
 }
 
 pub(crate) fn read_place(reader: &mut Reader) -> Result<Option<Place>, RecordError> {
     reader.option("place", |reader, field| match reader.byte(field)? {
-        1 => FolderName::new(&reader.text(field)?)
-            .map(Place::Folder)
-            .map_err(|_| RecordError::Malformed(field)),
+        1 => read_name(reader, field).map(Place::Folder),
         2 => Ok(Place::Junk),
         3 => Ok(Place::Trash),
+        4 => {
+            let id = u32::try_from(reader.number(field)?);
+            let id = FolderId(id.map_err(|_| RecordError::Malformed(field))?);
+            Ok(Place::Known { id, name: read_name(reader, field)? })
+        }
         _ => Err(RecordError::Malformed(field)),
     })
+}
+
+fn read_name(reader: &mut Reader, field: &'static str) -> Result<FolderName, RecordError> {
+    FolderName::new(&reader.text(field)?).map_err(|_| RecordError::Malformed(field))
 }
 
 pub(crate) fn write_keywords(writer: &mut Writer, keywords: &[Keyword]) {

@@ -1,6 +1,6 @@
 //! What deciding extensions are asked between the end of a message and the answer to it, and what they say.
 
-use super::{FolderName, Keyword, Protocol, SystemFlags, UserId};
+use super::{FolderId, FolderName, Keyword, Protocol, SystemFlags, UserId};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
@@ -14,6 +14,11 @@ pub enum Place {
     /// The folder of that use; it also gets `$Junk`.
     Junk,
     Trash,
+    /// The folder of this number, however it is called now; `name`: as it was called when it was chosen. INBOX when it is gone.
+    Known {
+        id: FolderId,
+        name: FolderName,
+    },
 }
 
 /// What is done with an arriving message besides keeping it.

@@ -194,6 +194,7 @@ impl Core {
         let chosen = match place {
             None => named(wanted),
             Some(Place::Folder(name)) => named(&name),
+            Some(Place::Known { id, .. }) => Some(id).filter(|id| self.folders.contains_key(id)),
             Some(Place::Trash) => self.folder_of_use(SpecialUse::Trash, "Trash"),
             Some(Place::Junk) => {
                 filing.keywords.extend(Keyword::new(b"$Junk"));

@@ -48,6 +48,10 @@ fn into(name: &str) -> Action {
     Action { place, ..Action::default() }
 }
 
+fn known(id: u32, name: &str) -> Place {
+    Place::Known { id: FolderId(id), name: FolderName::new(name).expect("a name") }
+}
+
 fn file(rules: Vec<Rule>) -> Filing {
     Rules(rules).file(&Facts { columns: &columns(), bytes: 1_000, header: Some(HEADER) })
 }
@@ -123,10 +127,17 @@ fn the_bytes_of_rules() {
     let action = Action { seen: true, keywords: vec![], ..into("A") };
     let one = Rule { then: Then::Stop, ..rule(vec![Subject::From(is("b"))], action) };
     let golden = b"\x01\x01\x06a rule\x01\x00\x01\x01\x00\x01\x01\x01b\x01\x01\x01A\x01\x00\x00";
-    assert_eq!(Rules(vec![one.clone()]).encode(), Ok(Bytes::from_static(golden)));
-    assert_eq!(Rules::decode(Bytes::from_static(golden)), Ok(Rules(vec![one])));
-    for len in 0..golden.len() {
-        assert!(Rules::decode(Bytes::copy_from_slice(&golden[..len])).is_err(), "{len}");
+    assert_eq!(Rules::decode(Bytes::from_static(golden)), Ok(Rules(vec![one.clone()])));
+    let mut two = one;
+    two.action.place = Some(known(300, "A"));
+    let new =
+        b"\x02\x01\x06a rule\x01\x00\x01\x01\x00\x01\x01\x01b\x01\x04\xac\x02\x01A\x01\x00\x00";
+    assert_eq!(Rules(vec![two.clone()]).encode(), Ok(Bytes::from_static(new)));
+    assert_eq!(Rules::decode(Bytes::from_static(new)), Ok(Rules(vec![two])));
+    for bytes in [&golden[..], new] {
+        for len in 0..bytes.len() {
+            assert!(Rules::decode(Bytes::copy_from_slice(&bytes[..len])).is_err(), "{len}");
+        }
     }
 }
 
@@ -159,11 +170,16 @@ fn any_subject() -> impl Strategy<Value = Subject> {
 
 proptest! {
     #[test]
-    fn rules_round_trip(subjects in prop::collection::vec((any_subject(), any::<bool>()), 0..5)) {
+    fn rules_round_trip(
+        subjects in prop::collection::vec((any_subject(), any::<bool>()), 0..5),
+        id: u32,
+    ) {
         let conditions = subjects.into_iter().map(|(subject, not)| Condition { subject, not });
         let action = Action { place: Some(Place::Junk), ..Action::default() };
         let one = Rule { conditions: conditions.collect(), ..rule(vec![], action) };
-        let rules = Rules(vec![one.clone(), one]);
+        let mut two = one.clone();
+        two.action.place = Some(known(id, "Lists/stages"));
+        let rules = Rules(vec![one, two]);
         let value = rules.encode().expect("within the limits");
         prop_assert_eq!(Rules::decode(value), Ok(rules));
     }

@@ -7,6 +7,7 @@ use super::Trouble;
 use super::asking::{Folder, unexpected};
 use super::form::Fields;
 use super::login::Login;
+use super::rules::{gone, place_in};
 use html::pages::{ApplyPage, Frame};
 use mailstore::face::{
     Criteria, FlagChange, FolderId, FolderName, Keyword, OpenMode, Section, SectionText,
@@ -143,6 +144,9 @@ async fn deed(
     folders: &[Folder],
 ) -> Result<Result<Deed, String>, Trouble> {
     let action = &rule.action;
+    if let Some(name) = gone(rule, folders) {
+        return Ok(Err(format!("The folder “{name}” is gone: choose another for this rule.")));
+    }
     let mut flags = SystemFlags::default();
     for (wanted, flag) in [(action.seen, SystemFlag::Seen), (action.flagged, SystemFlag::Flagged)] {
         flags = if wanted { flags.with(flag) } else { flags };
@@ -150,12 +154,8 @@ async fn deed(
     let mut keywords = action.keywords.clone();
     let to = match &action.place {
         None => None,
-        Some(Place::Folder(name)) if folders.iter().any(|it| it.name == *name) => {
-            Some(name.clone())
-        }
-        Some(Place::Folder(name)) => {
-            let name = name.as_str();
-            return Ok(Err(format!("The folder “{name}” is gone: choose another for this rule.")));
+        Some(place @ (Place::Folder(_) | Place::Known { .. })) => {
+            place_in(place, folders).map(|folder| folder.name.clone())
         }
         Some(Place::Trash) => Some(login.folder_for(folders, SpecialUse::Trash).await?.1),
         Some(Place::Junk) => {

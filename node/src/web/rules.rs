@@ -11,8 +11,8 @@ use axum::extract::Request;
 use axum::response::Response;
 use html::pages::{ConditionLine, Notice, RuleForm, RuleLine, RulesPage};
 use mailstore::face::{
-    Collection, Expect, FolderId, FolderName, ModSeq, RecordChange, RecordName, RecordTask,
-    RecordsDone, UserDone, UserTask,
+    Collection, Expect, FolderId, ModSeq, RecordChange, RecordName, RecordTask, RecordsDone,
+    UserDone, UserTask,
 };
 use mailstore::rules::{
     Action, CONDITIONS_MAX, Condition, Joined, Place, RECORD_NAME, Rule, Rules, Subject, Test, Then,
@@ -53,7 +53,17 @@ async fn kept(login: &Login) -> Result<Kept, Trouble> {
 }
 
 /// Writes them if nobody else did meanwhile. The inner error is for the person.
-async fn keep(login: &Login, kept: Kept) -> Result<Result<(), String>, Trouble> {
+async fn keep(
+    login: &Login,
+    mut kept: Kept,
+    folders: &[Folder],
+) -> Result<Result<(), String>, Trouble> {
+    for place in kept.rules.0.iter_mut().filter_map(|rule| rule.action.place.as_mut()) {
+        // As of now, so that what a rule says of a folder that is gone is what it was called last.
+        if let Some(folder) = place_in(place, folders) {
+            *place = Place::Known { id: folder.id, name: folder.name.clone() };
+        }
+    }
     let value = match kept.rules.encode() {
         Ok(value) => value,
         Err(error) => return Ok(Err(super::trouble::capital(&error.to_string()))),
@@ -101,13 +111,22 @@ fn name_of(at: usize, rule: &Rule) -> String {
     if rule.name.is_empty() { format!("Rule {}", at + 1) } else { rule.name.clone() }
 }
 
+/// The folder that a rule names. Rules of before name it as it was called then.
+pub fn place_in<'a>(place: &Place, folders: &'a [Folder]) -> Option<&'a Folder> {
+    folders.iter().find(|it| match place {
+        Place::Known { id, .. } => it.id == *id,
+        Place::Folder(name) => it.name == *name,
+        Place::Junk | Place::Trash => false,
+    })
+}
+
 /// The folder of a rule, when there is no such folder any more.
-fn gone(rule: &Rule, folders: &[Folder]) -> Option<String> {
-    match &rule.action.place {
-        Some(Place::Folder(name)) if !folders.iter().any(|it| it.name == *name) => {
-            Some(name.as_str().to_owned())
+pub fn gone<'a>(rule: &'a Rule, folders: &[Folder]) -> Option<&'a str> {
+    match rule.action.place.as_ref()? {
+        place @ (Place::Folder(name) | Place::Known { name, .. }) => {
+            place_in(place, folders).is_none().then_some(name.as_str())
         }
-        Some(Place::Folder(_) | Place::Junk | Place::Trash) | None => None,
+        Place::Junk | Place::Trash => None,
     }
 }
 
@@ -132,8 +151,8 @@ async fn listed(
     let lines = kept.rules.0.iter().enumerate().map(|(at, rule)| RuleLine {
         name: name_of(at, rule),
         enabled: rule.enabled,
-        says: says(rule),
-        gone: gone(rule, &folders),
+        says: says(rule, &folders),
+        gone: gone(rule, &folders).map(str::to_owned),
     });
     let lines = lines.collect();
     // In the order of the list beside: the inbox first.
@@ -143,13 +162,16 @@ async fn listed(
 }
 
 /// A rule in words.
-fn says(rule: &Rule) -> String {
+fn says(rule: &Rule, folders: &[Folder]) -> String {
     let conditions: Vec<String> = rule.conditions.iter().map(condition_says).collect();
     let join = if rule.joined == Joined::All { " and " } else { " or " };
     let when = if conditions.is_empty() { "all mail".to_owned() } else { conditions.join(join) };
     let mut does = Vec::new();
     match &rule.action.place {
-        Some(Place::Folder(name)) => does.push(format!("to {}", name.as_str())),
+        Some(place @ (Place::Folder(name) | Place::Known { name, .. })) => {
+            let name = place_in(place, folders).map_or(name, |folder| &folder.name);
+            does.push(format!("to {}", name.as_str()));
+        }
         Some(Place::Junk) => does.push("to Junk".into()),
         Some(Place::Trash) => does.push("to Trash".into()),
         None => {}
@@ -200,10 +222,9 @@ fn form_of(at: Option<usize>, rule: &Rule, folders: &[Folder]) -> RuleForm {
         None => String::new(),
         Some(Place::Junk) => "junk".into(),
         Some(Place::Trash) => "trash".into(),
-        Some(Place::Folder(name)) => folders
-            .iter()
-            .find(|it| it.name == *name)
-            .map_or_else(|| "gone".into(), |it| it.id.0.to_string()),
+        Some(place @ (Place::Folder(_) | Place::Known { .. })) => {
+            place_in(place, folders).map_or_else(|| "gone".into(), |it| it.id.0.to_string())
+        }
     };
     RuleForm {
         at: at.map_or_else(String::new, |at| at.to_string()),
@@ -212,7 +233,7 @@ fn form_of(at: Option<usize>, rule: &Rule, folders: &[Folder]) -> RuleForm {
         any: rule.joined == Joined::Any,
         conditions,
         place,
-        gone: gone(rule, folders),
+        gone: gone(rule, folders).map(str::to_owned),
         seen: rule.action.seen,
         flagged: rule.action.flagged,
         keywords: rule.action.keywords.iter().map(|it| it.as_str()).collect::<Vec<_>>().join(" "),
@@ -254,9 +275,9 @@ fn rule_of(form: &Fields, enabled: bool, folders: &[Folder]) -> Result<Rule, Str
         "trash" => Some(Place::Trash),
         id => {
             let id = id.parse().ok().map(FolderId);
-            let name: Option<FolderName> =
-                folders.iter().find(|it| Some(it.id) == id).map(|it| it.name.clone());
-            Some(Place::Folder(name.ok_or("That folder is gone: choose another.")?))
+            let chosen = folders.iter().find(|it| Some(it.id) == id);
+            let chosen = chosen.ok_or("That folder is gone: choose another.")?;
+            Some(Place::Known { id: chosen.id, name: chosen.name.clone() })
         }
     };
     let keywords = form.get("keywords").split_whitespace().map(|word| {
@@ -341,7 +362,7 @@ pub async fn submit(login: Login, body: Bytes) -> Result<Response, Trouble> {
         change(&mut kept.rules.0, (&form, at), &folders)
     };
     let done = match changed {
-        Ok(()) => keep(&login, kept).await?,
+        Ok(()) => keep(&login, kept, &folders).await?,
         Err(why) => Err(why),
     };
     match done {
@@ -432,7 +453,7 @@ fn form_again(form: &Fields, rules: &[Rule], folders: &[Folder]) -> RuleForm {
         any: form.get("any") == "1",
         conditions,
         place: form.get("place").to_owned(),
-        gone: at.and_then(|at| gone(rules.get(at)?, folders)),
+        gone: at.and_then(|at| gone(rules.get(at)?, folders)).map(str::to_owned),
         seen: form.get("seen") == "1",
         flagged: form.get("flagged") == "1",
         keywords: form.get("keywords").to_owned(),

@@ -100,6 +100,25 @@ fn junk_and_trash_are_the_folders_of_that_use() {
 }
 
 #[test]
+fn a_rule_follows_its_folder() {
+    let mut world = World::new();
+    let name = folder("Lists");
+    let made = world.done(ANN, UserTask::CreateFolder { name: name.clone(), special_use: None });
+    let UserDone::Created { id } = made else { panic!("{made:?}") };
+    keep(&mut world, vec![rule(about("list"), to_place(Place::Known { id, name: name.clone() }))]);
+    assert_eq!(delivered(&mut world, about_mail(1, "list")).0, "Lists");
+    let to = folder("Archive/Lists");
+    world.done(ANN, UserTask::RenameFolder { from: name.clone(), to: to.clone() });
+    assert_eq!(delivered(&mut world, about_mail(2, "list")).0, "Archive/Lists");
+    // Another folder of the old name is another folder.
+    world.done(ANN, UserTask::CreateFolder { name, special_use: None });
+    world.crash(0);
+    assert_eq!(delivered(&mut world, about_mail(3, "list")).0, "Archive/Lists");
+    world.done(ANN, UserTask::DeleteFolder { name: to });
+    assert_eq!(delivered(&mut world, about_mail(4, "list")).0, "INBOX");
+}
+
+#[test]
 fn any_field_of_the_header_is_looked_at_in_chunks_too() {
     let mut world = World::new();
     let header = Subject::Header { name: "X-Team".into(), text: "builds".into() };
