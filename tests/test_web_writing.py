@@ -219,6 +219,30 @@ def test_a_save_whose_answer_was_lost_is_not_there_twice(ann, bob):
     assert body(got).strip() == "five" and got["message-id"] != draft["message-id"] and ann.messages("Drafts") == []
 
 
+def test_a_save_whose_answer_was_lost_keeps_its_attachments(ann, bob):
+    same = [("file", "image.png", "image/png", data) for data in (b"one\n", b"another\n")]
+    files = [*same, ("file", "a.txt", "text/plain", b"a\r\n")]
+    form = ann.write()
+    said = json.loads(ann.browser.submit(form, "autosave", {"to": bob.address, "subject": "lost"}, files).body.decode())
+    kept = [place for place, *_ in said["kept"]]
+    fields = {"to": bob.address, "subject": "lost", "text": "here", "draft": str(said["draft"])}
+    # Its answer does not come: the form still has the places of before. Meanwhile one more is taken off.
+    assert ann.browser.submit(form, "autosave", {**fields, "keep": kept}).status == 200
+    answer = ann.browser.submit(form, "autosave", {**fields, "keep": kept[1:]})
+    assert [name for _, name, *_ in json.loads(answer.body.decode())["kept"]] == ["image.png", "a.txt"], answer.body
+    (_, _, draft), = ann.messages("Drafts")
+    assert [part.get_content() for part in draft.iter_attachments()] == [b"another\n", "a\r\n"]
+    # Sent at once, where no save comes between.
+    assert "sent" in ann.send(form, **{**fields, "keep": kept[1:]}).text
+    (_, _, got), = bob.messages()
+    assert [part.get_filename() for part in got.iter_attachments()] == ["image.png", "a.txt"] and ann.messages("Drafts") == []
+    # What is discarded is the draft that is there.
+    form = ann.write()
+    assert ann.browser.submit(form, "autosave", {"subject": "lost again"}).status == 200
+    ann.browser.submit(form, "discard", {"subject": "lost again"})
+    assert ann.messages("Drafts") == []
+
+
 def test_attachments_go_and_come_back_from_drafts(ann, bob):
     data = os.urandom(300_000)
     files = [("file", "räume.bin", "application/octet-stream", data), ("file", "a.txt", "text/plain", b"attached\r\n")]

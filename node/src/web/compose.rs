@@ -1,7 +1,7 @@
 //! Writing: the form, as links ask for it and as it comes back.
 
 use super::asking::unexpected;
-use super::drafts::{attachments_max, forget, kept_lines, save, saved_draft, senders};
+use super::drafts::{attachments_max, catch_up, forget, kept_lines, save, saved_draft, senders};
 use super::form::Fields;
 use super::list::frame;
 use super::login::Login;
@@ -213,6 +213,7 @@ pub async fn submit(
     let busy = || Trouble::Later("Too many messages with files come in at once.".into());
     let _room = web.uploads.try_acquire().map_err(|_| busy())?;
     let (fields, mut writing) = read(&login, form).await?;
+    catch_up(&login, &mut writing).await?;
     match fields.get("do") {
         "discard" => {
             forget(&login, writing.saved).await?;

@@ -2,7 +2,7 @@
 //!
 //! Each save takes the place of the one before in one batch. When that is not there any more, another window or program has changed or
 //! sent the message meanwhile: then nothing is overwritten, and the person is told. The exception is a save of the same window whose
-//! answer was lost, with a node or a connection: its Message-ID tells it, and it is gone on with.
+//! answer was lost, with a node or a connection: its Message-ID tells it, and it is gone on with ([`catch_up`]).
 
 use super::asking::{Folder, unexpected};
 use super::compose::{QUOTED, Writing, place_of, references};
@@ -20,6 +20,7 @@ use mailstore::face::{
     Criteria, DirectoryDone, DirectoryTask, FolderId, Keyword, Section, SectionText, SpecialUse,
     SystemFlag, SystemFlags, Uid, UidSet, UserTask,
 };
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// Bytes of a text that can be written. Our choice: a book; what is longer is a file.
 const TEXT_BYTES_MAX: usize = 1 << 20;
@@ -39,7 +40,6 @@ pub async fn saved_draft(login: &Login, uid: Uid) -> Result<Writing, Trouble> {
         Some(part) => written(login, (folder, uid), part).await?,
         None => (String::new(), None),
     };
-    let place = format!("{}.{}", folder.0, uid.0);
     let draft = Draft {
         from: envelope.from.first().map(|it| it.mailbox.clone()).unwrap_or_default(),
         to: joined(&envelope.to),
@@ -52,8 +52,16 @@ pub async fn saved_draft(login: &Login, uid: Uid) -> Result<Writing, Trouble> {
         references: references(login, (folder, uid)).await?,
         attachments: Vec::new(),
     };
-    let kept = plan.attachments.iter().map(|part| format!("{place}.{}", part.number())).collect();
+    let kept = plan.attachments.iter().map(|part| place_in((folder, uid), part)).collect();
     Ok(Writing { draft, saved: Some(uid), kept, ..Writing::default() })
+}
+
+/// Where an attachment of a draft is, and its name and size: by these it is found in the draft that takes the place of this one.
+fn place_in((folder, uid): (FolderId, Uid), part: &Part) -> String {
+    let mut hasher = DefaultHasher::new();
+    (part.name(), &part.media).hash(&mut hasher);
+    let (number, name) = (part.number(), hasher.finish());
+    format!("{}.{}.{number}-{name:016x}-{}", folder.0, uid.0, part.bytes)
 }
 
 /// The text of a draft in its form: with markup, and what it says without, or plain.
@@ -85,7 +93,7 @@ struct Kept {
     section: Section,
 }
 
-/// The attachment at `folder.uid.part`, or the message `folder.uid.message` itself; `None`: it is gone.
+/// The attachment at `folder.uid.part` (what [`place_in`] adds says nothing here), or the message `folder.uid.message` itself; `None`: it is gone.
 async fn kept(login: &Login, place: &str) -> Result<Option<Kept>, Trouble> {
     let mut fields = place.splitn(3, '.');
     let at = (fields.next(), fields.next(), fields.next());
@@ -103,6 +111,7 @@ async fn kept(login: &Login, place: &str) -> Result<Option<Kept>, Trouble> {
         let media = MESSAGE_MEDIA.to_owned();
         return Ok(Some(Kept { at, name, media, bytes: row.bytes, section: Section::WHOLE }));
     }
+    let number = number.split('-').next().unwrap_or_default();
     let Some(path) = Part::path_of(number) else { return Ok(None) };
     let plan = Plan::read(&row.structure);
     Ok(plan.find(&path).map(|part| Kept {
@@ -223,9 +232,45 @@ pub async fn save(login: &Login, writing: &mut Writing, keywords: Vec<Keyword>) 
     // From now on the files are those of the saved draft.
     writing.draft.attachments.clear();
     let plan = Plan::read(&row_of(login, folder, uid).await?.structure);
-    let place = |part: &Part| format!("{}.{}.{}", folder.0, uid.0, part.number());
-    writing.kept = plan.attachments.iter().map(place).collect();
+    writing.kept = plan.attachments.iter().map(|part| place_in((folder, uid), part)).collect();
     Ok(Ok(uid))
+}
+
+/// Goes on from a save whose answer was lost: the draft is the one it made, and attachments are those in it.
+pub async fn catch_up(login: &Login, writing: &mut Writing) -> Result<(), Trouble> {
+    let (_, folders) = login.folders().await?;
+    let drafts = folders.iter().find(|it| it.special_use == Some(SpecialUse::Drafts));
+    let Some(&Folder { id, .. }) = drafts else { return Ok(()) };
+    let Some(now) = now_at(login, id, writing).await?.filter(|now| Some(*now) != writing.saved)
+    else {
+        return Ok(());
+    };
+    let row = match row_of(login, id, now).await {
+        Ok(row) => row,
+        Err(Trouble::NotFound(_)) => return Ok(()),
+        Err(trouble) => return Err(trouble),
+    };
+    if let Some(before) = writing.saved.replace(now) {
+        let plan = Plan::read(&row.structure);
+        let places = plan.attachments.iter().map(|part| place_in((id, now), part)).collect();
+        follow(&mut writing.kept, &format!("{}.{}.", id.0, before.0), places);
+    }
+    Ok(())
+}
+
+/// Finds attachments that were in the draft of before among those of the draft that took its place: one of the same name and
+/// size, or the only one of its name.
+fn follow(kept: &mut [String], before: &str, mut places: Vec<String>) {
+    let marks = |place: &str| place.split_once('-').map(|(_, marks)| marks.to_owned());
+    let name = |place: &str| Some(marks(place)?.split_once('-')?.0.to_owned());
+    for place in kept.iter_mut().filter(|place| place.starts_with(before)) {
+        let same = places.iter().position(|it| marks(it).is_some() && marks(it) == marks(place));
+        let mut named = places.iter().enumerate().filter(|(_, it)| name(it) == name(place));
+        let only = named.next().filter(|_| named.next().is_none()).map(|(at, _)| at);
+        if let Some(at) = same.or(only) {
+            *place = places.remove(at);
+        }
+    }
 }
 
 /// Where the saved form is now, as far as it is known.
@@ -281,4 +326,36 @@ pub async fn forget(login: &Login, saved: Option<Uid>) -> Result<(), Trouble> {
     mark(login, (*id, uid), SystemFlag::Deleted).await?;
     let uids = Some(UidSet::from_iter([uid]));
     login.user(UserTask::Expunge { folder: *id, uids }).await.map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn part(number: u32, name: &str, bytes: u64) -> Part {
+        Part { path: vec![number], media: name.to_owned(), bytes, ..Part::default() }
+    }
+
+    fn places(uid: u32, parts: &[(&str, u64)]) -> Vec<String> {
+        let numbered = (2..).zip(parts);
+        let at = (FolderId(4), Uid(uid));
+        numbered.map(|(number, (name, bytes))| place_in(at, &part(number, name, *bytes))).collect()
+    }
+
+    #[test]
+    fn attachments_are_found_in_the_draft_that_took_the_place() {
+        let mut kept = places(7, &[("a", 10), ("b", 10), ("b", 20)]);
+        let other = "4.71.2".to_owned();
+        // The first was taken off in the save whose answer was lost, the second since.
+        kept.remove(1);
+        kept.push(other.clone());
+        let now = places(8, &[("b", 10), ("b", 20), ("c", 5)]);
+        let (gone, found) = (kept[0].clone(), now[1].clone());
+        follow(&mut kept, "4.7.", now);
+        assert_eq!(kept, [gone, found, other]);
+        // Another program wrote it, in lines of another length.
+        let mut kept = places(7, &[("a", 10)]);
+        follow(&mut kept, "4.7.", places(8, &[("a", 11), ("b", 10)]));
+        assert_eq!(kept, places(8, &[("a", 11)]));
+    }
 }
