@@ -6,11 +6,14 @@
 //! fails.
 
 use crate::options::Mutation;
+use bytes::Bytes;
 use dds::{
     Chains, Column, Durability, Group, MemoryStore, Read, ReadDone, Store, StoreError, StoreOp,
     Tier,
 };
 use fsm::Rng;
+use mailstore::expiry::Expiry;
+use mailstore::mailbox::format::{LogEntry, StoredRecord};
 use std::collections::{BTreeSet, VecDeque};
 use vspace::{GroupId, Ticket};
 
@@ -111,6 +114,9 @@ impl Disk {
         }
         if mutation == Some(Mutation::HideGap) {
             groups.iter_mut().flat_map(|group| &mut group.ops).for_each(hide_gap);
+        }
+        if mutation == Some(Mutation::ForgetSaved) {
+            groups.iter_mut().flat_map(|group| &mut group.ops).for_each(forget_saved);
         }
         let results = self.chains.commit(&self.store, &groups, durability);
         if !self.rotten.is_empty() {
@@ -254,7 +260,9 @@ fn blob_reference(op: &mut StoreOp) -> Option<&mut bytes::Bytes> {
     }
 }
 
-const REFERENCE_BYTES: usize = 8 + 1 + 16;
+/// What the hash table writes before each value.
+const STAMP_BYTES: usize = 8;
+const REFERENCE_BYTES: usize = STAMP_BYTES + 1 + 16;
 
 /// Marks a reference as the only one that there will be.
 fn take_for_own(op: &mut StoreOp) {
@@ -280,10 +288,42 @@ fn hide_gap(op: &mut StoreOp) {
     }
 }
 
+fn arrived_at_once(value: &[u8]) -> Option<Bytes> {
+    let LogEntry::Arrived(mut rows) = LogEntry::decode(value).ok()? else { return None };
+    rows.metas.iter_mut().for_each(|meta| meta.saved = 0);
+    Some(LogEntry::Arrived(rows).encode())
+}
+
+fn expiring_at_once(value: &Bytes) -> Option<Bytes> {
+    let stored = StoredRecord::decode(value).ok()?;
+    let expiry = Expiry::decode(stored.value).ok()?;
+    // As long as it was: what a user keeps is counted.
+    let since = expiry.since.saturating_sub(60 * 86_400);
+    let value = Expiry { since, ..expiry }.encode();
+    Some(StoredRecord { version: stored.version, value }.encode())
+}
+
+/// Takes from rows that arrive when they came into their folder; and that days are counted at all begins two months earlier.
+fn forget_saved(op: &mut StoreOp) {
+    let StoreOp::Put { key, value, .. } = op else { return };
+    if key.get(2..4) != Some(&[9, b'u']) {
+        return;
+    }
+    let (stamp, own) = (value.slice(..STAMP_BYTES), value.slice(STAMP_BYTES..));
+    let other = match key.get(12) {
+        Some(&0x21) => arrived_at_once(&own),
+        Some(&0x24) => expiring_at_once(&own),
+        _ => None,
+    };
+    if let Some(other) = other {
+        *value = [stamp, other].concat().into();
+    }
+}
+
 /// Takes the renewal of a blob out of a group: what belongs to a blob, where no chunk is written or
 /// deleted.
 fn skip_renewal(group: &mut Group) {
-    let own = |key: &bytes::Bytes, kind: u8| key.get(2) == Some(&0) && key.get(3) == Some(&kind);
+    let own = |key: &Bytes, kind: u8| key.get(2) == Some(&0) && key.get(3) == Some(&kind);
     let key_of = |op: &StoreOp| match op {
         StoreOp::Put { key, .. } | StoreOp::Delete { key, .. } => key.clone(),
         StoreOp::DeleteRange { from, .. } => from.clone(),

@@ -106,6 +106,12 @@ fn a_gap_in_the_event_log_that_is_hidden_is_noticed() {
 }
 
 #[test]
+fn mail_that_expires_early_is_noticed() {
+    let failure = noticed_in("storm", Mutation::ForgetSaved);
+    assert!(REAL_HARM.contains(&failure.invariant), "{failure}");
+}
+
+#[test]
 fn a_lost_wake_up_of_an_extension_is_noticed() {
     let failure = noticed_in("calm", Mutation::LoseWake);
     assert_eq!(failure.invariant, "events_fed", "{failure}");

@@ -21,6 +21,8 @@ pub enum Mutation {
     HideGap,
     /// Some wake-ups of readers of event logs are lost, and nobody is told.
     LoseWake,
+    /// A mailbox does not know when mail came into its folders, nor when its user chose how long it stays: it expires at once.
+    ForgetSaved,
     /// Batches of events are taken before they were dealt with.
     TakeEarly,
     /// EXPUNGE is said while a FETCH by number is under way.
@@ -53,6 +55,7 @@ impl Mutation {
         Self::TakeEarly,
         Self::ForbiddenExpunge,
         Self::ForgetAppend,
+        Self::ForgetSaved,
         Self::RepeatTask,
         Self::TakeLease,
         Self::PretendWritten,
@@ -77,6 +80,7 @@ impl Mutation {
             Self::ForgetAppend => "forget-append",
             Self::RepeatTask => "repeat-task",
             Self::TakeLease => "take-lease",
+            Self::ForgetSaved => "forget-saved",
             Self::PretendWritten => "pretend-written",
             Self::ForgetHeld => "forget-held",
             Self::ForgetNews => "forget-news",
