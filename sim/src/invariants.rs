@@ -6,6 +6,7 @@ mod at_most_once;
 mod blobs_kept;
 mod bodies_resolve;
 mod check_is_clean;
+pub mod decided;
 mod index_matches;
 mod linearizable;
 pub mod nobody_is_behind;

@@ -40,6 +40,8 @@ pub struct Ledger {
     pub counts: Counts,
     /// Messages of which a client was told that they stand in the INBOX of a user.
     landed: BTreeMap<UserNumber, usize>,
+    /// What extensions say of messages.
+    pub said: BTreeMap<u64, crate::invariants::decided::Said>,
     /// What was shown of folders at the end.
     pub audits: Vec<crate::invariants::Audit>,
 }

@@ -2,6 +2,7 @@
 
 use crate::disk::Disk;
 use crate::options::Scenario;
+use crate::world::deciding::PATIENCE_NANOS;
 use bytes::Bytes;
 use dds::cluster::{Incarnation, Session, Start};
 use dds::control::Boot;
@@ -187,7 +188,7 @@ fn config(scenario: &Scenario, group: GroupId, seed: u64) -> ShardConfig {
     let mut delivery = mailstore::delivery::Limits::default();
     let mut sweep = mailstore::sweep::Limits::default();
     let mut sessions = vspace::SessionLimits::default();
-    let deciding = scenario.load.deciding.then(|| Duration::from_secs(2));
+    let deciding = scenario.load.deciding.then(|| Duration::from_nanos(PATIENCE_NANOS));
     if deciding.is_some() {
         sessions.smtp = Arc::new(smtp::Limits { deciding, ..smtp::Limits::default() });
     }

@@ -6,7 +6,7 @@
 
 mod clients;
 mod cluster;
-mod deciding;
+pub mod deciding;
 mod faults;
 mod feeding;
 mod frames;

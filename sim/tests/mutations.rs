@@ -118,6 +118,18 @@ fn a_lost_wake_up_of_an_extension_is_noticed() {
 }
 
 #[test]
+fn an_answer_before_the_decision_is_noticed() {
+    let failure = noticed_in("decided", Mutation::DecideEarly);
+    assert_eq!(failure.invariant, "decided", "{failure}");
+}
+
+#[test]
+fn a_refusal_by_one_that_counts_for_all_is_noticed() {
+    let failure = noticed_in("decided", Mutation::RefuseForAll);
+    assert_eq!(failure.invariant, "decided", "{failure}");
+}
+
+#[test]
 fn a_batch_taken_before_it_was_dealt_with_is_noticed() {
     let failure = noticed_in("three-storm", Mutation::TakeEarly);
     assert_eq!(failure.invariant, "events_fed", "{failure}");

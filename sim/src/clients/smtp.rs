@@ -6,6 +6,7 @@
 use super::text::{dotted, message, split_line};
 use super::{Client, ClientCx};
 use crate::failure::Failure;
+use crate::invariants::decided;
 use crate::ledger::UserNumber;
 use bytes::Bytes;
 use fsm::Rng;
@@ -213,8 +214,14 @@ impl Deliverer {
                 self.awaited.push_back(Awaited::Mail);
                 self.next(cx);
             }
-            Awaited::Accepted => self.on_verdict(cx, good, None),
-            Awaited::AcceptedFor(user) => self.on_verdict(cx, good, Some(user)),
+            Awaited::Accepted => {
+                self.check_decided(cx, None, line)?;
+                self.on_verdict(cx, good, None);
+            }
+            Awaited::AcceptedFor(user) => {
+                self.check_decided(cx, Some(user), line)?;
+                self.on_verdict(cx, good, Some(user));
+            }
             Awaited::Quit => {}
         }
         Ok(())
@@ -234,6 +241,17 @@ impl Deliverer {
         } else {
             self.send_chunks(cx);
         }
+    }
+
+    fn check_decided(
+        &self,
+        cx: &ClientCx<'_>,
+        user: Option<UserNumber>,
+        line: &str,
+    ) -> Result<(), Failure> {
+        let id = self.transaction.as_ref().map(|transaction| transaction.id);
+        let said = id.and_then(|id| cx.ledger.said.get(&id));
+        said.map_or(Ok(()), |said| decided::check(said, user, line))
     }
 
     fn on_verdict(&mut self, cx: &mut ClientCx<'_>, good: bool, user: Option<UserNumber>) {

@@ -39,10 +39,14 @@ pub enum Mutation {
     ForgetHeld,
     /// A worker group does not hear that the map has changed.
     ForgetNews,
+    /// A message is answered before extensions have decided about it.
+    DecideEarly,
+    /// Who refuses a message refuses it for all.
+    RefuseForAll,
 }
 
 impl Mutation {
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 19] = [
         Self::DropSync,
         Self::AcknowledgeEarly,
         Self::ForgetWindow,
@@ -61,6 +65,8 @@ impl Mutation {
         Self::PretendWritten,
         Self::ForgetHeld,
         Self::ForgetNews,
+        Self::DecideEarly,
+        Self::RefuseForAll,
     ];
 
     #[must_use]
@@ -84,6 +90,8 @@ impl Mutation {
             Self::PretendWritten => "pretend-written",
             Self::ForgetHeld => "forget-held",
             Self::ForgetNews => "forget-news",
+            Self::DecideEarly => "decide-early",
+            Self::RefuseForAll => "refuse-for-all",
         }
     }
 

@@ -16,7 +16,7 @@ pub(super) type Brought = BTreeMap<(usize, usize), Letter>;
 const AGAIN_NANOS: u64 = 2_000_000_000;
 
 impl World {
-    fn errs(&self, mutation: Mutation) -> bool {
+    pub(super) fn errs(&self, mutation: Mutation) -> bool {
         self.options.mutation == Some(mutation) && self.phase == Phase::Faults
     }
 
