@@ -46,7 +46,7 @@ pub enum Mutation {
 }
 
 impl Mutation {
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::DropSync,
         Self::AcknowledgeEarly,
         Self::ForgetWindow,
@@ -55,11 +55,11 @@ impl Mutation {
         Self::ReleaseShared,
         Self::KeepOwn,
         Self::HideGap,
+        Self::ForgetSaved,
         Self::LoseWake,
         Self::TakeEarly,
         Self::ForbiddenExpunge,
         Self::ForgetAppend,
-        Self::ForgetSaved,
         Self::RepeatTask,
         Self::TakeLease,
         Self::PretendWritten,
@@ -80,13 +80,13 @@ impl Mutation {
             Self::ReleaseShared => "release-shared",
             Self::KeepOwn => "keep-own",
             Self::HideGap => "hide-gap",
+            Self::ForgetSaved => "forget-saved",
             Self::LoseWake => "lose-wake",
             Self::TakeEarly => "take-early",
             Self::ForbiddenExpunge => "forbidden-expunge",
             Self::ForgetAppend => "forget-append",
             Self::RepeatTask => "repeat-task",
             Self::TakeLease => "take-lease",
-            Self::ForgetSaved => "forget-saved",
             Self::PretendWritten => "pretend-written",
             Self::ForgetHeld => "forget-held",
             Self::ForgetNews => "forget-news",
