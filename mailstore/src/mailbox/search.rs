@@ -358,14 +358,15 @@ impl Core {
             Ok(hits) => hits,
             Err(refusal) => return answer(cx, job.asker, Err(refusal)),
         };
-        let bits: BTreeMap<Uid, u64> = hits.bits.into_iter().collect();
+        // In the order of the bodies.
+        let mut bits = hits.bits.into_iter().peekable();
         let settled = job.bodies.len().min(hits.settled);
         if settled > 0 {
             job.fetched.fetched = Fetched::default();
         }
         for candidate in job.bodies.drain(..settled).collect::<Vec<_>>() {
             // A message that was removed meanwhile matches nothing.
-            let Some(bits) = bits.get(&candidate.meta.uid) else {
+            let Some((_, bits)) = bits.next_if(|(uid, _)| *uid == candidate.meta.uid) else {
                 continue;
             };
             // Columns are looked at again only by criteria that name both.
@@ -378,7 +379,7 @@ impl Core {
                 meta: &candidate.meta,
                 keywords: candidate.keywords,
                 columns,
-                bits: Some(*bits),
+                bits: Some(bits),
             };
             let judged = job.compiled.judge(&facts);
             if judged == Tri::Yes {
