@@ -1,20 +1,24 @@
 #!/usr/bin/env python3
 """Asks a program about every message before it is answered: a deciding extension of Hikyaku in a few lines.
 
-Usage: filter.py HOST:PORT TOKEN_FILE COMMAND...   (gets the message on its input; exit code 0: keep it, 1: into Junk, 2: refuse it)
-`filter.py HOST:PORT TOKEN_FILE spamc -c` is a spam filter. docs/extensions.md tells how extension_pb2 and
+Usage: filter.py HOST:PORT[,HOST:PORT...] TOKEN_FILE COMMAND...
+The command gets the message on its input; exit code 0: keep it, 1: into Junk, 2: refuse it. Of several nodes of a cluster one is asked by,
+and the next one when that ends. `filter.py HOST:PORT TOKEN_FILE spamc -c` is a spam filter. docs/extensions.md tells how extension_pb2 and
 extension_pb2_grpc are made, and what cluster.toml needs."""
 
 import concurrent.futures
+import itertools
 import shutil
 import subprocess
 import sys
+import time
 
 import grpc
 
 import extension_pb2 as api
 import extension_pb2_grpc
 
+FINAL = (grpc.StatusCode.ABORTED, grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)
 VERDICTS = {1: api.Verdict(folder="\\Junk", add_flags=["filtered"]), 2: api.Verdict(ruling="refuse")}
 
 
@@ -32,14 +36,21 @@ def decide(server, auth, question, command):
         print(error.details(), file=sys.stderr)
 
 
-def main(address, token_file, *command):
+def main(addresses, token_file, *command):
     if not command or not shutil.which(command[0]):
         sys.exit(f"{command[0] if command else 'COMMAND'}: not found: name a program that is in the PATH, or its whole path")
     auth = [("authorization", "Bearer " + open(token_file).read().strip())]
-    server = extension_pb2_grpc.ExtensionsStub(grpc.insecure_channel(address))
     with concurrent.futures.ThreadPoolExecutor() as pool:
-        for question in server.Decide(api.DecideRequest(), metadata=auth):
-            pool.submit(decide, server, auth, question, command)
+        for address in itertools.cycle(addresses.split(",")):
+            server = extension_pb2_grpc.ExtensionsStub(grpc.insecure_channel(address))
+            try:
+                for question in server.Decide(api.DecideRequest(), metadata=auth):
+                    pool.submit(decide, server, auth, question, command)
+            except grpc.RpcError as error:
+                print(f"{address}: {error.details()}", file=sys.stderr)
+                if error.code() in FINAL:
+                    sys.exit(1)
+            time.sleep(1)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ pub use extensions::{ExtensionReport, IndexOrder, IndexReport};
 pub use lately::{EventPlace, EventReport, EventsReport, EventsWanted, HistoryReport, StagePoint};
 pub use replication::{BehindReport, LinkReport, PartitionReport};
 
+use crate::extensions::Deciding;
 use dds::scrub::Round;
 use mailstore::face::{Completion, Notice, Protocol, SessionId, Task, UserId};
 use serde::Serialize;
@@ -121,6 +122,9 @@ pub trait Control: Send + Sync + 'static {
 
     /// What is ordered begins soon; see [`IndexReport::due`].
     fn order_index(&self, order: IndexOrder) -> Result<(), ControlError>;
+
+    /// The way to the extensions that decide; `None`: the file names none, or the node is starting.
+    fn deciding(&self) -> Option<Deciding>;
 
     /// The largest message that is taken.
     fn message_bytes_max(&self) -> u64;

@@ -39,6 +39,7 @@ pub struct Status {
     pub scrub: ScrubState,
     pub links: Vec<Link>,
     pub behind: Vec<Behind>,
+    pub extensions: Vec<Extension>,
 }
 
 impl Status {
@@ -79,6 +80,12 @@ impl Status {
     #[must_use]
     pub fn bytes_in_all(&self) -> u64 {
         self.sums.as_ref().map_or(self.store.disk_bytes_used, |sums| sums.disk_bytes_used)
+    }
+
+    /// Extensions on all nodes that answer, by name.
+    #[must_use]
+    pub fn extensions_in_all(&self) -> &[Extension] {
+        self.sums.as_ref().map_or(&self.extensions, |sums| &sums.extensions)
     }
 
     #[must_use]
@@ -163,6 +170,45 @@ pub struct Sums {
     pub deliveries_pending: u64,
     pub disk_bytes_used: u64,
     pub errors: Vec<String>,
+    pub extensions: Vec<Extension>,
+}
+
+/// How far an extension is, on one node.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct Extension {
+    pub name: String,
+    pub node: String,
+    pub inside: bool,
+    pub connected: bool,
+    pub decides: bool,
+    pub asked_at: String,
+    pub mailboxes: u64,
+    pub behind: u64,
+    pub behind_seconds: u64,
+    pub decided: u64,
+    pub missed_away: u64,
+    pub missed_late: u64,
+    pub missed_busy: u64,
+}
+
+impl Extension {
+    /// In words, as `hikyaku status` has it.
+    #[must_use]
+    pub fn state(&self) -> String {
+        match (self.inside, self.connected, self.asked_at.as_str()) {
+            (true, true, _) => "runs".to_owned(),
+            (true, false, _) => "restarts".to_owned(),
+            (false, true, _) => "connected".to_owned(),
+            (false, false, "") => "not connected".to_owned(),
+            (false, false, node) => format!("asked at {node}"),
+        }
+    }
+
+    /// Messages that went on without it.
+    #[must_use]
+    pub fn missed(&self) -> u64 {
+        self.missed_away + self.missed_late + self.missed_busy
+    }
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]

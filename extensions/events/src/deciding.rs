@@ -46,6 +46,11 @@ pub enum DecidersInput {
     Left {
         decider: usize,
     },
+    /// What this question was given to is gone; the extension is connected otherwise.
+    Dropped {
+        decider: usize,
+        id: QuestionId,
+    },
     Answered {
         decider: usize,
         id: QuestionId,
@@ -80,7 +85,7 @@ pub enum DecidersEffect {
 /// Why an extension was not heard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Missed {
-    /// It is not connected, or left before it answered.
+    /// It is not connected, or was lost before it answered.
     Away,
     Late,
     /// It has too many questions already.
@@ -255,6 +260,7 @@ impl Machine for Deciders {
                     self.miss(cx, (id, decider), Missed::Away);
                 }
             }
+            DecidersInput::Dropped { decider, id } => self.miss(cx, (id, decider), Missed::Away),
             DecidersInput::Answered { decider, id, decisions } => {
                 self.on_answered(cx, (id, decider), decisions);
             }

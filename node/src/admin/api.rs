@@ -227,11 +227,14 @@ pub struct AccountImportReply {
     #[prost(string, optional, tag = "2")]
     pub refused: ::core::option::Option<::prost::alloc::string::String>,
 }
+/// A connection of a mail program, or a browser that has webmail open: one that listens for new mail, or asked for something in the
+/// last five minutes.
 #[derive(serde::Serialize)]
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Session {
     #[prost(uint64, tag = "1")]
     pub session: u64,
+    /// "http" is webmail.
     #[prost(string, tag = "2")]
     pub protocol: ::prost::alloc::string::String,
     #[prost(string, tag = "3")]
@@ -246,6 +249,7 @@ pub struct Session {
     /// Since the client last sent something.
     #[prost(uint64, tag = "7")]
     pub idle_seconds: u64,
+    /// 0 for "http", as bytes_out: what browsers send and get is not counted.
     #[prost(uint64, tag = "8")]
     pub bytes_in: u64,
     #[prost(uint64, tag = "9")]
@@ -471,7 +475,7 @@ pub struct StatusReply {
     pub moves: ::prost::alloc::vec::Vec<MoveUnderWay>,
     #[prost(message, optional, tag = "30")]
     pub scrub: ::core::option::Option<ScrubState>,
-    /// By name.
+    /// By name, of this node.
     #[prost(message, repeated, tag = "31")]
     pub extensions: ::prost::alloc::vec::Vec<ExtensionState>,
     /// With the other nodes; none on a node alone.
@@ -483,7 +487,33 @@ pub struct StatusReply {
     #[prost(message, optional, tag = "32")]
     pub index: ::core::option::Option<IndexState>,
 }
-/// How far an extension is, on this node.
+#[derive(serde::Serialize)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StandInRequest {
+    /// As in cluster.toml.
+    #[prost(string, tag = "1")]
+    pub extension: ::prost::alloc::string::String,
+    /// The one that asks.
+    #[prost(string, tag = "2")]
+    pub node: ::prost::alloc::string::String,
+}
+#[derive(serde::Serialize)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StandInQuestion {
+    /// hikyaku.extension.v1.Question.
+    #[prost(bytes = "vec", tag = "1")]
+    pub question: ::prost::alloc::vec::Vec<u8>,
+}
+#[derive(serde::Serialize)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StandInAnswerRequest {
+    #[prost(string, tag = "1")]
+    pub extension: ::prost::alloc::string::String,
+    /// hikyaku.extension.v1.AnswerRequest.
+    #[prost(bytes = "vec", tag = "2")]
+    pub answer: ::prost::alloc::vec::Vec<u8>,
+}
+/// How far an extension is, on one node.
 #[derive(serde::Serialize)]
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ExtensionState {
@@ -523,6 +553,14 @@ pub struct ExtensionState {
     pub missed_late: u64,
     #[prost(uint64, tag = "14")]
     pub missed_busy: u64,
+    /// Of cluster.toml: it is asked for decisions.
+    #[prost(bool, tag = "15")]
+    pub decides: bool,
+    /// The node that is connected with it when this one asks: itself, or another one; empty: messages go on without it.
+    #[prost(string, tag = "16")]
+    pub asked_at: ::prost::alloc::string::String,
+    #[prost(string, tag = "17")]
+    pub node: ::prost::alloc::string::String,
 }
 /// The connections with another node.
 #[derive(serde::Serialize)]
@@ -579,6 +617,9 @@ pub struct Sums {
     /// Damaged mailboxes, with the node that met them.
     #[prost(string, repeated, tag = "7")]
     pub errors: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Extensions on each node, by name, then by node.
+    #[prost(message, repeated, tag = "8")]
+    pub extensions: ::prost::alloc::vec::Vec<ExtensionState>,
 }
 /// What the scrub of this node has done and found since the start, in partitions that it leads.
 #[derive(serde::Serialize)]
@@ -2243,6 +2284,54 @@ pub mod admin_client {
                 .insert(GrpcMethod::new("hikyaku.admin.v1.Admin", "PartitionList"));
             self.inner.unary(req, path, codec).await
         }
+        /// What the node that is asked has for an extension that decides, while none of that name is connected to it. Nodes ask each other, as long
+        /// as one is connected to them.
+        pub async fn stand_in(
+            &mut self,
+            request: impl tonic::IntoRequest<super::StandInRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::StandInQuestion>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/hikyaku.admin.v1.Admin/StandIn",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("hikyaku.admin.v1.Admin", "StandIn"));
+            self.inner.server_streaming(req, path, codec).await
+        }
+        /// What the extension says of it, within the deadline; FAILED_PRECONDITION when the message has gone on without it.
+        pub async fn stand_in_answer(
+            &mut self,
+            request: impl tonic::IntoRequest<super::StandInAnswerRequest>,
+        ) -> std::result::Result<tonic::Response<super::Done>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/hikyaku.admin.v1.Admin/StandInAnswer",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("hikyaku.admin.v1.Admin", "StandInAnswer"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -2464,6 +2553,23 @@ pub mod admin_server {
             tonic::Response<super::PartitionListReply>,
             tonic::Status,
         >;
+        /// Server streaming response type for the StandIn method.
+        type StandInStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::StandInQuestion, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// What the node that is asked has for an extension that decides, while none of that name is connected to it. Nodes ask each other, as long
+        /// as one is connected to them.
+        async fn stand_in(
+            &self,
+            request: tonic::Request<super::StandInRequest>,
+        ) -> std::result::Result<tonic::Response<Self::StandInStream>, tonic::Status>;
+        /// What the extension says of it, within the deadline; FAILED_PRECONDITION when the message has gone on without it.
+        async fn stand_in_answer(
+            &self,
+            request: tonic::Request<super::StandInAnswerRequest>,
+        ) -> std::result::Result<tonic::Response<super::Done>, tonic::Status>;
     }
     #[derive(Debug)]
     pub struct AdminServer<T> {
@@ -3983,6 +4089,97 @@ pub mod admin_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = PartitionListSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/hikyaku.admin.v1.Admin/StandIn" => {
+                    #[allow(non_camel_case_types)]
+                    struct StandInSvc<T: Admin>(pub Arc<T>);
+                    impl<
+                        T: Admin,
+                    > tonic::server::ServerStreamingService<super::StandInRequest>
+                    for StandInSvc<T> {
+                        type Response = super::StandInQuestion;
+                        type ResponseStream = T::StandInStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::StandInRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::stand_in(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = StandInSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/hikyaku.admin.v1.Admin/StandInAnswer" => {
+                    #[allow(non_camel_case_types)]
+                    struct StandInAnswerSvc<T: Admin>(pub Arc<T>);
+                    impl<
+                        T: Admin,
+                    > tonic::server::UnaryService<super::StandInAnswerRequest>
+                    for StandInAnswerSvc<T> {
+                        type Response = super::Done;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::StandInAnswerRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::stand_in_answer(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = StandInAnswerSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -19,6 +19,7 @@ mod service;
 mod token;
 
 pub use directory::stored_form;
+pub use everywhere::{Peer, reach};
 pub use export::pages;
 pub use inside::{import_all, make_account, order};
 pub use own_session::{OwnSession, unexpected};

@@ -22,7 +22,7 @@ pub fn status(report: StatusReport) -> api::StatusReply {
         accepted: it.accepted,
         refused: it.refused,
     };
-    let (partitions, leader) = (report.partitions, report.node.clone());
+    let (partitions, node_name) = (report.partitions, report.node.clone());
     api::StatusReply {
         node: report.node,
         version: report.version,
@@ -52,14 +52,17 @@ pub fn status(report: StatusReport) -> api::StatusReply {
         scrub: Some(scrub_state(report.scrub)),
         index: Some(index(report.index)),
         moves: report.moves.into_iter().map(move_under_way).collect(),
-        extensions: report.extensions.into_iter().map(extension).collect(),
+        extensions: report.extensions.into_iter().map(|it| extension(&node_name, it)).collect(),
         links: report.links.into_iter().map(link).collect(),
-        behind: report.behind.into_iter().map(|it| behind(&leader, it)).collect(),
+        behind: report.behind.into_iter().map(|it| behind(&node_name, it)).collect(),
     }
 }
 
-fn extension(it: ExtensionReport) -> api::ExtensionState {
+fn extension(node: &str, it: ExtensionReport) -> api::ExtensionState {
     api::ExtensionState {
+        node: node.to_owned(),
+        decides: it.decides,
+        asked_at: it.asked_at,
         name: it.name,
         inside: it.inside,
         connected: it.connected,

@@ -4,6 +4,7 @@ use super::api::{self, admin_server::Admin};
 use super::own_session::{OwnSession, status_of, unexpected};
 use super::{accounts, directory, everywhere, export, import, report};
 use crate::control::{Control, IndexOrder, Kick, NodeChange, NodeProgress, Progress};
+use crate::extensions;
 use crate::passwords::HashPool;
 use mailstore::face::{AdminDone, AdminTask, SessionId};
 use std::path::Path;
@@ -120,6 +121,7 @@ impl Admin for Service {
     type NodeDrainStream = Replies<api::NodeReply>;
     type CheckStream = Replies<api::CheckReply>;
     type BackupStream = Replies<api::BackupReply>;
+    type StandInStream = Replies<api::StandInQuestion>;
 
     async fn domain_add(
         &self,
@@ -500,6 +502,24 @@ impl Admin for Service {
         request: Request<api::EventListRequest>,
     ) -> Result<Response<api::EventListReply>, Status> {
         Ok(Response::new(everywhere::events(&self.control, request.into_inner()).await?))
+    }
+
+    async fn stand_in(
+        &self,
+        request: Request<api::StandInRequest>,
+    ) -> Result<Response<Self::StandInStream>, Status> {
+        let (to, replies) = mpsc::channel(STREAM_REPLIES_MAX);
+        extensions::lend(self.control.deciding().as_ref(), request.get_ref(), to)?;
+        Ok(Response::new(ReceiverStream::new(replies)))
+    }
+
+    async fn stand_in_answer(
+        &self,
+        request: Request<api::StandInAnswerRequest>,
+    ) -> Result<Response<api::Done>, Status> {
+        let deciding = self.control.deciding();
+        extensions::answered(deciding.as_ref(), request.into_inner()).await?;
+        Ok(Response::new(api::Done {}))
     }
 
     async fn partition_list(

@@ -122,17 +122,19 @@ pub async fn status(cli: &Cli, args: &StatusArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn extension(it: &api::ExtensionState) -> Vec<String> {
-    let state = match (it.inside, it.connected) {
-        (true, true) => "runs",
-        (true, false) => "restarts",
-        (false, true) => "connected",
-        (false, false) => "not connected here",
+    let state = match (it.inside, it.connected, it.asked_at.as_str()) {
+        (true, true, _) => "runs".to_owned(),
+        (true, false, _) => "restarts".to_owned(),
+        (false, true, _) => "connected".to_owned(),
+        (false, false, "") => "not connected".to_owned(),
+        (false, false, node) => format!("asked at {node}"),
     };
     let missed = it.missed_away + it.missed_late + it.missed_busy;
     let counts = [it.given, it.taken, it.resets, it.decided, missed, it.ended];
     let counts = counts.map(|count| count.to_string());
-    let head = [it.name.clone(), state.to_owned(), it.mailboxes.to_string(), it.behind.to_string()];
-    [head.to_vec(), vec![duration(it.behind_seconds)], counts.to_vec()].concat()
+    let head = [it.name.clone(), it.node.clone(), state];
+    let head = [&head[..], &[it.mailboxes.to_string(), it.behind.to_string()]].concat();
+    [head, vec![duration(it.behind_seconds)], counts.to_vec()].concat()
 }
 
 fn is_well(status: &api::StatusReply) -> bool {
@@ -208,9 +210,11 @@ fn show_status(status: &api::StatusReply) -> anyhow::Result<()> {
 
 /// Extensions, stages, and what is let in.
 fn show_work(status: &api::StatusReply) -> anyhow::Result<()> {
-    if !status.extensions.is_empty() {
+    let extensions = status.sums.as_ref().map_or(&status.extensions, |sums| &sums.extensions);
+    if !extensions.is_empty() {
         let header = [
             "EXTENSION",
+            "NODE",
             "STATE",
             "MAILBOXES",
             "BEHIND",
@@ -222,7 +226,7 @@ fn show_work(status: &api::StatusReply) -> anyhow::Result<()> {
             "MISSED",
             "ENDED",
         ];
-        output::table(&header, &status.extensions.iter().map(extension).collect::<Vec<_>>())?;
+        output::table(&header, &extensions.iter().map(extension).collect::<Vec<_>>())?;
         output::text("\n")?;
     }
     let header = [

@@ -27,6 +27,10 @@ pub struct ExtensionReport {
     pub missed_away: u64,
     pub missed_late: u64,
     pub missed_busy: u64,
+    /// It is asked for decisions.
+    pub decides: bool,
+    /// The node that it is connected to when this one asks; empty: messages go on without it.
+    pub asked_at: String,
 }
 
 /// What an operator may order of the index.

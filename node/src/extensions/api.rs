@@ -207,13 +207,13 @@ pub struct Question {
     /// For Answer.
     #[prost(uint64, tag = "1")]
     pub id: u64,
-    /// "smtp", "submission" or "lmtp".
+    /// "smtp", "submission", "lmtp", or "http" for the webmail.
     #[prost(string, tag = "2")]
     pub protocol: ::prost::alloc::string::String,
     /// Of the client.
     #[prost(string, tag = "3")]
     pub ip: ::prost::alloc::string::String,
-    /// As the client introduced itself.
+    /// As the client introduced itself; empty for the webmail.
     #[prost(string, tag = "4")]
     pub helo: ::prost::alloc::string::String,
     /// The account that submits it; empty: it comes from elsewhere.
@@ -237,7 +237,7 @@ pub struct Question {
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Recipient {
-    /// As given at RCPT.
+    /// As given at RCPT, or as it was written.
     #[prost(string, tag = "1")]
     pub address: ::prost::alloc::string::String,
     /// Of the account of the mailbox.
@@ -356,13 +356,14 @@ pub mod extensions_server {
             >
             + std::marker::Send
             + 'static;
-        /// Verb "decide". Messages that arrive at this node by SMTP, submission or LMTP for mailboxes in the extension's scope, each before it is
-        /// answered. A later call of the same extension to the same node ends an earlier one with ABORTED.
+        /// Verb "decide". Messages that arrive by SMTP, submission or LMTP, or are sent in the webmail, for mailboxes in the extension's scope, each
+        /// before it is answered: those of this node, and those of nodes that no extension of the name is connected to. A later call of the same
+        /// extension to the same node ends an earlier one with ABORTED.
         async fn decide(
             &self,
             request: tonic::Request<super::DecideRequest>,
         ) -> std::result::Result<tonic::Response<Self::DecideStream>, tonic::Status>;
-        /// Verb "decide". To the node that asked, within the deadline; FAILED_PRECONDITION when the message has gone on without it.
+        /// Verb "decide". To the node that gave the question, within the deadline; FAILED_PRECONDITION when the message has gone on without it.
         async fn answer(
             &self,
             request: tonic::Request<super::AnswerRequest>,

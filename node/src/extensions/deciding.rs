@@ -1,6 +1,9 @@
 //! Deciding extensions over gRPC: drives [`Deciders`], and says what went over the wire in the words of the API.
+//!
+//! An extension that is not connected here is asked by way of a node that it is connected to ([`super::borrowed`]).
 
 use super::api;
+use super::borrowed::Borrowed;
 use super::mail::read_flags;
 use super::registry::{Registry, Standing};
 use crate::config::{Extensions, Verb};
@@ -13,26 +16,46 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tonic::Status;
 
+/// Questions on their way to one connection; what finds no room is late. Our choice: as many as an extension may have.
+const GIVEN_MAX: usize = 256;
+
+/// Asks for browsers; no session of a protocol has this id.
+const OWN: SessionId = SessionId(u64::MAX);
+
 /// A question on its way to an extension.
-pub struct Given {
-    pub id: QuestionId,
-    pub question: Arc<Question>,
+struct Given {
+    id: QuestionId,
+    question: Arc<Question>,
     /// Those that it is asked about, by their places in the question.
-    pub mailboxes: Vec<usize>,
+    mailboxes: Vec<usize>,
 }
 
 /// What reaches the driver.
 enum Word {
-    Asked { from: SessionId, token: Token, question: Arc<Question> },
-    Joined { decider: usize, stream: u64, to: mpsc::UnboundedSender<Given> },
+    Asked { by: Asker, question: Arc<Question> },
+    Joined { decider: usize, line: Line },
     Left { decider: usize, stream: u64 },
     Answered { decider: usize, id: QuestionId, verdicts: Vec<api::Verdict>, tell: Tell },
 }
 
-type Tell = tokio::sync::oneshot::Sender<Result<(), Status>>;
+type Tell = oneshot::Sender<Result<(), Status>>;
+
+/// Who waits for decisions.
+enum Asker {
+    Session(SessionId, Token),
+    Own(oneshot::Sender<Vec<Decision>>),
+}
+
+/// A connection of an extension.
+struct Line {
+    stream: u64,
+    /// The node that it is connected to; `None`: this one.
+    by: Option<Arc<str>>,
+    to: mpsc::Sender<Given>,
+}
 
 /// Gives a session what was decided.
 pub type Decided = Box<dyn Fn(SessionId, Token, Vec<Decision>) + Send + Sync>;
@@ -41,9 +64,11 @@ pub type Decided = Box<dyn Fn(SessionId, Token, Vec<Decision>) + Send + Sync>;
 #[derive(Clone)]
 pub struct Deciding {
     words: mpsc::UnboundedSender<Word>,
-    /// Their places, by name.
-    places: Arc<BTreeMap<String, usize>>,
+    /// Their places and deadlines, by name.
+    places: Arc<BTreeMap<String, (usize, Duration)>>,
     streams: Arc<std::sync::atomic::AtomicU64>,
+    /// Where answers to questions of other nodes go.
+    pub(super) borrowed: Borrowed,
 }
 
 /// A connected extension; it leaves when this is dropped.
@@ -51,6 +76,16 @@ pub struct Seat {
     deciding: Deciding,
     decider: usize,
     stream: u64,
+    deadline: Duration,
+    given: mpsc::Receiver<Given>,
+}
+
+impl Seat {
+    /// The next question, in the words of the API; `None`: another connection has taken its place.
+    pub async fn next(&mut self) -> Option<api::Question> {
+        let deadline = self.deadline;
+        self.given.recv().await.map(|given| question(&given, deadline))
+    }
 }
 
 impl Drop for Seat {
@@ -67,9 +102,9 @@ impl Deciding {
         let deciding = extensions.iter().filter(|(_, it)| it.verbs.contains(&Verb::Decide));
         let (mut all, mut standings, mut places) = (Vec::new(), Vec::new(), BTreeMap::new());
         for (name, extension) in deciding {
-            places.insert(name.clone(), all.len());
-            standings.push(registry.enter(name, false));
             let (scope, deadline) = (extension.scope(), extension.deadline.0);
+            places.insert(name.clone(), (all.len(), deadline));
+            standings.push(registry.enter(name, false));
             all.push(Decider { name: name.clone(), scope, deadline });
         }
         if all.is_empty() {
@@ -80,27 +115,41 @@ impl Deciding {
             machine: Deciders::new(all),
             host: Host::new(0, 1),
             timer: None,
-            streams: BTreeMap::new(),
+            lines: BTreeMap::new(),
             asked: BTreeMap::new(),
+            own: BTreeMap::new(),
+            own_asked: 0,
             standings,
             decided,
         };
         tokio::spawn(driver.run(heard));
-        Some(Self { words, places: Arc::new(places), streams: Arc::default() })
+        let (places, borrowed) = (Arc::new(places), Borrowed::default());
+        Some(Self { words, places, streams: Arc::default(), borrowed })
     }
 
     /// Decided by and by, unless the node ends.
     pub fn ask(&self, from: SessionId, token: Token, question: Arc<Question>) {
-        let _ended = self.words.send(Word::Asked { from, token, question });
+        let by = Asker::Session(from, token);
+        let _ended = self.words.send(Word::Asked { by, question });
     }
 
-    /// An extension takes its seat; whoever had it gets no more questions.
-    pub fn join(&self, name: &str) -> Option<(Seat, mpsc::UnboundedReceiver<Given>)> {
-        let decider = *self.places.get(name)?;
+    /// What is said of a message; nothing when the node ends.
+    pub async fn decide(&self, question: Arc<Question>) -> Vec<Decision> {
+        let (tell, told) = oneshot::channel();
+        let _ended = self.words.send(Word::Asked { by: Asker::Own(tell), question });
+        told.await.unwrap_or_default()
+    }
+
+    /// An extension takes its seat: one that is connected to this node that of another which is, one that is connected to another node (`by`)
+    /// that of an earlier one by that node. `None`: no extension of that name decides, or the node ends.
+    #[must_use]
+    pub fn join(&self, name: &str, by: Option<&str>) -> Option<Seat> {
+        let (decider, deadline) = *self.places.get(name)?;
         let stream = self.streams.fetch_add(1, Relaxed);
-        let (to, given) = mpsc::unbounded_channel();
-        self.words.send(Word::Joined { decider, stream, to }).ok()?;
-        Some((Seat { deciding: self.clone(), decider, stream }, given))
+        let (to, given) = mpsc::channel(GIVEN_MAX);
+        let line = Line { stream, by: by.map(Arc::from), to };
+        self.words.send(Word::Joined { decider, line }).ok()?;
+        Some(Seat { deciding: self.clone(), decider, stream, deadline, given })
     }
 
     /// What an extension says of a question.
@@ -114,8 +163,8 @@ impl Deciding {
         verdicts: Vec<api::Verdict>,
     ) -> Result<(), Status> {
         let gone = || Status::unavailable("the node stops");
-        let decider = *self.places.get(name).ok_or_else(gone)?;
-        let (tell, told) = tokio::sync::oneshot::channel();
+        let (decider, _) = *self.places.get(name).ok_or_else(gone)?;
+        let (tell, told) = oneshot::channel();
         self.words.send(Word::Answered { decider, id, verdicts, tell }).map_err(|_| gone())?;
         told.await.map_err(|_| gone())?
     }
@@ -128,9 +177,13 @@ struct Driver {
     machine: Deciders,
     host: Host,
     timer: Option<(TimerKey, Mono)>,
-    streams: BTreeMap<usize, (u64, mpsc::UnboundedSender<Given>)>,
-    /// Questions that an extension has, and the mailboxes that it was asked about.
-    asked: BTreeMap<(usize, QuestionId), Vec<Account>>,
+    /// The first of each is asked: who is connected here, before who is connected to another node.
+    lines: BTreeMap<usize, Vec<Line>>,
+    /// Questions that an extension has: the stream that they went over, and the mailboxes that they are about.
+    asked: BTreeMap<(usize, QuestionId), (u64, Vec<Account>)>,
+    /// Those who wait under [`OWN`].
+    own: BTreeMap<Token, oneshot::Sender<Vec<Decision>>>,
+    own_asked: u64,
     standings: Vec<Arc<Standing>>,
     decided: Decided,
 }
@@ -155,19 +208,21 @@ impl Driver {
 
     fn on_word(&mut self, word: Word) {
         match word {
-            Word::Asked { from, token, question } => {
+            Word::Asked { by, question } => {
+                let (from, token) = match by {
+                    Asker::Session(from, token) => (from, token),
+                    Asker::Own(tell) => {
+                        self.own_asked += 1;
+                        self.own.insert(Token(self.own_asked), tell);
+                        (OWN, Token(self.own_asked))
+                    }
+                };
                 self.step(DecidersInput::Asked { from, token, question });
             }
-            Word::Joined { decider, stream, to } => {
-                self.leave(decider);
-                self.streams.insert(decider, (stream, to));
-                self.show(decider, true);
-                self.step(DecidersInput::Joined { decider });
-            }
+            Word::Joined { decider, line } => self.join(decider, line),
             Word::Left { decider, stream } => {
-                if self.streams.get(&decider).is_some_and(|(of, _)| *of == stream) {
-                    self.leave(decider);
-                }
+                self.leave(decider, |line| line.stream == stream);
+                self.show(decider);
             }
             Word::Answered { decider, id, verdicts, tell } => {
                 let _gone = tell.send(self.on_answer(decider, id, &verdicts));
@@ -175,16 +230,38 @@ impl Driver {
         }
     }
 
-    fn show(&self, decider: usize, decides: bool) {
-        if let Some(standing) = self.standings.get(decider) {
-            standing.decides.store(decides, Relaxed);
+    fn join(&mut self, decider: usize, line: Line) {
+        self.leave(decider, |other| other.by == line.by);
+        let lines = self.lines.entry(decider).or_default();
+        let is_first = lines.is_empty();
+        let at = if line.by.is_none() { 0 } else { lines.len() };
+        lines.insert(at, line);
+        if is_first {
+            self.step(DecidersInput::Joined { decider });
+        }
+        self.show(decider);
+    }
+
+    /// The connections that are meant end: what they were asked is not answered any more.
+    fn leave(&mut self, decider: usize, is_meant: impl Fn(&Line) -> bool) {
+        let Some(lines) = self.lines.get_mut(&decider) else { return };
+        let gone: Vec<u64> = lines.extract_if(.., |it| is_meant(it)).map(|it| it.stream).collect();
+        let is_away = lines.is_empty() && !gone.is_empty();
+        let had = |(of, (stream, _)): (&(usize, QuestionId), &(u64, Vec<Account>))| {
+            (of.0 == decider && gone.contains(stream)).then_some(of.1)
+        };
+        for id in self.asked.iter().filter_map(had).collect::<Vec<_>>() {
+            self.step(DecidersInput::Dropped { decider, id });
+        }
+        if is_away {
+            self.step(DecidersInput::Left { decider });
         }
     }
 
-    fn leave(&mut self, decider: usize) {
-        if self.streams.remove(&decider).is_some() {
-            self.show(decider, false);
-            self.step(DecidersInput::Left { decider });
+    fn show(&self, decider: usize) {
+        let first = self.lines.get(&decider).and_then(|lines| lines.first());
+        if let Some(standing) = self.standings.get(decider) {
+            standing.show_decider(first.map(|line| line.by.clone()));
         }
     }
 
@@ -194,7 +271,7 @@ impl Driver {
         id: QuestionId,
         verdicts: &[api::Verdict],
     ) -> Result<(), Status> {
-        let Some(mailboxes) = self.asked.get(&(decider, id)) else {
+        let Some((_, mailboxes)) = self.asked.get(&(decider, id)) else {
             return Err(Status::failed_precondition(
                 "the question is not waited for any more: the answer was late, or came twice",
             ));
@@ -247,10 +324,16 @@ impl Driver {
                     Some((it.user, Arc::clone(&it.address)))
                 };
                 let asked = mailboxes.iter().filter_map(named).collect();
-                self.asked.insert((decider, id), asked);
-                if let Some((_, to)) = self.streams.get(&decider) {
-                    // Gone: its seat says so next.
-                    let _gone = to.send(Given { id, question, mailboxes });
+                let first = self.lines.get(&decider).and_then(|lines| lines.first());
+                if let Some(Line { stream, to, .. }) = first {
+                    self.asked.insert((decider, id), (*stream, asked));
+                    // Gone: its seat says so next. Full: it reads nothing, and is late.
+                    let _unread = to.try_send(Given { id, question, mailboxes });
+                }
+            }
+            DecidersEffect::Decide { to: OWN, token, decisions } => {
+                if let Some(tell) = self.own.remove(&token) {
+                    let _gone = tell.send(decisions);
                 }
             }
             DecidersEffect::Decide { to, token, decisions } => {
@@ -301,8 +384,7 @@ fn read_verdict(verdict: &api::Verdict) -> Result<(Ruling, Filing), Status> {
 }
 
 /// A question in the words of the API.
-#[must_use]
-pub fn question(given: &Given, deadline: Duration) -> api::Question {
+fn question(given: &Given, deadline: Duration) -> api::Question {
     let Given { id, question, mailboxes } = given;
     let recipient = |place: &usize| {
         let it = question.mailboxes.get(*place)?;

@@ -8,7 +8,6 @@ use mailstore::face::{Scope, Subscriber};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 use subtle::ConstantTimeEq;
 use tonic::Status;
 
@@ -17,8 +16,6 @@ pub struct Grant {
     pub subscriber: Subscriber,
     pub scope: Scope,
     pub kinds: Kinds,
-    /// For a decision.
-    pub deadline: Duration,
     verbs: Vec<Verb>,
     /// As in the `authorization` header.
     header: String,
@@ -75,7 +72,6 @@ impl Grants {
                     flagged: kind(EventKind::Flagged),
                     vanished: kind(EventKind::Vanished),
                 },
-                deadline: extension.deadline.0,
                 verbs: extension.verbs.clone(),
                 header,
             }));

@@ -6,6 +6,7 @@
 #[allow(clippy::all, missing_debug_implementations, reason = "made from the .proto file")]
 #[rustfmt::skip]
 pub mod api;
+mod borrowed;
 mod deciding;
 mod feed;
 mod grant;
@@ -16,6 +17,7 @@ mod rewind;
 mod server;
 mod service;
 
+pub use borrowed::{answered, lend};
 pub use deciding::Deciding;
 pub use feed::led_by;
 pub use grant::Grants;

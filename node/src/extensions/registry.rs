@@ -13,9 +13,13 @@ pub struct Standing {
     pub name: String,
     /// Part of the program.
     pub inside: bool,
+    /// It is asked for decisions, wherever it is connected.
+    decides: bool,
     pub connected: AtomicBool,
-    /// It is asked for decisions.
-    pub decides: AtomicBool,
+    /// It is connected here for decisions.
+    decides_here: AtomicBool,
+    /// Where it is asked for decisions, if it is.
+    asked_at: Mutex<Option<AskedAt>>,
     /// Messages that it decided about, and those that went on without it: not connected, too late, with too many questions.
     pub decided: AtomicU64,
     pub missed_away: AtomicU64,
@@ -31,6 +35,12 @@ pub struct Standing {
 impl Standing {
     pub fn set_lag(&self, lag: Lag) {
         *self.lag.lock().unwrap_or_else(PoisonError::into_inner) = lag;
+    }
+
+    /// Who is asked for decisions has changed.
+    pub fn show_decider(&self, asked_at: Option<AskedAt>) {
+        self.decides_here.store(matches!(asked_at, Some(None)), Relaxed);
+        *self.asked_at.lock().unwrap_or_else(PoisonError::into_inner) = asked_at;
     }
 
     /// A life of it begins.
@@ -49,14 +59,16 @@ impl Standing {
         before.resets += lag.resets;
     }
 
-    fn report(&self) -> ExtensionReport {
+    fn report(&self, node: &str) -> ExtensionReport {
+        let asked_at = self.asked_at.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let named = |at: AskedAt| at.map_or_else(|| node.to_owned(), |other| other.to_string());
         let lag = *self.lag.lock().unwrap_or_else(PoisonError::into_inner);
         let before = *self.before.lock().unwrap_or_else(PoisonError::into_inner);
         let now = stages::Clock.mono();
         ExtensionReport {
             name: self.name.clone(),
             inside: self.inside,
-            connected: self.connected.load(Relaxed) || self.decides.load(Relaxed),
+            connected: self.connected.load(Relaxed) || self.decides_here.load(Relaxed),
             mailboxes: lag.mailboxes,
             behind: lag.behind,
             behind_seconds: lag.since.map_or(0, |since| now.since(since).as_secs()),
@@ -68,9 +80,14 @@ impl Standing {
             missed_away: self.missed_away.load(Relaxed),
             missed_late: self.missed_late.load(Relaxed),
             missed_busy: self.missed_busy.load(Relaxed),
+            decides: self.decides,
+            asked_at: asked_at.map(named).unwrap_or_default(),
         }
     }
 }
+
+/// The node by which an extension is asked; `None`: this one.
+type AskedAt = Option<Arc<str>>;
 
 /// All extensions of a node.
 #[derive(Debug, Default)]
@@ -80,11 +97,13 @@ impl Registry {
     /// With those of the file.
     #[must_use]
     pub fn new(config: &Config) -> Self {
-        let registry = Self::default();
-        for name in config.extensions.keys() {
-            registry.enter(name, false);
+        let mut all = BTreeMap::new();
+        for (name, extension) in &config.extensions {
+            let decides = extension.verbs.contains(&crate::config::Verb::Decide);
+            let standing = Standing { name: name.clone(), decides, ..Standing::default() };
+            all.insert(name.clone(), Arc::new(standing));
         }
-        registry
+        Self(Mutex::new(all))
     }
 
     /// The standing of an extension, made when it is not known yet.
@@ -96,9 +115,10 @@ impl Registry {
         Arc::clone(standing)
     }
 
+    /// `node`: this one.
     #[must_use]
-    pub fn reports(&self) -> Vec<ExtensionReport> {
+    pub fn reports(&self, node: &str) -> Vec<ExtensionReport> {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.values().map(|standing| standing.report()).collect()
+        all.values().map(|standing| standing.report(node)).collect()
     }
 }

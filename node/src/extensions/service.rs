@@ -2,7 +2,8 @@
 
 use super::api::extensions_server::Extensions;
 use super::api::{self, batch};
-use super::deciding::{self, Deciding};
+use super::borrowed::borrow;
+use super::deciding::Deciding;
 use super::feed::{self, Fed, Said};
 use super::grant::{Grant, Grants};
 use super::mail::{self, Mail};
@@ -231,25 +232,27 @@ impl Extensions for Service {
     ) -> Result<Response<Self::DecideStream>, Status> {
         let grant = self.caller(&request, Verb::Decide)?;
         let name = grant.subscriber.as_str().to_owned();
-        let joined = self.deciding.as_ref().and_then(|deciding| deciding.join(&name));
-        let (seat, mut given) = joined.ok_or_else(|| Status::unavailable("the node stops"))?;
+        let gone = || Status::unavailable("the node stops");
+        let deciding = self.deciding.clone().ok_or_else(gone)?;
+        let mut seat = deciding.join(&name, None).ok_or_else(gone)?;
         let (to, replies) = mpsc::channel(STREAM_DEPTH);
-        let deadline = grant.deadline;
+        let (lend, mut borrowed) = mpsc::channel(STREAM_DEPTH);
+        let others = borrow(Arc::clone(&self.control), (deciding, name.into()), lend);
         tokio::spawn(async move {
-            let _seat = seat;
+            tokio::pin!(others);
             loop {
                 let question = tokio::select! {
-                    given = given.recv() => given,
+                    own = seat.next() => own,
+                    Some(question) = borrowed.recv() => Some(question),
+                    () = &mut others => break,
                     () = to.closed() => break,
                 };
-                let message = match &question {
-                    Some(given) => Ok(deciding::question(given, deadline)),
-                    None => {
-                        let later = "another stream of this extension has begun at this node";
-                        Err(Status::aborted(later))
-                    }
+                let Some(question) = question else {
+                    let later = "another stream of this extension has begun at this node";
+                    let _gone = to.send(Err(Status::aborted(later))).await;
+                    break;
                 };
-                if to.send(message).await.is_err() || question.is_none() {
+                if to.send(Ok(question)).await.is_err() {
                     break;
                 }
             }
@@ -262,10 +265,13 @@ impl Extensions for Service {
         request: Request<api::AnswerRequest>,
     ) -> Result<Response<api::AnswerReply>, Status> {
         let grant = self.caller(&request, Verb::Decide)?;
-        let api::AnswerRequest { id, verdicts } = request.into_inner();
+        let (name, answer) = (grant.subscriber.as_str(), request.into_inner());
         let gone = || Status::unavailable("the node stops");
         let deciding = self.deciding.as_ref().ok_or_else(gone)?;
-        deciding.answer(grant.subscriber.as_str(), QuestionId(id), verdicts).await?;
+        match deciding.borrowed.answer(name, &answer).await {
+            Some(said) => said?,
+            None => deciding.answer(name, QuestionId(answer.id), answer.verdicts).await?,
+        }
         Ok(Response::new(api::AnswerReply {}))
     }
 }

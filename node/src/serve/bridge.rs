@@ -160,6 +160,11 @@ impl Bridge {
         assert!(self.deciding.set(deciding).is_ok(), "a node starts once");
     }
 
+    /// The way to them; `None`: the file names none, or the node is starting.
+    pub fn deciding(&self) -> Option<Deciding> {
+        self.deciding.get().cloned()
+    }
+
     /// Gives a session what was decided about its message.
     pub fn decided(&self, session: SessionId, token: Token, decisions: Vec<Decision>) {
         let input = SessionInput::Decided { token, decisions };

@@ -15,7 +15,7 @@ use crate::control::{
     StageReport, StatusReport, StoreReport, SurveyReport, Woken,
 };
 use crate::edge::ListenerState;
-use crate::extensions::Registry;
+use crate::extensions::{Deciding, Registry};
 use dds::cluster::{Incarnation, NodeId, ReplicaGroup};
 use dds::scrub::Round;
 use dds::{DpMap, PartitionId, Residents};
@@ -194,7 +194,7 @@ impl NodeControl {
             },
             nodes: view.nodes(&self.config),
             cluster_state: view.state(),
-            extensions: self.extensions.reports(),
+            extensions: self.extensions.reports(&self.node_name),
             scrub: self.scrub_state(&held),
             index: self.bridge.index.report(),
             users_loaded: sum(|held| held.mailboxes),
@@ -415,6 +415,10 @@ impl Control for NodeControl {
     fn order_index(&self, order: IndexOrder) -> Result<(), ControlError> {
         let ordered = self.bridge.index.order(order);
         ordered.map_err(|error| ControlError::Failed(format!("the index: {error}")))
+    }
+
+    fn deciding(&self) -> Option<Deciding> {
+        self.bridge.deciding()
     }
 
     fn message_bytes_max(&self) -> u64 {

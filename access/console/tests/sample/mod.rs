@@ -125,6 +125,7 @@ fn status(of: u64) -> Status {
             deliveries_pending: 3,
             disk_bytes_used: (41 * of) << 30,
             errors: Vec::new(),
+            extensions: extensions(of),
         }),
         scrub: ScrubState {
             rounds: 2,
@@ -155,9 +156,29 @@ fn status(of: u64) -> Status {
             })
             .collect(),
         moves: moves.collect(),
+        extensions: extensions(1),
         nodes,
         stages: Vec::new(),
     }
+}
+
+fn extensions(of: u64) -> Vec<Extension> {
+    let on = |name: &str, number: u64| Extension {
+        name: name.to_owned(),
+        node: format!("node{number}"),
+        inside: name == "index",
+        connected: name == "index" || number == 1,
+        decides: name == "filter",
+        asked_at: if name == "filter" { "node1".to_owned() } else { String::new() },
+        mailboxes: if name == "index" { 4_115 } else { 0 },
+        behind: number - 1,
+        behind_seconds: 3,
+        decided: 812 / number,
+        missed_late: number,
+        ..Extension::default()
+    };
+    let nodes = |name: &'static str| (1..=of).map(move |number| on(name, number));
+    nodes("filter").chain(nodes("index")).collect()
 }
 
 fn events(of: u64) -> EventList {

@@ -134,6 +134,23 @@ fn who_is_late_or_leaves_is_not_waited_for() {
 }
 
 #[test]
+fn what_a_lost_connection_had_is_decided_without_it_and_the_next_question_goes_on() {
+    let mut bench = Bench::new();
+    bench.step(DecidersInput::Joined { decider: 0 });
+    for token in [7, 8] {
+        bench.ask(token);
+    }
+    let dropped = |id| DecidersInput::Dropped { decider: 0, id: QuestionId(id) };
+    let lost =
+        |id| DecidersEffect::Missed { decider: 0, id: Some(QuestionId(id)), why: Missed::Away };
+    assert_eq!(bench.step(dropped(1)), [lost(1), decided(7, Vec::new())]);
+    assert_eq!(bench.step(dropped(1)), [], "once");
+    let effects = bench.step(answered(0, 2, vec![says(2, Ruling::Refuse, None)]));
+    assert_eq!(effects, [decided(8, vec![says(2, Ruling::Refuse, None)])]);
+    assert!(matches!(bench.ask(9)[..], [DecidersEffect::Ask { decider: 0, .. }, ..]));
+}
+
+#[test]
 fn one_that_has_too_many_questions_is_passed_over() {
     let mut bench = Bench::new();
     bench.step(DecidersInput::Joined { decider: 0 });
@@ -163,6 +180,7 @@ proptest! {
                 2 if connected.remove(&decider) => bench.step(DecidersInput::Left { decider }),
                 3 => bench.step(answered(decider, number, vec![says(2, Ruling::Refuse, None)])),
                 4 if bench.timer.is_some() => bench.wait(),
+                5 => bench.step(DecidersInput::Dropped { decider, id: QuestionId(number) }),
                 _ => Vec::new(),
             };
             for effect in effects {

@@ -109,8 +109,10 @@ pub async fn status(
         sums.users_loaded += one.users_loaded;
         let store = one.store.clone().unwrap_or_default();
         sums.disk_bytes_used += store.disk_bytes_used;
+        sums.extensions.extend(one.extensions.iter().cloned());
         sums.errors.extend(store.errors.iter().map(|error| format!("node {}: {error}", one.node)));
     }
+    sums.extensions.sort_by(|a, b| (&a.name, &a.node).cmp(&(&b.name, &b.node)));
     present.push(status.clone());
     tell_of_nodes(&mut status.nodes, &present);
     for node in &mut status.nodes {
