@@ -12,7 +12,9 @@ import threading
 import pytest
 
 import harness
+from cluster import Cluster
 from harness import PASSWORD, ROOT, Server
+from plain_browser import Browser
 
 grpc = pytest.importorskip("grpc", reason="tests/install.sh installs python3-grpcio")
 
@@ -53,7 +55,7 @@ def stubs(tmp_path_factory):
 
 @pytest.fixture
 def server(stubs):
-    with Server(config=CONFIG, extra_listen='extensions = "127.0.0.1:auto"') as server:
+    with Server(config=CONFIG, listen=(*harness.SERVICES, "http"), extra_listen='extensions = "127.0.0.1:auto"') as server:
         server.accounts("ann")
         server.accounts("bob", domain="example.net")
         yield server
@@ -378,3 +380,167 @@ def test_the_example_filters(server, stubs, tmp_path):
     finally:
         process.terminate()
         process.wait(10)
+
+
+def compose(server, user, subject, *to, undo=0):
+    """Sends a message in the webmail; the page that comes, and the browser."""
+    browser = Browser(server)
+    browser.login(user)
+    browser.submit(browser.get("/settings").form("/settings", "save"), "save", {"undo_seconds": str(undo)})
+    form = browser.get("/compose").form("/compose", "send")
+    return browser.submit(form, "send", {"to": ", ".join(to), "subject": subject, "text": "my words"}), browser
+
+
+def test_mail_of_the_webmail_is_decided_about(server):
+    filter_ = Filter(server, "filter")
+    assert "was sent" in compose(server, BOB, "plain", ANN)[0].text
+    assert "was sent" in compose(server, BOB, "junk", ANN)[0].text
+    assert (subjects(server, ANN, "INBOX"), subjects(server, ANN, "Junk")) == (["plain"], ["junk"])
+    for subject, why in [("refuse this", "refuses the message. Nothing was sent"), ("defer this", "does not take the message now")]:
+        page, browser = compose(server, BOB, subject, ANN)
+        assert why in page.notice(), page.text
+        form = page.form("/compose", "send")
+        assert (dict(form.fields)["subject"], dict(form.fields)["text"].strip()) == (subject, "my words")
+        assert subjects(server, BOB, "Drafts") == [subject]
+        browser.submit(form, "discard", {})
+    # What one of several refuses is in its Junk.
+    assert "was sent" in compose(server, BOB, "not ann", ANN, BOB)[0].text
+    harness.eventually(lambda: subjects(server, ANN, "Junk") == ["junk", "not ann"], what="that it is in Junk")
+    harness.eventually(lambda: subjects(server, BOB, "INBOX") == ["not ann"], what="that it is in INBOX")
+    question = filter_.questions[0]
+    assert (question.protocol, question.submitter, question.reverse_path, question.helo) == ("http", BOB, BOB, "")
+    assert [(it.address, it.account) for it in question.recipients] == [(ANN, ANN)]
+    assert question.size == len(question.message) and b"my words" in question.message
+
+
+def test_what_is_held_was_decided_about_before(server):
+    filter_ = Filter(server, "filter")
+    page, _ = compose(server, BOB, "refuse this", ANN, undo=5)
+    assert "refuses the message" in page.notice(), page.text
+    page, _ = compose(server, BOB, "junk", ANN, undo=5)
+    assert "is sent in 5 seconds" in page.text, page.text
+    harness.eventually(lambda: subjects(server, ANN, "Junk") == ["junk"], what="that it is in Junk")
+    assert len(filter_.questions) == 2, "each is asked about once"
+
+
+def test_a_filter_that_is_too_late_holds_up_no_browser(server):
+    Filter(server, "slow")
+    assert "was sent" in compose(server, ANN, "silence", BOB)[0].text
+    assert metric(server, "hikyaku_extension_missed_total", "slow", why="late") == 1
+
+
+# --- a cluster ------------------------------------------------------------------------------------------------------------------
+
+TOKEN = "0123456789abcdef0123456789abcdef"
+IN_CLUSTER = f"""
+[extensions.filter]
+domains = ["*"]
+verbs = ["decide"]
+deadline = "5 s"
+token = "{TOKEN}"
+[extensions.pager]
+domains = ["*"]
+verbs = ["subscribe"]
+token = "f{TOKEN}"
+"""
+
+
+class InCluster(Filter):
+    """A filter that may be connected to one node of several."""
+
+    def __init__(self, node):
+        threading.Thread.__init__(self, daemon=True)
+        self.client, self.questions = Client(node, "filter", TOKEN), []
+        self.stream = self.client.call("Decide")
+        self.start()
+
+
+def asked_at(cluster):
+    """By node: where it asks the filter."""
+    status = next(iter(cluster.alive())).cli_json("status", code=None)
+    return {it["node"]: it["asked_at"] for it in status["sums"]["extensions"] if it["name"] == "filter"}
+
+
+def test_one_filter_is_asked_by_every_node(stubs, tmp_path):
+    services = (*harness.SERVICES, "http", "extensions")
+    with Cluster(extra=IN_CLUSTER, services=services) as cluster:
+        a, b, c = (cluster[name] for name in "abc")
+        a.accounts("ann")
+        a.accounts("bob", domain="example.net")
+        cluster.until_whole()
+        filter_ = InCluster(b)
+        harness.eventually(lambda: asked_at(cluster) == {"a": "b", "b": "b", "c": "b"}, what="that all ask it")
+        for node in (a, b, c):
+            assert deliver(node, "refuse this", ANN)[0] == 550
+            assert deliver(node, f"junk {node.name}", ANN)[0] == 250
+        harness.eventually(lambda: sorted(subjects(c, ANN, "Junk")) == ["junk a", "junk b", "junk c"], what="that all are in Junk")
+        assert "refuses the message" in compose(a, BOB, "refuse this", ANN)[0].notice()
+        assert [metric(node, "hikyaku_extension_decided_total", "filter") for node in (a, b, c)] == [3, 2, 2]
+        # A verdict that makes no sense is refused as at the node itself, and may be said again.
+        wrong = []
+        filter_.verdicts = lambda question, text: wrong.append(question.id)
+        waiting = threading.Thread(target=lambda: wrong.append(deliver(a, "odd", ANN)), daemon=True)
+        waiting.start()
+        harness.eventually(lambda: wrong, what="that it is asked")
+        odd = filter_.client.api.Verdict(ruling="bounce")
+        assert code_of(lambda: [filter_.client.call("Answer", id=wrong[0], verdicts=[odd])]) == grpc.StatusCode.INVALID_ARGUMENT
+        refusal = filter_.client.api.Verdict(ruling="refuse")
+        filter_.client.call("Answer", id=wrong[0], verdicts=[refusal])
+        waiting.join(10)
+        assert wrong[1][0] == 550
+        assert code_of(lambda: [filter_.client.call("Answer", id=wrong[0])]) == grpc.StatusCode.FAILED_PRECONDITION
+        del filter_.verdicts
+        # One that is connected to the node itself goes first, and its end leaves the other.
+        own = InCluster(a)
+        harness.eventually(lambda: asked_at(cluster)["a"] == "a", what="that a asks its own")
+        before = len(filter_.questions)
+        assert deliver(a, "refuse this", ANN)[0] == 550
+        assert (len(own.questions), len(filter_.questions)) == (1, before)
+        own.stream.cancel()
+        harness.eventually(lambda: asked_at(cluster)["a"] == "b", what="that a asks b again")
+        assert deliver(a, "refuse this", ANN)[0] == 550
+        # Its node dies with a question in its hands: mail goes on, and is counted.
+        waiting = threading.Thread(target=lambda: wrong.append(deliver(a, "silence", ANN)), daemon=True)
+        before = len(filter_.questions)
+        waiting.start()
+        harness.eventually(lambda: len(filter_.questions) > before, what="that it is asked")
+        b.kill()
+        waiting.join(30)
+        assert wrong[-1][0] == 250
+        harness.eventually(lambda: asked_at(cluster).get("a") == "", what="that nobody is asked")
+        # The example goes on at another node.
+        script = tmp_path / "look.sh"
+        script.write_text("#!/bin/sh\nif grep -q '^Subject: cheap'; then exit 2; fi\n")
+        script.chmod(0o755)
+        token = tmp_path / "token"
+        token.write_text(TOKEN)
+        addresses = ",".join(address_of(node) for node in (b, c))
+        command = [sys.executable, os.path.join(ROOT, "extensions/examples/filter.py"), addresses, str(token), str(script)]
+        process = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": stubs})
+        try:
+            harness.eventually(lambda: asked_at(cluster) == {"a": "c", "c": "c"}, what="that c is asked")
+            assert deliver(a, "cheap watches", ANN)[0] == 550
+        finally:
+            process.terminate()
+            process.wait(10)
+
+
+def test_status_tells_of_extensions_on_every_node(stubs):
+    with Cluster(names=("a", "b"), extra=IN_CLUSTER, services=(*harness.SERVICES, "extensions"),
+                 settings={"replicas": "2", "min_in_sync": "1"}) as cluster:
+        a, b = cluster["a"], cluster["b"]
+        a.accounts("ann")
+        client = Client(b, "pager", "f" + TOKEN)
+        stream = client.call("Subscribe")
+        send(a, ANN, "one")
+        next(stream)
+
+        def behind():
+            states = a.cli_json("status", code=None)["sums"]["extensions"]
+            return {it["node"]: (it["connected"], it["behind"]) for it in states if it["name"] == "pager"}
+
+        harness.eventually(lambda: behind() == {"a": (False, 0), "b": (True, 1)}, what="that a tells of b")
+        text = a.cli("status").stdout
+        assert re.search(r"^pager +b +connected +1 +1 ", text, re.M), text
+        assert re.search(r"^pager +a +not connected ", text, re.M), text
+        assert re.search(r"^index +b +runs ", text, re.M), text

@@ -106,9 +106,22 @@ pub enum Verdict {
     Refused,
 }
 
+/// What was said of mailboxes that are answered together comes to, and what is done with the copy of each, in their order.
+#[must_use]
+pub fn settle(mailboxes: &[AskedMailbox], said: &[Decision]) -> (Verdict, Vec<Filing>) {
+    let of = |mailbox: &AskedMailbox| {
+        let nothing =
+            || Decision { user: mailbox.user, ruling: Ruling::Take, filing: Filing::default() };
+        said.iter().find(|decision| decision.user == mailbox.user).cloned().unwrap_or_else(nothing)
+    };
+    let mut decisions: Vec<Decision> = mailboxes.iter().map(of).collect();
+    let verdict = judge(&mut decisions);
+    (verdict, decisions.into_iter().map(|decision| decision.filing).collect())
+}
+
 /// Judges a message that is answered once for several mailboxes: it is refused only when all refuse it. Where others take it, who refuses
 /// it gets it in Junk, and who only wants it later gets it at once.
-pub fn judge<'a>(decisions: impl IntoIterator<Item = &'a mut Decision>) -> Verdict {
+fn judge<'a>(decisions: impl IntoIterator<Item = &'a mut Decision>) -> Verdict {
     let mut all: Vec<&mut Decision> = decisions.into_iter().collect();
     let Some(least) = all.iter().map(|it| it.ruling).min() else { return Verdict::Kept };
     match least {
@@ -156,6 +169,22 @@ mod tests {
                 assert_eq!(decision.filing.place, junk.then_some(Place::Junk), "{rulings:?}");
             }
         }
+    }
+
+    #[test]
+    fn of_whom_nothing_is_said_takes_it() {
+        let mailbox = |user| AskedMailbox {
+            user: UserId(user),
+            recipient: "ann@example.org".into(),
+            address: "ann@example.org".into(),
+        };
+        let mailboxes = [mailbox(1), mailbox(0)];
+        assert_eq!(settle(&mailboxes, &[]).0, Verdict::Kept);
+        let (verdict, filings) = settle(&mailboxes, &said(&[Ruling::Refuse]));
+        assert_eq!(verdict, Verdict::Kept);
+        assert_eq!((&filings[0].place, &filings[1].place), (&None, &Some(Place::Junk)));
+        let both = said(&[Ruling::Refuse, Ruling::Refuse]);
+        assert_eq!(settle(&mailboxes, &both).0, Verdict::Refused);
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod compose;
 mod compress;
 mod contacts;
 mod conversation;
+mod deciding;
 mod drafts;
 mod folders;
 mod form;

@@ -9,10 +9,10 @@ use dds::{BlobId, CHUNK_BYTES};
 use html::compose::Recipients;
 use html::envelope::Address;
 use mailstore::face::{
-    Acceptance, AcceptedRecipient, BlobDone, BlobTask, Body, Columns, Completion, Deliver,
-    DeliveryDone, DeliveryId, DeliveryTask, DirectoryDone, DirectoryTask, Filing, FolderId,
-    FolderName, Holders, INLINE_BYTES_MAX, InternalDate, Keyword, LONE_BYTES_MAX, NewMessage,
-    Promise, Resolved, SystemFlags, Task, Uid, UserDone, UserError, UserId, UserTask,
+    Acceptance, AcceptedRecipient, AskedMailbox, BlobDone, BlobTask, Body, Columns, Completion,
+    Deliver, DeliveryDone, DeliveryId, DeliveryTask, DirectoryDone, DirectoryTask, Filing,
+    FolderId, FolderName, Holders, INLINE_BYTES_MAX, InternalDate, Keyword, LONE_BYTES_MAX,
+    NewMessage, Promise, Resolved, SystemFlags, Task, Uid, UserDone, UserError, UserId, UserTask,
 };
 use mailstore::mime::{Limits, Scanner};
 use std::collections::BTreeMap;
@@ -21,23 +21,14 @@ use std::sync::Arc;
 /// How long chunks live that nobody refers to yet. Our choice: far longer than handing them over takes.
 const CHUNK_LIFE: fsm::Duration = fsm::Duration::from_secs(3600);
 
-/// A mailbox that gets the message, and under which address.
-#[derive(Clone, Debug)]
-pub struct Target {
-    user: UserId,
-    /// As the sender wrote it.
-    recipient: Arc<str>,
-    delivered_to: Arc<str>,
-}
-
-/// Where the recipients are.
+/// Where the recipients are; each mailbox once.
 ///
 /// The inner error is for the person: nothing was sent.
 pub async fn targets(
     login: &Login,
     recipients: &Recipients,
-) -> Result<Result<Vec<Target>, String>, Trouble> {
-    let mut targets: BTreeMap<UserId, Target> = BTreeMap::new();
+) -> Result<Result<Vec<AskedMailbox>, String>, Trouble> {
+    let mut targets: BTreeMap<UserId, AskedMailbox> = BTreeMap::new();
     for Address { mailbox, .. } in recipients.iter() {
         let task = DirectoryTask::Resolve { address: mailbox.clone().into() };
         let DirectoryDone::Resolved(resolved) = login.directory(task).await? else {
@@ -47,12 +38,9 @@ pub async fn targets(
             Resolved::Local(found) => {
                 for it in found.iter() {
                     let recipient: Arc<str> = mailbox.as_str().into();
-                    let delivered_to = Arc::clone(&it.address);
-                    targets.entry(it.user).or_insert(Target {
-                        user: it.user,
-                        recipient,
-                        delivered_to,
-                    });
+                    let address = Arc::clone(&it.address);
+                    let target = AskedMailbox { user: it.user, recipient, address };
+                    targets.entry(it.user).or_insert(target);
                 }
                 continue;
             }
@@ -68,20 +56,20 @@ pub async fn targets(
     Ok(Ok(targets.into_values().collect()))
 }
 
-/// Delivers to all.
+/// Delivers to all, each with what is done with its copy.
 ///
 /// The inner error is for the person: nothing was sent.
 pub async fn deliver(
     login: &Login,
-    message: Vec<u8>,
-    targets: &[Target],
+    message: Bytes,
+    targets: &[(AskedMailbox, Filing)],
 ) -> Result<Result<(), String>, Trouble> {
     let columns = Arc::new(columns(&message));
     let delivery = new_delivery()?;
     let holders = if targets.len() == 1 { Holders::One } else { Holders::Several };
     let body = body(login, message, holders).await?;
-    let prefix = |target: &Target| prefix(login, delivery, target);
-    if let [target] = targets {
+    let prefix = |target: &AskedMailbox| prefix(login, delivery, target);
+    if let [(target, filing)] = targets {
         let deliver = Deliver {
             delivery,
             recipient: Arc::clone(&target.recipient),
@@ -89,7 +77,7 @@ pub async fn deliver(
             prefix: prefix(target),
             body,
             columns,
-            filing: Filing::default(),
+            filing: filing.clone(),
             promise: Promise::Open,
         };
         let task = Task::User { user: target.user, task: UserTask::Deliver(deliver) };
@@ -105,11 +93,11 @@ pub async fn deliver(
             _ => Err(unexpected()),
         };
     }
-    let recipients = targets.iter().map(|target| AcceptedRecipient {
+    let recipients = targets.iter().map(|(target, filing)| AcceptedRecipient {
         user: target.user,
         recipient: Arc::clone(&target.recipient),
         prefix: prefix(target),
-        filing: Filing::default(),
+        filing: filing.clone(),
     });
     let acceptance = Acceptance { delivery, body, columns, recipients: recipients.collect() };
     match login.own.ask(Task::Delivery(DeliveryTask::Accept(acceptance))).await? {
@@ -132,7 +120,7 @@ pub struct Keeping {
 async fn new_message(login: &Login, keeping: Keeping) -> Result<NewMessage, Trouble> {
     let Keeping { flags, keywords, message, date } = keeping;
     let columns = Arc::new(columns(&message));
-    let body = body(login, message, Holders::One).await?;
+    let body = body(login, message.into(), Holders::One).await?;
     Ok(NewMessage { flags, keywords, internal_date: date, body, columns })
 }
 
@@ -167,16 +155,16 @@ fn columns(message: &[u8]) -> Columns {
 }
 
 /// What is too long to travel with its metadata is written in chunks first.
-async fn body(login: &Login, message: Vec<u8>, holders: Holders) -> Result<Body, Trouble> {
+async fn body(login: &Login, message: Bytes, holders: Holders) -> Result<Body, Trouble> {
     let inline_max = match holders {
         Holders::One => LONE_BYTES_MAX,
         Holders::Several => INLINE_BYTES_MAX,
     };
     if message.len() <= inline_max {
-        return Ok(Body::Inline(message.into()));
+        return Ok(Body::Inline(message));
     }
     let blob = BlobId(random()?);
-    let (len, message) = (message.len() as u64, Bytes::from(message));
+    let len = message.len() as u64;
     for (index, at) in (0..).zip((0..message.len()).step_by(CHUNK_BYTES)) {
         let bytes = message.slice(at..message.len().min(at + CHUNK_BYTES));
         let task = BlobTask::PutChunk { blob, index, bytes, life: CHUNK_LIFE };
@@ -206,14 +194,14 @@ pub fn message_id(login: &Login) -> Result<String, Trouble> {
 }
 
 /// Trace fields. RFC 5321 4.4; "HTTP" is how it came (RFC 3848 names only mail protocols).
-fn prefix(login: &Login, delivery: DeliveryId, target: &Target) -> Bytes {
+fn prefix(login: &Login, delivery: DeliveryId, target: &AskedMailbox) -> Bytes {
     let date = jiff::Zoned::now().with_time_zone(jiff::tz::TimeZone::UTC);
     let date = date.strftime("%a, %-d %b %Y %H:%M:%S +0000");
     let with = if login.came.secure { "HTTPS" } else { "HTTP" };
     format!(
         "Return-Path: <{}>\r\nDelivered-To: {}\r\nReceived: by {} (Hikyaku) with {with} id {};\r\n\t{date}\r\n",
         login.browser.address,
-        target.delivered_to,
+        target.address,
         login.web.hostname,
         delivery.queue_id(),
     )

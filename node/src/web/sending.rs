@@ -11,7 +11,7 @@ use super::form::Fields;
 use super::list::frame;
 use super::login::Login;
 use super::message::mark;
-use super::{Trouble, contacts, page as shown, see, send};
+use super::{Trouble, contacts, deciding, page as shown, see, send};
 use crate::admin::OwnSession;
 use axum::body::Bytes;
 use axum::response::{IntoResponse, Response};
@@ -19,8 +19,8 @@ use html::compose::{Blind, Draft, Recipients, Sender, forgot_attachment, message
 use html::envelope::Address;
 use html::pages::{HeldPage, Notice};
 use mailstore::face::{
-    FlagChange, FolderName, Keyword, SpecialUse, SystemFlag, SystemFlags, Uid, UidSet, UserDone,
-    UserTask,
+    AskedMailbox, Decision, Filing, FlagChange, FolderName, Keyword, SpecialUse, SystemFlag,
+    SystemFlags, Uid, UidSet, UserDone, UserTask,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -56,7 +56,7 @@ pub async fn submit(login: Login, mut writing: Writing) -> Result<Response, Trou
     };
     let done = match room {
         Some(room) => hold(&login, &mut writing, (seconds, room)).await?,
-        None => send_message(&login, &mut writing).await?.map(|sent| {
+        None => send_message(&login, &mut writing, None).await?.map(|sent| {
             let told = if sent == Sent::Whole { "sent" } else { "unkept" };
             (told, None)
         }),
@@ -80,8 +80,44 @@ pub async fn submit(login: Login, mut writing: Writing) -> Result<Response, Trou
 struct Outgoing {
     draft: Draft,
     recipients: Recipients,
-    targets: Vec<send::Target>,
+    targets: Vec<AskedMailbox>,
     sender: Sender,
+}
+
+impl Outgoing {
+    fn written(&self, blind: Blind) -> Vec<u8> {
+        message(&self.draft, &self.recipients, &self.sender, blind)
+    }
+}
+
+/// What it looks like to its recipients, and what is done with their copies.
+struct Decided {
+    message: Bytes,
+    /// As extensions said it.
+    said: Vec<Decision>,
+    targets: Vec<(AskedMailbox, Filing)>,
+}
+
+/// The last that may refuse it. `said`: it was decided about already.
+async fn decided(
+    login: &Login,
+    outgoing: &Outgoing,
+    said: Option<Vec<Decision>>,
+) -> Result<Decided, String> {
+    let message = Bytes::from(outgoing.written(Blind::Hidden));
+    if message.len() as u64 > login.web.control.message_bytes_max() {
+        return Err("The message is too large.".into());
+    }
+    let targets = &outgoing.targets;
+    let said = match said {
+        Some(said) => said,
+        None => {
+            let from = (login.browser.address.as_str(), targets.as_slice());
+            deciding::ask(login, from, message.clone()).await
+        }
+    };
+    let filings = deciding::filings(targets, &said)?;
+    Ok(Decided { message, said, targets: targets.iter().cloned().zip(filings).collect() })
 }
 
 /// Everything that can be found wrong before anything is sent.
@@ -108,24 +144,27 @@ async fn checked(login: &Login, writing: &mut Writing) -> Done<Outgoing> {
     Ok(Ok(Outgoing { draft, recipients, targets, sender }))
 }
 
-/// The inner error: nothing was sent.
-async fn send_message(login: &Login, writing: &mut Writing) -> Done<Sent> {
-    let Outgoing { draft, recipients, targets, sender } = match checked(login, writing).await? {
+/// The inner error: nothing was sent. `said`: it was decided about already.
+async fn send_message(
+    login: &Login,
+    writing: &mut Writing,
+    said: Option<Vec<Decision>>,
+) -> Done<Sent> {
+    let outgoing = match checked(login, writing).await? {
         Ok(outgoing) => outgoing,
         Err(why) => return Ok(Err(why)),
     };
-    let outgoing = message(&draft, &recipients, &sender, Blind::Hidden);
-    if outgoing.len() as u64 > login.web.control.message_bytes_max() {
-        return Ok(Err("The message is too large.".into()));
-    }
-    if let Err(why) = send::deliver(login, outgoing, &targets).await? {
+    let Decided { message, targets, .. } = match decided(login, &outgoing, said).await {
+        Ok(decided) => decided,
+        Err(why) => return Ok(Err(why)),
+    };
+    if let Err(why) = send::deliver(login, message, &targets).await? {
         return Ok(Err(why));
     }
     // It is sent: from here on nothing may look as if it were not.
-    let copy = message(&draft, &recipients, &sender, Blind::Shown);
-    let noted = note_sent(login, writing, copy).await;
+    let noted = note_sent(login, writing, outgoing.written(Blind::Shown)).await;
     // The address book is a convenience.
-    let _learnt = contacts::learn(login, recipients.iter()).await;
+    let _learnt = contacts::learn(login, outgoing.recipients.iter()).await;
     Ok(Ok(match noted {
         Ok(()) => Sent::Whole,
         Err(trouble) => {
@@ -163,15 +202,20 @@ async fn note_sent(login: &Login, writing: &Writing, copy: Vec<u8>) -> Result<()
     Ok(())
 }
 
-/// Keeps the message in Drafts for so many seconds, then sends it.
+/// Keeps the message in Drafts for so many seconds, then sends it. It is decided about before, while there is a page to say so.
 async fn hold(
     login: &Login,
     writing: &mut Writing,
     (seconds, room): (u8, OwnedSemaphorePermit),
 ) -> Done<(&'static str, Option<Uid>)> {
-    if let Err(why) = checked(login, writing).await? {
-        return Ok(Err(why));
-    }
+    let outgoing = match checked(login, writing).await? {
+        Ok(outgoing) => outgoing,
+        Err(why) => return Ok(Err(why)),
+    };
+    let said = match decided(login, &outgoing, None).await {
+        Ok(decided) => decided.said,
+        Err(why) => return Ok(Err(why)),
+    };
     let uid = match save(login, writing, pending()).await? {
         Ok(uid) => uid,
         Err(why) => return Ok(Err(why)),
@@ -183,7 +227,7 @@ async fn hold(
         browser: login.browser.clone(),
         came: login.came,
     };
-    let marks = (writing.answers.clone(), writing.forwards.clone());
+    let held = Held { answers: writing.answers.clone(), forwards: writing.forwards.clone(), said };
     tokio::spawn(async move {
         let _room = room;
         let mut stopped = sender.web.stopped.clone();
@@ -192,7 +236,7 @@ async fn hold(
             () = tokio::time::sleep(Duration::from_secs(seconds.into())) => {}
             _ = stopped.wait_for(|stopped| *stopped) => {}
         }
-        release(&sender, uid, marks).await;
+        release(&sender, uid, held).await;
     });
     Ok(Ok(("held", Some(uid))))
 }
@@ -215,14 +259,21 @@ async fn take(login: &Login, uid: Uid) -> Result<bool, Trouble> {
     }
 }
 
-async fn release(login: &Login, uid: Uid, (answers, forwards): (String, String)) {
+/// What is remembered of a held message beside its draft.
+struct Held {
+    answers: String,
+    forwards: String,
+    said: Vec<Decision>,
+}
+
+async fn release(login: &Login, uid: Uid, held: Held) {
     let done = async {
         if !take(login, uid).await? {
             return Ok(Ok(Sent::Whole));
         }
         let mut writing = saved_draft(login, uid).await?;
-        (writing.answers, writing.forwards) = (answers, forwards);
-        send_message(login, &mut writing).await
+        (writing.answers, writing.forwards) = (held.answers, held.forwards);
+        send_message(login, &mut writing, Some(held.said)).await
     };
     let why = match done.await {
         Ok(Ok(Sent::Whole)) => return,

@@ -14,8 +14,8 @@ use fsm::{Cx, Digest, Token};
 use mailstore::face::{
     Acceptance, AcceptedRecipient, AskedMailbox, Body, Columns, Completion, Decision, Deliver,
     DeliveryDone, DeliveryId, DeliveryTask, Filing, FolderName, InternalDate, Lane, LogEvent,
-    Promise, ReceivedEvent, Recipient, Ruling, SessionEffect, Task, UserDone, UserError, UserId,
-    UserTask, Verdict, judge,
+    Promise, ReceivedEvent, Recipient, SessionEffect, Task, UserDone, UserError, UserId, UserTask,
+    Verdict, settle,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -166,21 +166,9 @@ pub fn mailboxes(mode: Mode, envelope: &Envelope) -> Vec<AskedMailbox> {
 
 /// What was said of these mailboxes, and what it comes to when they are answered together.
 fn decided(mailboxes: Vec<AskedMailbox>, said: &[Decision]) -> (Verdict, Vec<Target>) {
-    if said.is_empty() {
-        let filing = Filing::default();
-        let target = |mailbox| Target { mailbox, filing: filing.clone() };
-        return (Verdict::Kept, mailboxes.into_iter().map(target).collect());
-    }
-    let of = |mailbox: &AskedMailbox| {
-        let nothing =
-            || Decision { user: mailbox.user, ruling: Ruling::Take, filing: Filing::default() };
-        said.iter().find(|decision| decision.user == mailbox.user).cloned().unwrap_or_else(nothing)
-    };
-    let mut decisions: Vec<Decision> = mailboxes.iter().map(of).collect();
-    let verdict = judge(&mut decisions);
-    let target =
-        |(mailbox, decision): (AskedMailbox, Decision)| Target { mailbox, filing: decision.filing };
-    (verdict, mailboxes.into_iter().zip(decisions).map(target).collect())
+    let (verdict, filings) = settle(&mailboxes, said);
+    let target = |(mailbox, filing)| Target { mailbox, filing };
+    (verdict, mailboxes.into_iter().zip(filings).map(target).collect())
 }
 
 /// Which mailboxes go together, and which share answers for which recipient.
