@@ -10,7 +10,11 @@ mod lately;
 mod replication;
 
 pub use extensions::{ExtensionReport, IndexOrder, IndexReport};
-pub use lately::{EventPlace, EventReport, EventsReport, EventsWanted, HistoryReport, StagePoint};
+pub use lately::{EventPlace, EventReport, EventsReport, EventsWanted, HistoryReport};
+pub use operator_console::model::{
+    Admission as AdmissionReport, ClusterState as ClusterReport, Latency,
+    Listener as ListenerReport, Partitions as PartitionsReport, StagePoint,
+};
 pub use replication::{BehindReport, LinkReport, PartitionReport};
 
 use crate::extensions::Deciding;
@@ -251,30 +255,6 @@ pub struct MoveReport {
     pub copied_bytes: u64,
 }
 
-/// The cluster as a whole.
-#[derive(Clone, Copy, Debug, Default, Serialize)]
-pub struct ClusterReport {
-    pub map_index: u64,
-    pub replicas: u8,
-    pub min_in_sync: u8,
-    pub min_in_sync_wanted: u8,
-    /// Partitions that are to change hands or members.
-    pub moves: u64,
-    pub feature_level: u32,
-    /// Partitions with all replicas that there are nodes for, with fewer that serve, with too few to acknowledge anything, and
-    /// without a primary.
-    pub whole: u64,
-    pub few: u64,
-    pub too_few: u64,
-    pub leaderless: u64,
-    /// Copies that are being made, that are in sync, and that there should be.
-    pub filling: u64,
-    pub copies_in_sync: u64,
-    pub copies_wanted: u64,
-    /// Partitions that an operator has placed.
-    pub placed: u64,
-}
-
 /// Why the node does not answer.
 #[derive(Debug, thiserror::Error)]
 pub enum ControlError {
@@ -384,19 +364,6 @@ pub enum NodeState {
     Draining,
 }
 
-/// One listener, with the address the kernel gave it.
-#[derive(Clone, Debug, Serialize)]
-pub struct ListenerReport {
-    /// The key of `[listen]`.
-    pub name: String,
-    /// `127.0.0.1:2143`, or `unix:/path`.
-    pub address: String,
-    pub connections: u64,
-    pub accepted: u64,
-    /// Turned away: too many connections, or no credit.
-    pub refused: u64,
-}
-
 /// One stage: a worker, the store writer, the reader pool, the hash pool, the log writer.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct StageReport {
@@ -415,32 +382,6 @@ pub struct StageReport {
     /// Messages that changed thread to get here.
     pub hops: u64,
     pub refusals: u64,
-}
-
-/// What a worker lets in.
-#[derive(Clone, Debug, Default, Serialize)]
-pub struct AdmissionReport {
-    /// The stage.
-    pub name: String,
-    /// Bytes of work under way, and how many may be.
-    pub taken_bytes: u64,
-    pub allowed_bytes: u64,
-    /// Tasks that wait now, and how many may.
-    pub waiting: u64,
-    pub waiting_max: u64,
-    /// Tasks that had to wait, or were refused, since the start.
-    pub held: u64,
-    pub refused: u64,
-}
-
-/// A distribution of times.
-#[derive(Clone, Copy, Debug, Default, Serialize)]
-pub struct Latency {
-    pub count: u64,
-    pub sum_us: u64,
-    pub p50_us: u64,
-    pub p99_us: u64,
-    pub max_us: u64,
 }
 
 /// The brick.
@@ -473,16 +414,6 @@ pub enum SpaceState {
     Low,
     /// Below the second: only deletions pass.
     Exhausted,
-}
-
-#[derive(Clone, Copy, Debug, Default, Serialize)]
-pub struct PartitionsReport {
-    pub count: u64,
-    pub awake: u64,
-    /// Replica groups with fewer in-sync replicas than configured.
-    pub under_replicated: u64,
-    /// Partitions with damage, or without replicas.
-    pub unavailable: u64,
 }
 
 /// Where a mailbox is.

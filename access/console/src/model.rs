@@ -1,6 +1,8 @@
 //! The answers of the admin API, as far as pages show them: `proto/hikyaku/admin/v1/admin.proto` says what each field means.
+//! What a node tells of itself in the same words is said here alone.
 
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A part of an answer that may be absent means the same as an empty one.
 fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
@@ -143,21 +145,27 @@ impl Node {
     }
 }
 
-#[derive(Clone, Debug, Default, Deserialize)]
+/// The cluster as a whole.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
 pub struct ClusterState {
     pub map_index: u64,
     pub replicas: u32,
     pub min_in_sync: u32,
     pub min_in_sync_wanted: u32,
+    /// Partitions that are to change hands or members.
     pub moves: u64,
     pub feature_level: u32,
+    /// Partitions with all replicas that there are nodes for, with fewer that serve, with too few to acknowledge anything, and
+    /// without a primary.
     pub whole: u64,
     pub few: u64,
     pub too_few: u64,
     pub leaderless: u64,
+    /// Copies that are being made, that are in sync, and that there should be.
     pub filling: u64,
     pub copies_in_sync: u64,
     pub copies_wanted: u64,
+    /// Partitions that an operator has placed.
     pub placed: u64,
 }
 
@@ -265,27 +273,37 @@ pub struct Behind {
     pub groups_max: u64,
 }
 
-#[derive(Clone, Debug, Default, Deserialize)]
+/// What a worker lets in.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct Admission {
+    /// The stage.
     pub name: String,
+    /// Bytes of work under way, and how many may be.
     pub taken_bytes: u64,
     pub allowed_bytes: u64,
+    /// Tasks that wait now, and how many may.
     pub waiting: u64,
     pub waiting_max: u64,
+    /// Tasks that had to wait, or were refused, since the start.
     pub held: u64,
     pub refused: u64,
 }
 
-#[derive(Clone, Debug, Default, Deserialize)]
+/// One listener, with the address the kernel gave it.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct Listener {
+    /// The key of `[listen]`.
     pub name: String,
+    /// `127.0.0.1:2143`, or `unix:/path`.
     pub address: String,
     pub connections: u64,
     pub accepted: u64,
+    /// Turned away: too many connections, or no credit.
     pub refused: u64,
 }
 
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
+/// A distribution of times.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
 pub struct Latency {
     pub count: u64,
     pub sum_us: u64,
@@ -326,11 +344,13 @@ pub struct Store {
     pub errors: Vec<String>,
 }
 
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
 pub struct Partitions {
     pub count: u64,
     pub awake: u64,
+    /// Replica groups with fewer in-sync replicas than configured.
     pub under_replicated: u64,
+    /// Partitions with damage, or without replicas.
     pub unavailable: u64,
 }
 
@@ -347,14 +367,18 @@ pub struct StageSeries {
     pub points: Vec<StagePoint>,
 }
 
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
+/// What a stage did since the point before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 pub struct StagePoint {
+    /// Its end, in milliseconds since 1970, and how long it was.
     pub unix_ms: i64,
     pub elapsed_ms: u64,
+    /// Entries that waited at its end.
     pub depth: u64,
     pub processed: u64,
     pub batches: u64,
     pub refusals: u64,
+    /// Means; 0 when there was nothing.
     pub wait_us: u64,
     pub service_us: u64,
 }
@@ -474,7 +498,18 @@ impl SessionList {
     #[must_use]
     pub fn users(&self) -> usize {
         let accounts = self.sessions.iter().filter_map(|it| it.account.as_deref());
-        accounts.collect::<std::collections::BTreeSet<_>>().len()
+        accounts.collect::<BTreeSet<_>>().len()
+    }
+
+    /// How many of them over which protocol; whoever has several is counted with each.
+    #[must_use]
+    pub fn users_by_protocol(&self) -> BTreeMap<&str, usize> {
+        let mut accounts: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+        for it in &self.sessions {
+            accounts.entry(it.over()).or_default().extend(it.account.as_deref());
+        }
+        accounts.retain(|_, accounts| !accounts.is_empty());
+        accounts.into_iter().map(|(protocol, accounts)| (protocol, accounts.len())).collect()
     }
 }
 
@@ -491,6 +526,19 @@ pub struct Session {
     pub bytes_out: u64,
     pub activity: String,
     pub node: String,
+}
+
+impl Session {
+    #[must_use]
+    pub fn is_browser(&self) -> bool {
+        self.protocol == "http"
+    }
+
+    /// The protocol as people call it.
+    #[must_use]
+    pub fn over(&self) -> &str {
+        if self.is_browser() { "webmail" } else { &self.protocol }
+    }
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]

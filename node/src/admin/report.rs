@@ -186,9 +186,9 @@ pub fn event(it: EventReport) -> api::Event {
 fn cluster_state(it: ClusterReport) -> api::ClusterState {
     api::ClusterState {
         map_index: it.map_index,
-        replicas: it.replicas.into(),
-        min_in_sync: it.min_in_sync.into(),
-        min_in_sync_wanted: it.min_in_sync_wanted.into(),
+        replicas: it.replicas,
+        min_in_sync: it.min_in_sync,
+        min_in_sync_wanted: it.min_in_sync_wanted,
         moves: it.moves,
         feature_level: it.feature_level,
         whole: it.whole,

@@ -1,6 +1,7 @@
 //! What happened lately on a node: lines of its log, and what its stages did.
 
 use crate::config::LogLevel;
+use operator_console::model::StagePoint;
 
 /// Where an event stands: events are ordered by time, then by node and number.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -64,20 +65,4 @@ pub struct HistoryReport {
     pub every_ms: u64,
     /// By stage, oldest point first.
     pub stages: Vec<(String, Vec<StagePoint>)>,
-}
-
-/// What a stage did since the point before.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct StagePoint {
-    /// Its end, in milliseconds since 1970, and how long it was.
-    pub unix_ms: i64,
-    pub elapsed_ms: u64,
-    /// Entries that waited at its end.
-    pub depth: u64,
-    pub processed: u64,
-    pub batches: u64,
-    pub refusals: u64,
-    /// Means; 0 when there was nothing.
-    pub wait_us: u64,
-    pub service_us: u64,
 }
