@@ -11,9 +11,9 @@ import urllib.parse
 
 import pytest
 
+import plain_browser
 from cluster import Cluster
-from harness import DOMAIN, Closed, ImapError, Server, binary, eventually, message
-from test_operating import own_address
+from harness import DOMAIN, SERVICES, Closed, ImapError, Server, binary, eventually, message
 
 PAGES = ["/", "/nodes", "/partitions", "/partitions?state=whole", "/accounts", "/domains", "/sessions", "/events", "/scrub"]
 
@@ -96,7 +96,7 @@ class Console:
 
 @pytest.fixture(scope="module")
 def one():
-    with Server() as server:
+    with Server(listen=(*SERVICES, "http")) as server:
         server.accounts("ann", "bob")
         yield server
 
@@ -282,6 +282,41 @@ def test_sessions_are_seen_and_ended(one, console):
         with pytest.raises((Closed, ImapError)):
             other.must("NOOP")
             other.must("NOOP")
+
+
+def test_browsers_are_on_line_and_signed_out(one, console):
+    ann, bob = f"ann@{DOMAIN}", f"bob@{DOMAIN}"
+    before = one.cli_json("status")["sessions"]
+    browser = plain_browser.Browser(one)
+    browser.login(ann)
+    (session,) = one.cli_json("session", "list", "--account", ann)
+    assert (session["protocol"], session["ip"], session["activity"]) == ("http", "127.0.0.1", "webmail"), session
+    assert one.cli_json("status")["sessions"] == before + 1
+    inbox = re.search(r'data-folder="(\d+)"', browser.get("/").html)[1]
+    # A page that waits for new mail.
+    live = http.client.HTTPConnection("127.0.0.1", one.ports["http"], timeout=30)
+    live.request("GET", f"/live?folder={inbox}", headers={"Cookie": "; ".join(f"{k}={v}" for k, v in browser.cookies.items())})
+    assert live.getresponse().status == 200
+    (again,) = one.cli_json("session", "list", "--account", ann)
+    assert (again["session"], again["activity"]) == (session["session"], "webmail, live")
+    # The same address over another protocol is the same user.
+    client = one.imap(ann)
+    words = console.get("/sessions").words()
+    assert "1 user on line: 1 over imap, 1 over webmail" in words, words
+    assert "1" == re.search(r"Users on line\s+(\d+)", console.get("/").words())[1]
+    assert "webmail, live" in console.get(f"/accounts/{ann}").words()
+    assert "webmail" in console.get("/sessions?q=webmail").words() and "0 sessions" in console.get(f"/sessions?q={bob}").words()
+    assert f"{session['session']}" in one.cli("session", "list").stdout
+    client.logout()
+    assert console.done("/sessions", session=session["session"]) == "1 session ended."
+    assert not browser.is_in() and one.cli_json("session", "list", "--account", ann) == []
+    # Whoever signs out is gone at once.
+    browser.login(ann)
+    assert len(one.cli_json("session", "list", "--account", ann)) == 1
+    browser.submit(browser.get("/").form("/logout"))
+    assert one.cli_json("session", "list", "--account", ann) == []
+    browser.login(ann)
+    assert one.cli_json("session", "kick", "--account", ann)["ended"] == 1 and not browser.is_in()
 
 
 def test_events_are_found(one, console):

@@ -57,10 +57,10 @@ pub trait Control: Send + Sync + 'static {
     /// answer like others; the error is for a node that can't answer at all.
     fn submit(&self, session: SessionId, task: Task) -> Reply<'_, Completion>;
 
-    /// Who is connected.
+    /// Who is connected, and who has webmail open.
     fn sessions(&self) -> Reply<'_, Vec<SessionReport>>;
 
-    /// Ends the sessions that match, of this node; how many there were.
+    /// Ends the sessions that match, of this node; how many there were. Browsers have to sign in again.
     fn kick(&self, whom: Kick) -> Reply<'_, u64>;
 
     /// Ends the sessions of a user on every node: on those that can't be reached now, when they are.
@@ -288,6 +288,7 @@ pub struct SessionReport {
     pub connected_seconds: u64,
     /// Since the client last sent something.
     pub idle_seconds: u64,
+    /// Not counted of browsers.
     pub bytes_in: u64,
     pub bytes_out: u64,
     /// In words of the protocol, as in `selected INBOX, IDLE`.

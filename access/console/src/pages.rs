@@ -336,6 +336,7 @@ pub struct SessionsPage {
     /// How many match, and of how many users; those that are shown are the first of them.
     pub total: usize,
     pub users: usize,
+    pub protocols: Vec<(String, usize)>,
 }
 
 impl SessionsPage {

@@ -43,6 +43,10 @@ impl OwnSession {
         Self { session: control.open_session(), control: Arc::clone(control) }
     }
 
+    pub fn id(&self) -> SessionId {
+        self.session
+    }
+
     /// Asks again while the node is overloaded: what was refused was not done.
     pub async fn ask(&self, task: Task) -> Result<Completion, ControlError> {
         let mut attempts = 0;

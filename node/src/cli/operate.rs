@@ -42,6 +42,9 @@ async fn list(cli: &Cli, args: &SessionListArgs) -> anyhow::Result<ExitCode> {
         return Ok(code);
     }
     let row = |it: &api::Session| {
+        // What browsers send and get is not counted.
+        let is_browser = it.protocol == "http";
+        let bytes = |n| if is_browser { "-".to_owned() } else { output::size(n) };
         vec![
             it.session.to_string(),
             it.node.clone(),
@@ -52,8 +55,8 @@ async fn list(cli: &Cli, args: &SessionListArgs) -> anyhow::Result<ExitCode> {
             it.activity.clone(),
             duration(it.connected_seconds),
             duration(it.idle_seconds),
-            output::size(it.bytes_in),
-            output::size(it.bytes_out),
+            bytes(it.bytes_in),
+            bytes(it.bytes_out),
         ]
     };
     let header = [

@@ -90,16 +90,18 @@ pub async fn sessions(signed: Signed, uri: Uri) -> Result<Response, Trouble> {
     let wanted = search.to_lowercase();
     let has = |it: &Session| {
         let account = it.account.clone().unwrap_or_default();
-        [&account, &it.ip, &it.protocol, &it.node]
+        [&account, &it.ip, &it.protocol, it.over(), &it.node]
             .iter()
             .any(|text| text.to_lowercase().contains(&wanted))
     };
     list.sessions.retain(has);
     let (total, users) = (list.sessions.len(), list.users());
+    let protocols = list.users_by_protocol();
+    let protocols = protocols.into_iter().map(|(name, users)| (name.to_owned(), users)).collect();
     list.sessions.sort_by(|a, b| (&a.account, a.session).cmp(&(&b.account, b.session)));
     list.sessions.truncate(SESSIONS);
     let frame = signed.frame(Part::Sessions, "Sessions");
-    page(&SessionsPage { frame, list, search, total, users })
+    page(&SessionsPage { frame, list, search, total, users, protocols })
 }
 
 pub async fn events(signed: Signed, uri: Uri) -> Result<Response, Trouble> {

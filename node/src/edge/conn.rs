@@ -213,15 +213,7 @@ impl Conn {
 
     fn on_handshaken(&mut self, hub: &Hub) {
         let Stream::Tls(stream) = &self.stream else { return };
-        let (_, connection) = stream.get_ref();
-        let version = match connection.protocol_version() {
-            Some(rustls::ProtocolVersion::TLSv1_3) => "TLSv1.3",
-            Some(_) | None => "TLSv1.2",
-        };
-        let cipher = connection
-            .negotiated_cipher_suite()
-            .map_or("unknown", |suite| iana_name(suite.suite()));
-        let tls = TlsInfo { version, cipher };
+        let tls = settled(stream.get_ref().1);
         match self.opening.take() {
             Some(mut peer) => {
                 peer.tls = Some(tls);
@@ -277,6 +269,16 @@ impl Conn {
         hub.push(self.session, SessionInput::Received(bytes));
         Poll::Pending
     }
+}
+
+/// What a handshake settled.
+pub fn settled(connection: &rustls::CommonState) -> TlsInfo {
+    let version = match connection.protocol_version() {
+        Some(rustls::ProtocolVersion::TLSv1_3) => "TLSv1.3",
+        Some(_) | None => "TLSv1.2",
+    };
+    let suite = connection.negotiated_cipher_suite();
+    TlsInfo { version, cipher: suite.map_or("unknown", |suite| iana_name(suite.suite())) }
 }
 
 /// The name of a cipher suite as registered; those of TLS 1.3 have another in rustls.

@@ -9,6 +9,7 @@ mod listener;
 mod proxy;
 mod stream;
 
+pub use conn::settled;
 pub use group::{Arrival, Entrance, run};
 pub use hub::Service;
 pub use listener::{Bound, Doorkeeper, ListenerState, bind};

@@ -52,6 +52,8 @@ pub struct NodeControl {
     pub state: AtomicU8,
     /// Of the webmail, once they are open.
     pub web_listeners: OnceLock<Vec<Arc<ListenerState>>>,
+    /// Who has webmail open here.
+    pub present: Arc<crate::web::Present>,
     /// Those in force: SIGHUP changes them.
     limits: Mutex<Limits>,
     operators: AtomicU64,
@@ -86,6 +88,7 @@ impl NodeControl {
             history: History::default(),
             state: AtomicU8::new(0),
             web_listeners: OnceLock::new(),
+            present: Arc::default(),
             // Of every run others: another node may still answer an earlier one.
             operators: AtomicU64::new(super::draw().unwrap_or_default() >> 27),
         }
@@ -108,6 +111,7 @@ impl NodeControl {
         }
     }
 
+    /// Of mail programs.
     async fn session_reports(&self) -> Vec<SessionReport> {
         let mut reports = Vec::new();
         for group in 0..self.bridge.groups() {
@@ -154,8 +158,9 @@ impl NodeControl {
 
     fn status_report(&self) -> StatusReport {
         let mut listeners = Self::listener_reports(&self.bridge.listeners);
-        // Connections of browsers are no sessions: they come and go with every page.
-        let sessions = listeners.iter().map(|listener| listener.connections).sum();
+        // Connections of browsers come and go with every page: what counts is who is there.
+        let sessions: u64 = listeners.iter().map(|listener| listener.connections).sum();
+        let sessions = sessions + self.present.count(Instant::now());
         let web = self.web_listeners.get().map(Vec::as_slice).unwrap_or_default();
         listeners.extend(Self::listener_reports(web));
         let view = self.bridge.cluster();
@@ -273,7 +278,11 @@ impl Control for NodeControl {
     }
 
     fn sessions(&self) -> Reply<'_, Vec<SessionReport>> {
-        Box::pin(async move { Ok(self.session_reports().await) })
+        Box::pin(async move {
+            let mut reports = self.session_reports().await;
+            reports.extend(self.present.reports(Instant::now()));
+            Ok(reports)
+        })
     }
 
     fn kick(&self, whom: Kick) -> Reply<'_, u64> {
@@ -287,7 +296,7 @@ impl Control for NodeControl {
                 Kick::Ip(ip) => report.ip == *ip,
             };
             let reports = self.session_reports().await;
-            let mut kicked = 0;
+            let mut kicked = self.sign_out(&whom).await;
             for group in 0..self.bridge.groups() {
                 let chosen = reports
                     .iter()

@@ -3,12 +3,17 @@
 use super::bridge::Bridge;
 use super::control::NodeControl;
 use crate::config::{Address, Config, Listener, Service, TlsMode};
+use crate::control::{Control, Kick};
 use crate::edge::ListenerState;
 use crate::tls::TlsContext;
 use crate::web::{HELD_MAX, UPLOADS_MAX, Web, WebServer};
 use anyhow::Context;
+use mailstore::face::{
+    Collection, Completion, Expect, RecordChange, RecordTask, Task, UserDone, UserTask,
+};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Instant;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
@@ -45,6 +50,7 @@ impl Webmail {
         };
         let web = Arc::new(Web {
             control: Arc::<NodeControl>::clone(control),
+            present: Arc::clone(&control.present),
             hashes: Arc::clone(control.bridge.pool().context("the pool runs by now")?),
             hostname,
             public_url: config
@@ -91,6 +97,27 @@ impl Webmail {
         // What is not out by then stays in Drafts.
         let sent = self.holding.acquire_many(HELD_MAX);
         let _ = tokio::time::timeout(HELD_TIME, sent).await;
+    }
+}
+
+impl NodeControl {
+    /// Signs out browsers; how many.
+    pub(super) async fn sign_out(&self, whom: &Kick) -> u64 {
+        let mut ended = 0;
+        for key in self.present.meant(whom, Instant::now()) {
+            let (collection, expect) = (Collection::BrowserSessions, Expect::Anything);
+            let (user, name) = (key.0, key.1.clone());
+            let change = RecordChange { collection, name, expect, value: None };
+            let task = UserTask::Records(RecordTask::Write(vec![change]));
+            let session = self.open_session();
+            let done = self.bridge.submit(session, Task::User { user, task }).await;
+            self.close_session(session);
+            if matches!(done, Some(Completion::User(UserDone::Records(_)))) {
+                self.present.forget(&key);
+                ended += 1;
+            }
+        }
+        ended
     }
 }
 

@@ -80,6 +80,7 @@ mod tests {
         let came = Came {
             ip: std::net::IpAddr::from([127, 0, 0, 1]),
             secure: false,
+            tls: None,
             dates: Default::default(),
         };
         let fields = fields
@@ -93,6 +94,7 @@ mod tests {
         let came = Came {
             ip: std::net::IpAddr::from([127, 0, 0, 1]),
             secure: true,
+            tls: None,
             dates: Default::default(),
         };
         let uri = Uri::from_static("https://mail.example:2443/act");

@@ -5,6 +5,7 @@
 
 use super::asking::unexpected;
 use super::login::Login;
+use super::present::Listening;
 use super::{Trouble, query_of};
 use axum::extract::Request;
 use axum::response::sse::{Event, KeepAlive, Sse};
@@ -30,6 +31,7 @@ struct Live {
     folder: FolderName,
     notices: UnboundedReceiver<Notice>,
     look: Interval,
+    listening: Listening,
     ended: bool,
 }
 
@@ -40,7 +42,7 @@ impl Live {
             tokio::select! {
                 notice = self.notices.recv() => return Some(self.told(notice?).await),
                 _ = self.look.tick() => if !self.is_in().await {
-                    return Some(self.end("out"));
+                    return Some(self.out());
                 }
             }
         }
@@ -50,6 +52,11 @@ impl Live {
     fn end(&mut self, last: &'static str) -> &'static str {
         self.ended = true;
         last
+    }
+
+    fn out(&mut self) -> &'static str {
+        self.listening.forget();
+        self.end("out")
     }
 
     /// What can't be known now may still be so.
@@ -67,7 +74,7 @@ impl Live {
             }
             Notice::MasterChanged => self.open_again().await,
             Notice::FolderDeleted { .. } => false,
-            Notice::Kicked { .. } if !self.is_in().await => return self.end("out"),
+            Notice::Kicked { .. } if !self.is_in().await => return self.out(),
             Notice::Kicked { .. } => false,
         };
         if goes_on { "changed" } else { self.end("reset") }
@@ -103,7 +110,8 @@ pub async fn live(login: Login, request: Request) -> Result<Response, Trouble> {
     open(&login, &folder.name).await?;
     let mut look = interval_at(Instant::now() + LOOK_EVERY, LOOK_EVERY);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let live = Live { login, folder: folder.name, notices, look, ended: false };
+    let listening = Listening::of(&login);
+    let live = Live { login, folder: folder.name, notices, look, listening, ended: false };
     let events = futures_util::stream::unfold(live, |mut live| async move {
         let name = live.next().await?;
         // WHATWG HTML 9.2.6: an event without data is not told.

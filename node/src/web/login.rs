@@ -2,6 +2,7 @@
 
 use super::asking::unexpected;
 use super::form::Fields;
+use super::present::{Key, Visit};
 use super::{Came, Shared, Trouble, Web, query_of, see};
 use crate::admin::OwnSession;
 use axum::body::Bytes;
@@ -14,10 +15,12 @@ use html::date::{self, Dates};
 use html::pages::{LoginPage, Notice};
 use html::settings::Settings;
 use mailstore::face::{
-    AuthRefusal, Authenticate, Collection, Completion, DirectoryDone, DirectoryTask, Protocol,
-    RecordTask, RecordsDone, Task, UserDone, UserError, UserTask,
+    AdminDone, AdminTask, AuthRefusal, Authenticate, Collection, Completion, DirectoryDone,
+    DirectoryTask, Protocol, RecordName, RecordTask, RecordsDone, Task, UserDone, UserError,
+    UserTask,
 };
 use std::sync::Arc;
+use std::time::Instant;
 
 /// Log-ins of one user whose code is due; the oldest make way. Our choice.
 const CODES_DUE_MAX: usize = 8;
@@ -56,6 +59,7 @@ impl FromRequestParts<Arc<Web>> for Login {
         let browser = login.kept_browser().await?.filter(|browser| !browser.code_due);
         login.browser = browser.ok_or_else(out)?;
         login.note_use().await?;
+        login.web.present.saw(login.key(), login.visit(), Instant::now());
         Ok(login)
     }
 }
@@ -78,6 +82,27 @@ impl Login {
         };
         let browser = record.and_then(|record| Browser::read(&record.value));
         Ok(browser.filter(|browser| browser.is_live(now())))
+    }
+
+    /// Names the log-in.
+    pub(super) fn key(&self) -> Key {
+        (self.cookie.user, self.cookie.record_name())
+    }
+
+    fn visit(&self) -> Visit {
+        let tls = match self.came.tls {
+            Some((version, cipher)) => Some(format!("{version} {cipher}")),
+            None => self.came.secure.then(|| "at a proxy".to_owned()),
+        };
+        let (account, ip) = (self.browser.address.clone(), self.came.ip);
+        Visit { session: self.own.id(), account, ip, tls }
+    }
+
+    /// Ends a log-in of the user, this or another one.
+    pub(super) async fn sign_out(&self, name: RecordName) -> Result<(), Trouble> {
+        self.put((Collection::BrowserSessions, name.clone()), None).await?;
+        self.web.present.forget(&(self.cookie.user, name));
+        Ok(())
     }
 
     async fn note_use(&mut self) -> Result<(), Trouble> {
@@ -270,7 +295,7 @@ impl Login {
         let key = (Collection::BrowserSessions, self.cookie.record_name());
         self.put(key, Some(self.browser.written())).await?;
         for name in gone {
-            self.put((Collection::BrowserSessions, name), None).await?;
+            self.sign_out(name).await?;
         }
         Ok(())
     }
@@ -313,7 +338,7 @@ pub(super) fn told(refusal: AuthRefusal) -> (StatusCode, &'static str) {
 
 pub async fn leave(login: Login, body: Bytes) -> Result<Response, Trouble> {
     Fields::of_form(&login, &body)?;
-    login.put((Collection::BrowserSessions, login.cookie.record_name()), None).await?;
+    login.sign_out(login.cookie.record_name()).await?;
     let cookie = set_cookie(login.came, "", Some(0))?;
     Ok(([(header::SET_COOKIE, cookie)], see("/login")).into_response())
 }
@@ -337,12 +362,17 @@ mod tests {
 
     #[test]
     fn cookies_go_by_the_name_of_their_connection() {
-        let (ip, dates) = (std::net::IpAddr::from([127, 0, 0, 1]), Default::default());
+        let came = |secure| Came {
+            ip: [127, 0, 0, 1].into(),
+            secure,
+            tls: None,
+            dates: Default::default(),
+        };
         let value = Cookie::new(mailstore::face::UserId(1), [1; SECRET_BYTES]).value();
         let mut headers = HeaderMap::new();
         let both = format!("x=1; hikyaku={value}; y=2");
         headers.insert(header::COOKIE, both.parse().expect("a header"));
-        assert!(cookie_of(&headers, Came { ip, secure: false, dates }).is_some());
-        assert!(cookie_of(&headers, Came { ip, secure: true, dates }).is_none());
+        assert!(cookie_of(&headers, came(false)).is_some());
+        assert!(cookie_of(&headers, came(true)).is_none());
     }
 }

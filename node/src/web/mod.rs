@@ -21,6 +21,7 @@ mod list;
 mod live;
 mod login;
 mod message;
+mod present;
 mod rules;
 mod second_factor;
 mod security;
@@ -30,6 +31,7 @@ mod server;
 mod settings;
 mod trouble;
 
+pub use present::Present;
 pub use sending::HELD_MAX;
 pub use server::{WebServer, serve};
 
@@ -49,6 +51,7 @@ use trouble::Trouble;
 pub struct Web {
     pub control: Arc<dyn Control>,
     pub hashes: Arc<HashPool>,
+    pub present: Arc<Present>,
     /// For Received and Message-ID.
     pub hostname: Arc<str>,
     /// `[http] public_url`: the Origin behind a proxy, without a slash at its end.
@@ -71,6 +74,8 @@ pub struct Came {
     pub ip: IpAddr,
     /// Over TLS, here or at a trusted proxy.
     pub secure: bool,
+    /// Version and cipher suite; `None`: there is none up to here.
+    pub tls: Option<(&'static str, &'static str)>,
     /// What the language of the browser is used to.
     pub dates: DateStyle,
 }

@@ -16,8 +16,7 @@ use html::browser::{Browser, Cookie};
 use html::pages::{CodePage, FactorPage, Notice, Safe};
 use html::security::{base32, grouped, otpauth_link, qr_svg};
 use mailstore::face::{
-    AuthRefusal, CheckCode, Collection, Completion, DirectoryDone, DirectoryTask,
-    TOTP_SECRET_BYTES, Task,
+    AuthRefusal, CheckCode, Completion, DirectoryDone, DirectoryTask, TOTP_SECRET_BYTES, Task,
 };
 
 /// A log-in whose code is due; `None`: the password comes first.
@@ -69,7 +68,7 @@ pub async fn submit(
     let form = form.checked(&login)?;
     let pending = login.cookie.record_name();
     if form.get("do") == "cancel" {
-        login.put((Collection::BrowserSessions, pending), None).await?;
+        login.sign_out(pending).await?;
         return Ok(see("/login"));
     }
     if let Err(refusal) = check(&login, form.get("code")).await? {
@@ -87,7 +86,7 @@ pub async fn submit(
     // What was known before the code was right is worth nothing behind it.
     login.cookie = Cookie::new(login.cookie.user, fresh_secret()?);
     login.browser = Browser { code_due: false, created: now(), used: now(), ..login.browser };
-    login.put((Collection::BrowserSessions, pending), None).await?;
+    login.sign_out(pending).await?;
     login.enter(&next).await
 }
 

@@ -121,7 +121,7 @@ pub async fn submit(login: Login, body: Bytes) -> Result<Response, Trouble> {
         }
         "end" => {
             if let Some(name) = RecordName::new(form.get("id")) {
-                login.put((Collection::BrowserSessions, name), None).await?;
+                login.sign_out(name).await?;
             }
             Ok(see("/security"))
         }
@@ -131,7 +131,7 @@ pub async fn submit(login: Login, body: Bytes) -> Result<Response, Trouble> {
         }
         "end-all" => {
             end_others(&login).await?;
-            login.put((Collection::BrowserSessions, login.cookie.record_name()), None).await?;
+            login.sign_out(login.cookie.record_name()).await?;
             Ok(see("/login"))
         }
         _ => Err(Trouble::Wrong("There is no such setting.".into())),
@@ -159,7 +159,7 @@ async fn end_others(login: &Login) -> Result<(), Trouble> {
     let own = login.cookie.record_name();
     let records = login.records(Collection::BrowserSessions).await?;
     for record in records.into_iter().filter(|record| record.name != own) {
-        login.put((Collection::BrowserSessions, record.name), None).await?;
+        login.sign_out(record.name).await?;
     }
     Ok(())
 }

@@ -97,12 +97,14 @@ async fn connection(stream: TcpStream, peer: SocketAddr, router: Router, server:
     // Answers are whole: waiting for more only delays them.
     let _ = stream.set_nodelay(true);
     match &server.tls {
-        None => answer(stream, peer, router, server).await,
+        None => answer(stream, (peer, None), router, server).await,
         Some(tls) => {
             let acceptor = tokio_rustls::TlsAcceptor::from(tls.admin_config());
             let handshake = tokio::time::timeout(HANDSHAKE_TIME, acceptor.accept(stream));
             if let Ok(Ok(stream)) = handshake.await {
-                answer(stream, peer, router, server).await;
+                let tls = crate::edge::settled(stream.get_ref().1);
+                let tls = Some((tls.version, tls.cipher));
+                answer(stream, (peer, tls), router, server).await;
             }
         }
     }
@@ -110,7 +112,7 @@ async fn connection(stream: TcpStream, peer: SocketAddr, router: Router, server:
 
 async fn answer(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    peer: SocketAddr,
+    (peer, tls): (SocketAddr, Option<(&'static str, &'static str)>),
     router: Router,
     server: WebServer,
 ) {
@@ -118,7 +120,7 @@ async fn answer(
         hyper::service::service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
             let (router, server) = (router.clone(), server.clone());
             async move {
-                let came = came(&server, peer, request.headers());
+                let came = Came { tls, ..came(&server, peer, request.headers()) };
                 if let Some(https) = elsewhere(&server, peer, came, &request) {
                     return Ok(https);
                 }
@@ -138,7 +140,8 @@ async fn answer(
 fn came(server: &WebServer, peer: SocketAddr, headers: &axum::http::HeaderMap) -> Came {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let dates = DateStyle::of_languages(text("accept-language").unwrap_or_default());
-    let direct = Came { ip: peer.ip().to_canonical(), secure: server.tls.is_some(), dates };
+    let (ip, secure) = (peer.ip().to_canonical(), server.tls.is_some());
+    let direct = Came { ip, secure, tls: None, dates };
     if !server.web.trusted_proxies.iter().any(|proxy: &Network| proxy.contains(direct.ip)) {
         return direct;
     }
@@ -146,7 +149,7 @@ fn came(server: &WebServer, peer: SocketAddr, headers: &axum::http::HeaderMap) -
     let last = text("x-forwarded-for").and_then(|list| list.rsplit(',').next());
     let ip = last.and_then(|ip| ip.trim().parse().ok()).unwrap_or(direct.ip);
     let secure = direct.secure || text("x-forwarded-proto") == Some("https");
-    Came { ip, secure, dates }
+    Came { ip, secure, tls: None, dates }
 }
 
 /// Passwords do not cross a network in the clear: who comes without TLS is sent to where it is, but on loopback.

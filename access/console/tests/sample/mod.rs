@@ -469,6 +469,7 @@ impl Sample {
                         search: String::new(),
                         total: 12,
                         users: 6,
+                        protocols: vec![("imap".to_owned(), 5), ("webmail".to_owned(), 2)],
                     }
                     .render(),
                 ),
