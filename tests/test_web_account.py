@@ -52,6 +52,28 @@ class App:
         return code_at(self.secret, step)
 
 
+def test_the_first_sign_in_begins_with_zone_and_name(node, ann):
+    node.cli("account", "set", ann, "--name", "Ann Ames")
+
+    def sign_in(zone):
+        browser = Browser(node)
+        browser.submit(browser.get("/login").form("/login"), fields={"address": ann, "password": PASSWORD, "zone": zone})
+        form = browser.get("/settings").form("/settings", "save")
+        return browser, form, [dict(form.fields)[name] for name in ("time_zone", "display_name")]
+
+    browser, form, begun = sign_in("Asia/Tokyo")
+    assert begun == ["Asia/Tokyo", "Ann Ames"] and "Ann Ames" in browser.get("/compose").html
+    # From then on they are what the user makes of them.
+    browser.submit(form, "save", {"display_name": ""})
+    assert sign_in("Europe/Berlin")[2] == ["Asia/Tokyo", ""]
+
+
+def test_a_zone_that_is_none_is_not_taken(node, ann):
+    browser = Browser(node)
+    browser.submit(browser.get("/login").form("/login"), fields={"address": ann, "password": PASSWORD, "zone": "Nowhere/At all"})
+    assert dict(browser.get("/settings").form("/settings", "save").fields)["time_zone"] == "UTC"
+
+
 def turn_on(browser, password=PASSWORD):
     """Turns the second factor on; the app, and the recovery codes."""
     page = browser.get("/security/second-factor")

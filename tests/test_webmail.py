@@ -39,6 +39,7 @@ def test_a_wrong_password_is_told_and_nothing_else(open_view, mailbox):
     view = open_view(None)
     view.expected.append("401")
     page = view.page
+    assert page.input_value("[name=zone]") == page.evaluate("Intl.DateTimeFormat().resolvedOptions().timeZone")
     page.fill("#address", mailbox)
     page.fill("#password", "wrong")
     page.click("button:has-text('Sign in')")

@@ -4,6 +4,9 @@
   const one = (selector, within = document) => within.querySelector(selector);
   const all = (selector, within = document) => [...within.querySelectorAll(selector)];
   document.documentElement.classList.add("scripted");
+  // Who signs in for the first time has the time zone of the browser.
+  const zone = one(".login [name=zone]");
+  if (zone) return (zone.value = Intl.DateTimeFormat().resolvedOptions().timeZone);
   const get = (href, headers = {}) => fetch(href, { headers, credentials: "same-origin" });
   const parsed = (text) => new DOMParser().parseFromString(text, "text/html");
   const is_wide = () => matchMedia("(min-width: 1001px)").matches;

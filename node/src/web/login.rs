@@ -233,6 +233,10 @@ pub async fn submit(
     };
     let cookie = Cookie::new(account.user, fresh_secret()?);
     let login = Login { web, own, cookie, browser, came };
+    if !code_due {
+        // The next time will do as well.
+        let _begun = login.begin_settings(form.get("zone")).await;
+    }
     login.enter(own_path(form.get("next"))).await
 }
 
@@ -243,6 +247,27 @@ pub(super) fn fresh_secret() -> Result<[u8; SECRET_BYTES], Trouble> {
 }
 
 impl Login {
+    /// Settings that nobody has chosen yet begin with the name of the account, and the time zone of the browser.
+    async fn begin_settings(&self, zone: &str) -> Result<(), Trouble> {
+        let name = Settings::record_name();
+        if self.record(Collection::Settings, name.clone()).await?.is_some() {
+            return Ok(());
+        }
+        let show = AdminTask::AccountShow { address: self.browser.address.clone() };
+        let display_name = match self.directory(DirectoryTask::Admin(show)).await? {
+            DirectoryDone::Admin(AdminDone::Accounts(mut accounts)) => {
+                accounts.pop().map(|it| it.display_name).unwrap_or_default()
+            }
+            _ => return Err(unexpected()),
+        };
+        let begun = Settings { display_name, time_zone: zone.to_owned(), ..Settings::default() };
+        let begun = begun.cleaned();
+        if begun == Settings::default() {
+            return Ok(());
+        }
+        self.put((Collection::Settings, name), Some(begun.written())).await
+    }
+
     /// What the next form of this log-in carries.
     pub(super) fn form_token(&self) -> Result<String, Trouble> {
         let mut pad = [0; TOKEN_BYTES];
