@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import socket
 import sys
 
 import pytest
@@ -35,6 +36,33 @@ def fresh():
     """A server for one test."""
     with harness.Server() as server:
         yield server
+
+
+def own_address():
+    """An address of this machine that is not loopback; no packet leaves for it."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))
+        except OSError:
+            return None
+        address = probe.getsockname()[0]
+    return None if address.startswith("127.") else address
+
+
+@pytest.fixture
+def off_loopback():
+    """A server whose admin address is not on loopback, and that address."""
+    address = own_address()
+    if address is None:
+        pytest.skip("this machine has loopback only")
+    with harness.Server() as server:
+        server.stop()
+        with open(server.config_path) as f:
+            text = f.read()
+        with open(server.config_path, "w") as f:
+            f.write(text.replace('admin = "127.0.0.1:auto"', f'admin = "{address}:auto"'))
+        server.start()
+        yield server, address
 
 
 # --- the webmail in a browser ---------------------------------------------------------------------------------------------------

@@ -501,29 +501,20 @@ def test_a_dead_node_is_shown_and_can_be_removed(three):
     assert [it["name"] for it in three.status()["nodes"]] == ["a", "b"]
 
 
-def test_off_loopback_cookies_are_for_tls_alone():
+def test_off_loopback_cookies_are_for_tls_alone(off_loopback):
     """With HTTP/1.1 and with HTTP/2, where no Host field says whose page a form is."""
-    address = own_address()
-    if address is None:
-        pytest.skip("this machine has loopback only")
-    with Server() as server:
-        server.stop()
-        with open(server.config_path) as f:
-            text = f.read()
-        with open(server.config_path, "w") as f:
-            f.write(text.replace('admin = "127.0.0.1:auto"', f'admin = "{address}:auto"'))
-        server.start()
-        own = f"https://{address}:{server.ports['admin']}"
-        with open(f"{server.data}/admin.token") as f:
-            token = f.read().strip()
+    server, address = off_loopback
+    own = f"https://{address}:{server.ports['admin']}"
+    with open(f"{server.data}/admin.token") as f:
+        token = f.read().strip()
 
-        def sign_in(origin, version):
-            command = ["curl", "-sk", version, "-i", f"{own}/login", "-H", f"Origin: {origin}", "--data-urlencode", f"secret={token}"]
-            return subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout
+    def sign_in(origin, version):
+        command = ["curl", "-sk", version, "-i", f"{own}/login", "-H", f"Origin: {origin}", "--data-urlencode", f"secret={token}"]
+        return subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout
 
-        for version, status in (("--http1.1", "HTTP/1.1 303"), ("--http2", "HTTP/2 303")):
-            said = sign_in(own, version)
-            assert said.startswith(status), said
-            cookie = re.search(r"(?i)set-cookie: (.*)", said)[1]
-            assert cookie.startswith("__Host-hikyaku-console-") and "; Secure" in cookie and "SameSite=Strict" in cookie
-            assert " 403" in sign_in("https://evil.example", version).splitlines()[0]
+    for version, status in (("--http1.1", "HTTP/1.1 303"), ("--http2", "HTTP/2 303")):
+        said = sign_in(own, version)
+        assert said.startswith(status), said
+        cookie = re.search(r"(?i)set-cookie: (.*)", said)[1]
+        assert cookie.startswith("__Host-hikyaku-console-") and "; Secure" in cookie and "SameSite=Strict" in cookie
+        assert " 403" in sign_in("https://evil.example", version).splitlines()[0]

@@ -236,51 +236,31 @@ def test_several_workers_serve_one_mailbox(workers):
 # --- the admin API over TLS -----------------------------------------------------------------------------------------------------
 
 
-def own_address():
-    """An address of this machine that is not loopback; no packet leaves for it."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+def test_off_loopback_the_admin_api_is_on_tls(off_loopback, tmp_path):
+    server, address = off_loopback
+    admin = f"{address}:{server.ports['admin']}"
+
+    def run(*words, code=0, env=None):
+        command = [binary(), "--config", server.config_path, "--admin", admin, *words]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=env)
+        assert done.returncode == code, done
+        return done
+
+    run("domain", "add", DOMAIN)
+    assert json.loads(run("--json", "status").stdout)["state"] == "ready"
+    with socket.create_connection((address, server.ports["admin"])) as plain:
+        plain.settimeout(10)
+        plain.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
         try:
-            probe.connect(("192.0.2.1", 9))
-        except OSError:
-            return None
-        address = probe.getsockname()[0]
-    return None if address.startswith("127.") else address
-
-
-def test_off_loopback_the_admin_api_is_on_tls(tmp_path):
-    address = own_address()
-    if address is None:
-        pytest.skip("this machine has loopback only")
-    with Server() as server:
-        server.stop()
-        with open(server.config_path) as f:
-            text = f.read()
-        with open(server.config_path, "w") as f:
-            f.write(text.replace('admin = "127.0.0.1:auto"', f'admin = "{address}:auto"'))
-        server.start()
-        admin = f"{address}:{server.ports['admin']}"
-
-        def run(*words, code=0, env=None):
-            command = [binary(), "--config", server.config_path, "--admin", admin, *words]
-            done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=env)
-            assert done.returncode == code, done
-            return done
-
-        run("domain", "add", DOMAIN)
-        assert json.loads(run("--json", "status").stdout)["state"] == "ready"
-        with socket.create_connection((address, server.ports["admin"])) as plain:
-            plain.settimeout(10)
-            plain.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
-            try:
-                assert b"hikyaku_" not in plain.recv(4096), "plaintext is not served"
-            except ConnectionError:
-                pass
-        # Another certificate than the node's is not trusted, whatever it says.
-        pair = os.path.join(server.data, "tls", "self-signed.pem")
-        os.rename(pair, tmp_path / "kept.pem")
-        other = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
-                 "-subj", f"/CN=mx.{DOMAIN}", "-keyout", str(tmp_path / "other.key"), "-out", pair]
-        subprocess.run(other, check=True, capture_output=True)
-        assert "certificate" in run("status", code=1).stderr.lower()
-        os.rename(tmp_path / "kept.pem", pair)
-        run("status")
+            assert b"hikyaku_" not in plain.recv(4096), "plaintext is not served"
+        except ConnectionError:
+            pass
+    # Another certificate than the node's is not trusted, whatever it says.
+    pair = os.path.join(server.data, "tls", "self-signed.pem")
+    os.rename(pair, tmp_path / "kept.pem")
+    other = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+             "-subj", f"/CN=mx.{DOMAIN}", "-keyout", str(tmp_path / "other.key"), "-out", pair]
+    subprocess.run(other, check=True, capture_output=True)
+    assert "certificate" in run("status", code=1).stderr.lower()
+    os.rename(tmp_path / "kept.pem", pair)
+    run("status")
