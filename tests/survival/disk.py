@@ -7,13 +7,10 @@ import tempfile
 
 from harness import HERE, Server, need
 
-SOURCE = os.path.join(HERE, "survival", "unsynced.c")
-
-
-def build(directory):
-    """Compiles the shim; its path."""
-    shim = os.path.join(directory, "unsynced.so")
-    subprocess.run([need("gcc"), "-O2", "-shared", "-fPIC", "-o", shim, SOURCE, "-ldl", "-lpthread"], check=True)
+def build(directory, name="unsynced"):
+    """Compiles a shim; its path."""
+    shim, source = os.path.join(directory, f"{name}.so"), os.path.join(HERE, "survival", f"{name}.c")
+    subprocess.run([need("gcc"), "-O2", "-shared", "-fPIC", "-o", shim, source, "-ldl", "-lpthread"], check=True)
     return shim
 
 
