@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 
@@ -84,7 +85,7 @@ class Client:
     def call(self, method, **fields):
         request = {"Subscribe": "SubscribeRequest", "Acknowledge": "AcknowledgeRequest", "Fetch": "FetchRequest",
                    "ListFolders": "ListFoldersRequest", "ListMessages": "ListMessagesRequest",
-                   "Update": "UpdateRequest", "Decide": "DecideRequest", "Answer": "AnswerRequest"}[method]
+                   "Rewind": "RewindRequest", "Update": "UpdateRequest", "Decide": "DecideRequest", "Answer": "AnswerRequest"}[method]
         return getattr(self.stub, method)(getattr(self.api, request)(**fields), metadata=self.auth, timeout=60)
 
     def acknowledge(self, batch):
@@ -225,6 +226,34 @@ def test_status_tells_how_far_an_extension_is(server):
     harness.eventually(lambda: state()["behind"] == 0, what="nothing to be behind")
     stream.cancel()
     harness.eventually(lambda: not state()["connected"], what="the end of the stream")
+
+
+def test_events_come_once_more_by_call_and_by_command(server):
+    client = Client(server, "all")
+    stream = client.call("Subscribe")
+    for number in range(3):
+        send(server, ANN, f"message {number}")
+    wanted = [(ANN, "INBOX", uid) for uid in (1, 2, 3)]
+    assert sorted(arrived((client, stream), 3)) == wanted
+
+    def said(*args):
+        return server.cli_json("extension", "rewind", "all", *args)
+
+    for reply in (
+        lambda: client.call("Rewind", account=ANN, to="time", since=int(time.time()) - 3600).rewound == 1,
+        lambda: said("--since", "1h", "--account", ANN) == {"rewound": 1, "reset": 0},
+        lambda: said("--kept")["rewound"] == 2,
+        lambda: said("--since", "2020-02-02")["rewound"] == 2,
+    ):
+        assert reply()
+        assert sorted(arrived((client, stream), 3)) == wanted
+    assert said("--reset", "--account", ANN) == {"rewound": 0, "reset": 1}
+    batch = next(stream)
+    assert batch.HasField("reset") and batch.account == ANN
+    client.acknowledge(batch)
+    assert "names none that subscribes" in server.cli("extension", "rewind", "filter", "--kept", code=1).stderr
+    assert "no time" in server.cli("extension", "rewind", "all", "--since", "soon", code=1).stderr
+    assert code_of(lambda: [client.call("Rewind", to="yesterday")]) == grpc.StatusCode.INVALID_ARGUMENT
 
 
 def test_a_dead_subscriber_delays_no_mail(server):
@@ -465,9 +494,9 @@ def test_one_filter_is_asked_by_every_node(stubs, tmp_path):
     services = (*harness.SERVICES, "http", "extensions")
     with Cluster(extra=IN_CLUSTER, services=services) as cluster:
         a, b, c = (cluster[name] for name in "abc")
+        cluster.until_whole()
         a.accounts("ann")
         a.accounts("bob", domain="example.net")
-        cluster.until_whole()
         filter_ = InCluster(b)
         harness.eventually(lambda: asked_at(cluster) == {"a": "b", "b": "b", "c": "b"}, what="that all ask it")
         for node in (a, b, c):
@@ -529,6 +558,7 @@ def test_status_tells_of_extensions_on_every_node(stubs):
     with Cluster(names=("a", "b"), extra=IN_CLUSTER, services=(*harness.SERVICES, "extensions"),
                  settings={"replicas": "2", "min_in_sync": "1"}) as cluster:
         a, b = cluster["a"], cluster["b"]
+        cluster.until_whole()
         a.accounts("ann")
         client = Client(b, "pager", "f" + TOKEN)
         stream = client.call("Subscribe")

@@ -19,7 +19,7 @@ pub use replication::{BehindReport, LinkReport, PartitionReport};
 
 use crate::extensions::Deciding;
 use dds::scrub::Round;
-use mailstore::face::{Completion, Notice, Protocol, SessionId, Task, UserId};
+use mailstore::face::{Completion, Notice, Protocol, SessionId, Subscription, Task, UserId};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
@@ -126,6 +126,9 @@ pub trait Control: Send + Sync + 'static {
 
     /// What is ordered begins soon; see [`IndexReport::due`].
     fn order_index(&self, order: IndexOrder) -> Result<(), ControlError>;
+
+    /// An extension of the file that may subscribe, and whose mailboxes it follows.
+    fn subscription(&self, extension: &str) -> Option<Subscription>;
 
     /// The way to the extensions that decide; `None`: the file names none, or the node is starting.
     fn deciding(&self) -> Option<Deciding>;

@@ -91,6 +91,8 @@ pub enum Rewind {
     Behind(ModSeq),
     /// To a look at the whole mailbox.
     Anew,
+    /// To what happened from then on, as far as it is kept; perhaps with some of before.
+    Since { unix_seconds: i64 },
 }
 
 /// A change of a folder.

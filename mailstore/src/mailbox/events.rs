@@ -36,6 +36,8 @@ pub enum CursorState {
     Live,
     /// Events up to `acknowledged` may be missing for it.
     Missed,
+    /// As `Live`; but what it acknowledges before it begins to read is of before.
+    SentBack,
 }
 
 /// Cursors, as of the last batch that was sent, and what is kept for them.
@@ -48,8 +50,8 @@ pub struct Events {
     pub kept: BTreeMap<FolderId, Vec<Stretch>>,
     /// Everything behind it is in the log. Of no meaning without cursors.
     pub floor: ModSeq,
-    /// Who was sent back and has not begun to read since: what it acknowledges is of before.
-    pub sent_back: BTreeSet<Subscriber>,
+    /// Of those who were sent back: who has begun to read since, as far as this master knows.
+    pub begun: BTreeSet<Subscriber>,
 }
 
 /// A page that is being read.
@@ -73,7 +75,9 @@ impl Core {
         let cursor = self.events.cursors.get(&subscriber).copied();
         if matches!(task, EventTask::Begin { .. } | EventTask::Read { from: None }) {
             self.events.told.remove(&subscriber);
-            self.events.sent_back.remove(&subscriber);
+            if cursor.is_some_and(|cursor| cursor.state == CursorState::SentBack) {
+                self.events.begun.insert(subscriber.clone());
+            }
         }
         match (task, cursor) {
             (EventTask::Subscribe, _) | (EventTask::Begin { .. }, None) => {
@@ -101,8 +105,9 @@ impl Core {
             (EventTask::Rewind { to }, Some(cursor)) => {
                 self.rewind_events(cx, asker, (subscriber, cursor), to);
             }
-            (EventTask::Acknowledge { .. }, Some(_))
-                if self.events.sent_back.contains(&subscriber) =>
+            (EventTask::Acknowledge { .. }, Some(cursor))
+                if cursor.state == CursorState::SentBack
+                    && !self.events.begun.contains(&subscriber) =>
             {
                 answer(cx, asker, Ok(UserDone::Done));
             }
@@ -112,6 +117,7 @@ impl Core {
                     return answer(cx, asker, Ok(UserDone::Done));
                 }
                 let cursor = Cursor { acknowledged: up_to, state: CursorState::Live };
+                self.events.begun.remove(&subscriber);
                 self.set_cursor(cx, (asker, UserDone::Done), (subscriber, Some(cursor)));
             }
         }
@@ -139,20 +145,28 @@ impl Core {
         to: Rewind,
     ) {
         let floor = self.events.floor;
+        let nothing_missed = cursor.state != CursorState::Missed;
         let to = match to {
-            Rewind::Kept => Some(floor).filter(|_| cursor.state == CursorState::Live),
+            Rewind::Kept => Some(floor).filter(|_| nothing_missed),
             Rewind::Behind(to) => Some(to).filter(|to| *to >= floor),
+            Rewind::Since { unix_seconds } => {
+                Some(self.events.before(unix_seconds)).filter(|_| nothing_missed)
+            }
             Rewind::Anew => None,
         };
         self.events.told.remove(&subscriber);
-        self.events.sent_back.insert(subscriber.clone());
+        self.events.begun.remove(&subscriber);
         match to {
             Some(to) => {
                 let acknowledged = to.min(cursor.acknowledged);
-                let cursor = Cursor { acknowledged, state: CursorState::Live };
+                let cursor = Cursor { acknowledged, state: CursorState::SentBack };
                 self.set_cursor(cx, (asker, UserDone::Done), (subscriber, Some(cursor)));
             }
-            None => self.subscribe_events(cx, asker, subscriber),
+            None => {
+                // A number of its own: who acknowledges all of before has not looked yet.
+                self.next_mod_seq();
+                self.subscribe_events(cx, asker, subscriber);
+            }
         }
         self.stir(cx);
     }
@@ -212,7 +226,7 @@ impl Core {
                 ops.push(Op::Delete { key });
                 self.events.cursors.remove(&subscriber);
                 self.events.told.remove(&subscriber);
-                self.events.sent_back.remove(&subscriber);
+                self.events.begun.remove(&subscriber);
                 if self.events.cursors.is_empty() {
                     ops.push(Op::Delete { key: keys::lone(keys::KEPT) });
                 }
@@ -403,6 +417,12 @@ impl Events {
         self.cursors.values().map(|cursor| cursor.acknowledged).min()
     }
 
+    /// Up to there everything that is kept happened before a time. MODSEQs rise with time, whatever the folder.
+    fn before(&self, unix_seconds: i64) -> ModSeq {
+        let all = self.kept.values().flatten().filter(|stretch| stretch.at < unix_seconds);
+        all.map(|stretch| stretch.up_to).max().unwrap_or_default().max(self.floor)
+    }
+
     /// The first cursor: from there on events are kept.
     fn begin_at(&mut self, floor: ModSeq, ops: &mut Vec<Op>) {
         if self.cursors.is_empty() {
@@ -432,6 +452,7 @@ fn push_stretch(kept: &mut Vec<Stretch>, stretch: Stretch) {
         Some(last) if last.up_to >= stretch.up_to => {}
         Some(last) if full => {
             last.up_to = stretch.up_to;
+            last.at = stretch.at;
             last.bytes = last.bytes.saturating_add(stretch.bytes);
         }
         Some(_) | None => kept.push(stretch),

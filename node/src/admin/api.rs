@@ -489,6 +489,31 @@ pub struct StatusReply {
 }
 #[derive(serde::Serialize)]
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ExtensionRewindRequest {
+    /// As in cluster.toml.
+    #[prost(string, tag = "1")]
+    pub extension: ::prost::alloc::string::String,
+    /// Empty: all accounts in its scope.
+    #[prost(string, tag = "2")]
+    pub account: ::prost::alloc::string::String,
+    /// "kept", "time" or "reset": as in the API for extensions.
+    #[prost(string, tag = "3")]
+    pub to: ::prost::alloc::string::String,
+    /// For "time": seconds since 1970.
+    #[prost(int64, tag = "4")]
+    pub since: i64,
+}
+#[derive(serde::Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ExtensionRewindReply {
+    /// Mailboxes whose events are given again, and those that begin with a reset.
+    #[prost(uint64, tag = "1")]
+    pub rewound: u64,
+    #[prost(uint64, tag = "2")]
+    pub reset: u64,
+}
+#[derive(serde::Serialize)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct StandInRequest {
     /// As in cluster.toml.
     #[prost(string, tag = "1")]
@@ -2332,6 +2357,31 @@ pub mod admin_client {
                 .insert(GrpcMethod::new("hikyaku.admin.v1.Admin", "StandInAnswer"));
             self.inner.unary(req, path, codec).await
         }
+        /// An extension gets events once more; it may ask for that itself (`Rewind` in the API for extensions).
+        pub async fn extension_rewind(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ExtensionRewindRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ExtensionRewindReply>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/hikyaku.admin.v1.Admin/ExtensionRewind",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("hikyaku.admin.v1.Admin", "ExtensionRewind"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -2570,6 +2620,14 @@ pub mod admin_server {
             &self,
             request: tonic::Request<super::StandInAnswerRequest>,
         ) -> std::result::Result<tonic::Response<super::Done>, tonic::Status>;
+        /// An extension gets events once more; it may ask for that itself (`Rewind` in the API for extensions).
+        async fn extension_rewind(
+            &self,
+            request: tonic::Request<super::ExtensionRewindRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ExtensionRewindReply>,
+            tonic::Status,
+        >;
     }
     #[derive(Debug)]
     pub struct AdminServer<T> {
@@ -4180,6 +4238,51 @@ pub mod admin_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = StandInAnswerSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/hikyaku.admin.v1.Admin/ExtensionRewind" => {
+                    #[allow(non_camel_case_types)]
+                    struct ExtensionRewindSvc<T: Admin>(pub Arc<T>);
+                    impl<
+                        T: Admin,
+                    > tonic::server::UnaryService<super::ExtensionRewindRequest>
+                    for ExtensionRewindSvc<T> {
+                        type Response = super::ExtensionRewindReply;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ExtensionRewindRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::extension_rewind(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ExtensionRewindSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

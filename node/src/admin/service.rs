@@ -504,6 +504,23 @@ impl Admin for Service {
         Ok(Response::new(everywhere::events(&self.control, request.into_inner()).await?))
     }
 
+    async fn extension_rewind(
+        &self,
+        request: Request<api::ExtensionRewindRequest>,
+    ) -> Result<Response<api::ExtensionRewindReply>, Status> {
+        let api::ExtensionRewindRequest { extension, account, to, since } = request.into_inner();
+        let whose = self.control.subscription(&extension).ok_or_else(|| {
+            Status::not_found(format!(
+                "{extension}: cluster.toml of this node names none that subscribes"
+            ))
+        })?;
+        let request = extensions::api::RewindRequest { account, to, modseq: 0, since };
+        let whose = (&whose.subscriber, &whose.scope);
+        let done = extensions::rewind(self.session(), whose, &request).await?;
+        let extensions::api::RewindReply { rewound, reset } = done;
+        Ok(Response::new(api::ExtensionRewindReply { rewound, reset }))
+    }
+
     async fn stand_in(
         &self,
         request: Request<api::StandInRequest>,

@@ -98,6 +98,9 @@ pub enum Command {
     /// The full-text index of a node, which makes searches of text fast
     #[command(subcommand)]
     Index(IndexCommand),
+    /// Programs that follow mailboxes
+    #[command(subcommand)]
+    Extension(ExtensionCommand),
     /// Copy everything that was acknowledged so far, while the node or the cluster runs
     #[command(after_help = "Example: hikyaku backup /backup/hikyaku-today\n\
         Of a cluster every node makes a directory of its own name in there, on its own host.")]
@@ -146,6 +149,40 @@ pub enum IndexCommand {
     /// Delete it, and have none until `rebuild`
     #[command(after_help = "Example: hikyaku index drop")]
     Drop,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ExtensionCommand {
+    /// Give an extension events once more that it has dealt with, as far as they are kept
+    #[command(after_help = "Example: hikyaku extension rewind archiver --since 24h\n\
+        Example: hikyaku extension rewind archiver --since 2026-11-28 --account ann@example.org\n\
+        How long events are kept is in docs/extensions.md. Some of before may come again, too.")]
+    Rewind(RewindArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct RewindArgs {
+    /// As in cluster.toml
+    pub name: String,
+    /// Of this account alone
+    #[arg(long)]
+    pub account: Option<String>,
+    #[command(flatten)]
+    pub to: RewindTo,
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub struct RewindTo {
+    /// What happened from then on: a date, a time, or how long ago
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<String>,
+    /// Everything that is kept
+    #[arg(long)]
+    pub kept: bool,
+    /// Let it look at whole mailboxes
+    #[arg(long)]
+    pub reset: bool,
 }
 
 #[derive(Debug, Subcommand)]

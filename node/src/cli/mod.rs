@@ -9,6 +9,7 @@ mod client;
 mod cluster;
 mod config;
 mod events;
+mod extension;
 mod index;
 mod mail;
 mod offline;
@@ -74,6 +75,7 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Check(args) => wait(operate::check(cli, args)),
         Command::Scrub => wait(scrub::scrub(cli)),
         Command::Index(command) => wait(index::index(cli, command)),
+        Command::Extension(command) => wait(extension::extension(cli, command)),
         Command::Backup(args) => wait(operate::backup(cli, args)),
         Command::Restore(args) => offline::restore(cli, args),
         Command::Bench(command) => crate::bench::run(command, cli.data.as_deref(), cli.json),

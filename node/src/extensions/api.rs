@@ -79,12 +79,16 @@ pub struct RewindRequest {
     /// Empty: all accounts in the extension's scope.
     #[prost(string, tag = "1")]
     pub account: ::prost::alloc::string::String,
-    /// "kept": to the oldest event that is kept. "modseq": of one account, to what is behind that. "reset": to a look at the whole mailbox.
+    /// "kept": to the oldest event that is kept. "modseq": of one account, to what is behind that. "time": to what happened from then
+    /// on, as far as it is kept, perhaps with some of before. "reset": to a look at the whole mailbox.
     #[prost(string, tag = "2")]
     pub to: ::prost::alloc::string::String,
     /// For "modseq": what the extension has dealt with, as its events say.
     #[prost(uint64, tag = "3")]
     pub modseq: u64,
+    /// For "time": seconds since 1970.
+    #[prost(int64, tag = "4")]
+    pub since: i64,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RewindReply {

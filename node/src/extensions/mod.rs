@@ -23,5 +23,6 @@ pub use feed::led_by;
 pub use grant::Grants;
 pub use inside::{INDEX, Inside, start_all};
 pub use registry::Registry;
+pub use rewind::rewind;
 pub use server::{ExtensionServer, serve};
 pub use service::Service;

@@ -1,12 +1,11 @@
 //! Events once more: an extension sends its cursors back, by ordinary tasks, so that it is durable like everything else.
 
 use super::api;
-use super::grant::Grant;
 use super::mail::Mail;
 use crate::admin::{OwnSession, unexpected};
 use mailstore::face::{
-    AdminDone, AdminTask, EventPage, EventTask, ModSeq, Rewind, Subscriber, UserDone, UserId,
-    UserTask,
+    AdminDone, AdminTask, EventPage, EventTask, ModSeq, Rewind, Scope, Subscriber, UserDone,
+    UserId, UserTask,
 };
 use tonic::Status;
 
@@ -21,7 +20,7 @@ enum Outcome {
 /// Sends the cursor of one mailbox back, or those of all in scope, one after the other.
 pub async fn rewind(
     session: OwnSession,
-    grant: &Grant,
+    (subscriber, scope): (&Subscriber, &Scope),
     request: &api::RewindRequest,
 ) -> Result<api::RewindReply, Status> {
     let to = point(request)?;
@@ -30,23 +29,23 @@ pub async fn rewind(
     if account.is_empty() {
         let done = session.order(AdminTask::AccountList { domain: None }).await?;
         let AdminDone::Accounts(accounts) = done else { return Err(unexpected()) };
-        for entry in accounts.iter().filter(|it| it.enabled && grant.scope.holds(&it.address)) {
-            match rewind_one(&session, (entry.user, &grant.subscriber), to).await? {
+        for entry in accounts.iter().filter(|it| it.enabled && scope.holds(&it.address)) {
+            match rewind_one(&session, (entry.user, subscriber), to).await? {
                 Outcome::Rewound => rewound += 1,
                 Outcome::Reset => reset += 1,
             }
         }
         return Ok(api::RewindReply { rewound, reset });
     }
-    let mail = Mail::open(session, &grant.scope, account).await?;
-    match (rewind_one(mail.session(), (mail.user(), &grant.subscriber), to).await?, to) {
+    let mail = Mail::open(session, scope, account).await?;
+    match (rewind_one(mail.session(), (mail.user(), subscriber), to).await?, to) {
         (Outcome::Rewound, _) => rewound = 1,
         (Outcome::Reset, Rewind::Behind(ModSeq(modseq))) => {
             return Err(Status::out_of_range(format!(
                 "{account}: events behind {modseq} are kept no more: the mailbox begins with a reset"
             )));
         }
-        (Outcome::Reset, Rewind::Kept | Rewind::Anew) => reset = 1,
+        (Outcome::Reset, Rewind::Kept | Rewind::Since { .. } | Rewind::Anew) => reset = 1,
     }
     Ok(api::RewindReply { rewound, reset })
 }
@@ -55,12 +54,13 @@ fn point(request: &api::RewindRequest) -> Result<Rewind, Status> {
     match (request.to.as_str(), request.account.is_empty()) {
         ("kept", _) => Ok(Rewind::Kept),
         ("reset", _) => Ok(Rewind::Anew),
+        ("time", _) => Ok(Rewind::Since { unix_seconds: request.since }),
         ("modseq", false) => Ok(Rewind::Behind(ModSeq(request.modseq))),
         ("modseq", true) => Err(Status::invalid_argument(
             "each mailbox counts by itself: \"modseq\" needs an account",
         )),
         (other, _) => Err(Status::invalid_argument(format!(
-            "{other:?}: back is to \"kept\", \"modseq\" or \"reset\""
+            "{other:?}: back is to \"kept\", \"modseq\", \"time\" or \"reset\""
         ))),
     }
 }

@@ -164,7 +164,8 @@ impl Extensions for Service {
     ) -> Result<Response<api::RewindReply>, Status> {
         let grant = self.caller(&request, Verb::Subscribe)?;
         let session = OwnSession::open(&self.control);
-        Ok(Response::new(rewind(session, &grant, request.get_ref()).await?))
+        let whose = (&grant.subscriber, &grant.scope);
+        Ok(Response::new(rewind(session, whose, request.get_ref()).await?))
     }
 
     async fn list_folders(

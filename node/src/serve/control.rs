@@ -21,7 +21,7 @@ use dds::scrub::Round;
 use dds::{DpMap, PartitionId, Residents};
 use dds_rocksdb::RocksStore;
 use mailstore::face::{
-    Completion, FolderName, Notice, OpenMode, SessionId, Task, UserId, UserTask,
+    Completion, FolderName, Notice, OpenMode, SessionId, Subscription, Task, UserId, UserTask,
 };
 use stages::{HistogramSnapshot, StageSnapshot};
 use std::collections::{BTreeMap, BTreeSet};
@@ -424,6 +424,11 @@ impl Control for NodeControl {
     fn order_index(&self, order: IndexOrder) -> Result<(), ControlError> {
         let ordered = self.bridge.index.order(order);
         ordered.map_err(|error| ControlError::Failed(format!("the index: {error}")))
+    }
+
+    fn subscription(&self, extension: &str) -> Option<Subscription> {
+        let all = super::extensions::subscriptions(&self.config);
+        all.into_iter().find(|it| it.subscriber.as_str() == extension)
     }
 
     fn deciding(&self) -> Option<Deciding> {

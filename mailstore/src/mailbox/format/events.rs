@@ -71,6 +71,7 @@ impl Cursor {
         writer.byte(match self.state {
             CursorState::Live => 0,
             CursorState::Missed => 1,
+            CursorState::SentBack => 2,
         });
         writer.finish()
     }
@@ -83,6 +84,7 @@ impl Cursor {
         let state = match reader.byte()? {
             0 => CursorState::Live,
             1 => CursorState::Missed,
+            2 => CursorState::SentBack,
             _ => return Err(reader.damaged()),
         };
         reader.finish()?;

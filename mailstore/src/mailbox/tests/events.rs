@@ -202,6 +202,8 @@ fn who_is_sent_back_reads_again_as_long_as_everything_is_kept() {
     assert_eq!(rewind(&mut world, Rewind::Behind(fifth)), UserDone::Done);
     assert_eq!(world.stirred, ["index"], "whoever reads is woken");
     acknowledge(&mut world, "index", up_to);
+    world.crash(0);
+    acknowledge(&mut world, "index", up_to);
     assert_eq!(read(&mut world, "index"), Ok((all[5..].to_vec(), up_to)), "that was of before");
     world.crash(0);
     assert_eq!(read(&mut world, "index"), Ok((all[5..].to_vec(), up_to)));
@@ -224,8 +226,46 @@ fn who_is_sent_back_reads_again_as_long_as_everything_is_kept() {
     let (kept, _) = read(&mut world, "index").expect("what is kept");
     assert!(!kept.is_empty() && kept.iter().all(|event| event.mod_seq > fifth), "{kept:?}");
     let anew = rewind(&mut world, Rewind::Anew);
-    assert!(matches!(anew, UserDone::Events(EventPage::Reset { .. })), "{anew:?}");
-    assert!(read(&mut world, "index").is_err());
+    let UserDone::Events(EventPage::Reset { at }) = anew else { panic!("{anew:?}") };
+    let before = ModSeq(at.0 - 1);
+    for crashes in [false, true] {
+        if crashes {
+            world.crash(0);
+        }
+        acknowledge(&mut world, "index", before);
+        assert_eq!(read(&mut world, "index"), Err(at), "that was of before");
+    }
+    acknowledge(&mut world, "index", at);
+    assert_eq!(read(&mut world, "index"), Ok((Vec::new(), at)));
+}
+
+#[test]
+fn who_is_sent_back_to_a_time_reads_all_that_happened_since() {
+    let mut world = World::with_limits(small());
+    subscribe(&mut world, "index");
+    subscribe(&mut world, "slow");
+    let mut later = None;
+    for number in 1..=40 {
+        if number == 21 {
+            world.settle();
+            world.now += 3_600_000;
+            later = Some(1_700_000_000 + world.now as i64 / 1000);
+        }
+        world.deliver(number);
+    }
+    world.settle();
+    let later = later.expect("it came by");
+    let (all, up_to) = read(&mut world, "index").expect("nothing is missing");
+    acknowledge(&mut world, "index", up_to);
+    let mut since = |unix_seconds| {
+        let rewind = EventTask::Rewind { to: Rewind::Since { unix_seconds } };
+        assert_eq!(ask(&mut world, "index", rewind), UserDone::Done);
+        read(&mut world, "index").expect("nothing is missing").0
+    };
+    let some = since(later);
+    assert!(all.ends_with(&some) && some.len() >= 20, "{} of {}", some.len(), all.len());
+    assert!(some.len() < all.len(), "what was folded before is known to be older");
+    assert_eq!(since(later - 7200), all);
 }
 
 #[test]
