@@ -17,6 +17,7 @@ mod control;
 mod demo;
 mod edge;
 mod extensions;
+mod footprint;
 mod life;
 mod log;
 mod manifest;

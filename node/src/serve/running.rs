@@ -97,6 +97,7 @@ pub async fn serve(options: ServeOptions) -> anyhow::Result<()> {
 
     tokio::spawn(super::history::keep(Arc::clone(&control)));
     tokio::spawn(watch_space(Arc::clone(&store), Arc::clone(&bridge)));
+    tokio::spawn(crate::footprint::give_back());
     let reloader = Reloader {
         path: options.config_path,
         tls,
