@@ -165,7 +165,7 @@ def test_a_rule_follows_its_folder(node):
     assert "to Nightly" in page.text and dict(page.form("/rules", "save").fields)["place"] == folder(browser, "Nightly")
     # Mail that is there goes there, too.
     node.imap(ann).append("INBOX", b"Subject: nightly four\r\n\r\nx\r\n")
-    browser.submit(row_forms(browser, "apply")[0], "apply", {"folder": folder(browser, "INBOX")})
+    browser.submit(row_forms(browser, "apply")[0], "apply", {"folder": folder(browser, "Inbox")})
     assert len(subjects(node, ann, "Nightly")) == 4
 
 
@@ -197,7 +197,7 @@ def test_a_rule_is_applied_to_mail_that_is_there(node):
     deliver(node, ann, "lunch", sender="dan@far.example")
     browser = Browser(node)
     browser.login(ann)
-    archive, inbox = folder(browser, "Archive"), folder(browser, "INBOX")
+    archive, inbox = folder(browser, "Archive"), folder(browser, "Inbox")
 
     def apply(name, *lines, **fields):
         rule = {**conditions(*lines), "name": name, **fields}

@@ -135,7 +135,7 @@ one
 
 def test_answers_go_where_they_should(ann):
     uid = ann.get_mail(LETTER.format(ann=ann.address, domain=DOMAIN))
-    inbox = ann.folder("INBOX")
+    inbox = ann.folder("Inbox")
     fields = dict(ann.write(f"/compose?reply={inbox}.{uid}").fields)
     assert fields["to"] == f"\"Carl's desk\" <desk@{DOMAIN}>" or fields["to"] == f"Carl's desk <desk@{DOMAIN}>"
     assert fields["cc"] == "" and fields["subject"] == "Re: Plan"
@@ -150,7 +150,7 @@ def test_answers_go_where_they_should(ann):
 
 def test_an_answer_threads_and_marks_what_it_answers(ann, bob):
     uid = ann.get_mail(f"From: {bob.address}\nTo: {ann.address}\nSubject: Re: x\nMessage-ID: <7@x>\nIn-Reply-To: <6@x>\n\nhi\n")
-    inbox = ann.folder("INBOX")
+    inbox = ann.folder("Inbox")
     page = ann.send(ann.write(f"/compose?reply={inbox}.{uid}"))
     assert "sent" in page.text
     (_, _, got), = bob.messages()
@@ -162,7 +162,7 @@ def test_an_answer_threads_and_marks_what_it_answers(ann, bob):
 def test_a_forward_as_an_attachment_is_the_message_itself(ann, bob):
     inner = f"From: {bob.address}\nTo: {ann.address}\nSubject: inner\nContent-Type: text/plain; charset=utf-8\n\nGrüße\n"
     uid = ann.get_mail(inner)
-    form = ann.write(f"/compose?attach={ann.folder('INBOX')}.{uid}")
+    form = ann.write(f"/compose?attach={ann.folder('Inbox')}.{uid}")
     assert dict(form.fields)["subject"] == "Fwd: inner"
     # Saved first, then sent from the draft.
     ann.browser.submit(form, "save", {"to": bob.address, "text": "see this"})
@@ -282,7 +282,7 @@ def test_further_senders_must_be_ones_own(ann, bob):
     assert "sent" in ann.send(ann.write(), **{"from": team}, to=bob.address, subject="2").text
     assert [m["from"] for _, _, m in bob.messages()] == [f"Ann at work <{alias}>", f"Ann <{ann.address}>"]
     uid = ann.get_mail(f"From: {bob.address}\nTo: {alias}\nSubject: q\n\nq\n")
-    fields = dict(ann.write(f"/compose?reply={ann.folder('INBOX')}.{uid}").fields)
+    fields = dict(ann.write(f"/compose?reply={ann.folder('Inbox')}.{uid}").fields)
     assert fields["from"] == alias, "answered as the one who was asked"
     ann.node.cli("alias", "remove", alias)
     page = ann.send(ann.write(), **{"from": alias}, to=bob.address, subject="3")
@@ -306,7 +306,7 @@ def test_signature_and_mailto(ann):
 
 def test_mail_addresses_in_mail_lead_to_the_composer(ann):
     uid = ann.get_mail(f"From: x@x.example\nTo: {ann.address}\nSubject: links\n\nWrite to desk@x.example or mailto:b@x.example?subject=hi\n")
-    page = ann.browser.get(f"/f/{ann.folder('INBOX')}/m/{uid}")
+    page = ann.browser.get(f"/f/{ann.folder('Inbox')}/m/{uid}")
     links = [link for link in page.links if link.startswith("/compose?mailto=")]
     assert links == ["/compose?mailto=mailto%3Adesk%40x.example", "/compose?mailto=mailto%3Ab%40x.example%3Fsubject%3Dhi"]
     fields = dict(ann.write(links[1]).fields)
@@ -350,7 +350,7 @@ def test_text_with_formats_goes_out_in_two_forms(ann, bob):
     assert bob.messages()[2][2].get_content_type() == "text/plain"
     # Answered, it is quoted as text.
     uid = bob.messages()[0][0]
-    fields = dict(bob.write(f"/compose?reply={bob.folder('INBOX')}.{uid}").fields)
+    fields = dict(bob.write(f"/compose?reply={bob.folder('Inbox')}.{uid}").fields)
     assert "> Hello Bob," in fields["text"] and "<b>" not in fields["text"]
 
 
@@ -439,7 +439,7 @@ def test_what_is_held_goes_by_itself_and_when_the_node_stops():
         server.cli("domain", "add", DOMAIN)
         ann, bob = Person(server, "ann", undo=5), Person(server, "bob")
         uid = ann.get_mail(f"From: {bob.address}\nTo: {ann.address}\nSubject: q\nMessage-ID: <1@x>\n\nq\n")
-        ann.send(ann.write(f"/compose?reply={ann.folder('INBOX')}.{uid}"), text="one")
+        ann.send(ann.write(f"/compose?reply={ann.folder('Inbox')}.{uid}"), text="one")
         harness.eventually(lambda: len(bob.messages()) == 1, what="the message")
         harness.eventually(lambda: not ann.messages("Drafts") and ann.messages("Sent"), what="its copy")
         harness.eventually(lambda: "\\Answered" in ann.messages()[0][1], what="the flag")
@@ -486,7 +486,7 @@ def test_a_folder_goes_out_and_comes_in(ann, bob):
     imap = ann.node.imap(ann.address)
     for n, text in enumerate(originals):
         imap.must(f'APPEND "INBOX" "1{n}-Nov-2020 10:00:00 +0000" %s', text.encode())
-    saved = ann.browser.get(f"/f/{ann.folder('INBOX')}/export")
+    saved = ann.browser.get(f"/f/{ann.folder('Inbox')}/export")
     assert saved.headers["content-type"] == "application/mbox" and "INBOX.mbox" in saved.headers["content-disposition"]
     with tempfile.NamedTemporaryFile(suffix=".mbox") as file:
         file.write(saved.body)

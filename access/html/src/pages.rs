@@ -102,6 +102,7 @@ pub struct FolderLine {
     pub id: Option<u32>,
     /// The last level of its name.
     pub label: String,
+    /// All of it, as pages show it; of the user's own as it is.
     pub name: String,
     /// As in `inbox`, `sent`; `folder` for the others.
     pub icon: &'static str,

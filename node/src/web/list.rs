@@ -383,7 +383,8 @@ fn folder_lines(infos: &[FolderInfo], folders: &[Folder]) -> Vec<FolderLine> {
         let line = FolderLine {
             id: folder.map(|folder| folder.id.0),
             label: label(name),
-            name: name.to_owned(),
+            // As people know it: IMAP alone shouts.
+            name: if info.name.is_inbox() { label(name) } else { name.to_owned() },
             icon,
             depth: name.matches('/').count(),
             unread: folder.map_or(0, |folder| folder.status.unseen),

@@ -19,7 +19,7 @@ pub struct RulesPage {
 impl RulesPage {
     fn whats(&self) -> [(&'static str, &'static str); 7] {
         [
-            ("", "nothing"),
+            ("", "choose…"),
             ("from", "From"),
             ("to", "To or Cc"),
             ("subject", "Subject"),
