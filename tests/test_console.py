@@ -403,7 +403,7 @@ def test_lists_go_page_by_page():
 
 @pytest.fixture(scope="module")
 def three():
-    with Cluster() as cluster:
+    with Cluster(services=(*SERVICES, "http")) as cluster:
         cluster.until_whole()
         cluster["a"].accounts("ann", "bob")
         yield cluster
@@ -476,6 +476,21 @@ def test_copies_are_compared(three):
     fields = {it["key"]: it["value"] for it in ended[-1]["fields"]}
     assert fields["differences"] == "0" and fields["missed-nodes"] == "" and int(fields["partitions"]) >= 32
     eventually(lambda: "The last round of node a ended" in browser.get("/partitions").words(), what="the page says so")
+
+
+def test_a_browser_at_another_node_is_on_line_and_signed_out(three):
+    bob, console = f"bob@{DOMAIN}", Console(three["a"])
+    browser = plain_browser.Browser(three["c"])
+    browser.login(bob)
+    (session,) = three["a"].cli_json("session", "list", "--account", bob)
+    assert (session["node"], session["protocol"]) == ("c", "http")
+    assert [it["sessions"] for it in three.status()["nodes"]] == [0, 0, 1]
+    # The same log-in at two nodes is one user, and a session at each; to end one ends the log-in.
+    elsewhere = plain_browser.Browser(three["b"])
+    elsewhere.cookies = browser.cookies
+    assert elsewhere.is_in() and "1 user on line: 1 over webmail" in console.get("/sessions").words()
+    assert "1 session ended" in console.done("/sessions", session=session["session"])
+    assert not browser.is_in() and not elsewhere.is_in()
 
 
 def test_a_dead_node_is_shown_and_can_be_removed(three):
