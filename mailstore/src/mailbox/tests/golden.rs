@@ -1,6 +1,7 @@
 //! Bytes on disk: added to, never edited.
 
 use crate::face::*;
+use crate::mailbox::events::{Cursor, CursorState};
 use crate::mailbox::format::*;
 use bytes::Bytes;
 use dds::BlobId;
@@ -72,6 +73,15 @@ fn golden_records() {
         "0101020503d00f03c8ef89ab0dc701ef01e7248c0108070605040302018501000400c701ef01e724000807\
          06050403020101000000000000000000000000000080"
     );
+    for (state, wanted) in [
+        (CursorState::Live, "01ac0200"),
+        (CursorState::Missed, "01ac0201"),
+        (CursorState::SentBack, "01ac0202"),
+    ] {
+        let cursor = Cursor { acknowledged: ModSeq(300), state };
+        assert_eq!(hex(&cursor.encode()), wanted);
+        assert_eq!(Cursor::decode(&cursor.encode()), Ok(cursor));
+    }
     let uids = UidSet::from_ranges(vec![(1, 3), (300, 300)]);
     assert_eq!(hex(&encode_uids(&uids)), "0100020102a90200");
     let extent = Extent::Blob { blob: BlobId(1), offset: 0, len: 300 };
