@@ -11,7 +11,8 @@ pub struct Limits {
     /// Elements, counted as they are opened. A node costs the sanitiser about 200 bytes.
     pub elements_max: u32,
     /// Elements inside each other: a deeper one is left out and its content stays. The tree builder looks through the open
-    /// elements at every tag, so its work is size times depth. Browsers stop at 512; forty nested layout tables make 160.
+    /// elements at every tag, so its work is size times depth. Browsers stop at 512; forty nested layout tables make 160. The
+    /// parts of a table that may stand may stand too: up to three deeper.
     pub depth_max: usize,
     /// Attributes of one element that are looked at: the parser compares each with all before it.
     pub attributes_max: usize,

@@ -93,7 +93,7 @@ impl Outline<'_> {
 
     fn on_text(&mut self, text: &str) {
         let in_table = self.open.last().is_some_and(|top| top.kind.holds_table_parts());
-        if in_table && text.bytes().all(|b| b.is_ascii_whitespace()) {
+        if in_table && text.bytes().all(|b| b.is_ascii_whitespace() || b == 0) {
             return;
         }
         self.ensure_flow();
@@ -161,7 +161,9 @@ impl Outline<'_> {
         if !self.make_way(name, kind) {
             return;
         }
-        if kind != Kind::Void && kind != Kind::Column && self.open.len() >= self.limits.depth_max {
+        // Where a table may stand its parts may, written or implied.
+        let is_deep = self.open.len() >= self.limits.depth_max && !kind.is_table_part();
+        if kind != Kind::Void && is_deep {
             self.beyond += 1;
             self.truncated = true;
             return;
@@ -472,6 +474,26 @@ mod tests {
         let outlined = outline("<div><div><div><div>x</div></div>y</div>z</div>w", &limits);
         assert_eq!(outlined.html, "<div><div>xy</div>z</div>w");
         assert!(outlined.truncated);
+    }
+
+    #[test]
+    fn a_table_at_the_limit_is_the_same_again() {
+        let limits = Limits { depth_max: 1, ..Limits::default() };
+        let cell = "<table><tbody><tr><td>";
+        for (input, expected) in [
+            ("<table>\0<col>x", "<table><colgroup><col></colgroup><tbody><tr><td>x".to_owned()),
+            (
+                "<table>\u{202e}<col><td>x",
+                format!(
+                    "{cell}\u{202e}</td></tr></tbody><colgroup><col></colgroup><tbody><tr><td>x"
+                ),
+            ),
+            ("<table><td><b>x</b><td>y", format!("{cell}x</td><td>y")),
+        ] {
+            let once = outline(input, &limits).html;
+            assert_eq!(once, format!("{expected}</td></tr></tbody></table>"));
+            assert_eq!(outline(&once, &limits).html, once);
+        }
     }
 
     /// Inputs that make a parser slow, `n` times as long.
