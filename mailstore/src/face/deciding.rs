@@ -106,7 +106,7 @@ pub enum Verdict {
     Refused,
 }
 
-/// What was said of mailboxes that are answered together comes to, and what is done with the copy of each, in their order.
+/// The verdict on a message for mailboxes that are answered together, and what is done with the copy of each, in their order.
 #[must_use]
 pub fn settle(mailboxes: &[AskedMailbox], said: &[Decision]) -> (Verdict, Vec<Filing>) {
     let of = |mailbox: &AskedMailbox| {
