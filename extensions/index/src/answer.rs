@@ -7,6 +7,7 @@ use crate::schema::{Fields, HAS_CLASSES, PARTIAL, push_class};
 use crate::vocabulary::Vocabularies;
 use crate::words::{Script, is_word};
 use std::sync::Arc;
+use tantivy::postings::{BlockSegmentPostings, TermInfo};
 use tantivy::schema::{Field, IndexRecordOption};
 use tantivy::{InvertedIndexReader, SegmentReader};
 
@@ -28,6 +29,9 @@ pub struct Holders {
     pub yes: Marks,
     pub maybe: Marks,
 }
+
+/// Where postings are read, one term after the other: the memory for a block is a kilobyte.
+type Cursor = Option<BlockSegmentPostings>;
 
 /// One field of a segment.
 struct Terms<'a> {
@@ -89,16 +93,24 @@ impl Terms<'_> {
     /// Who has a term.
     fn having(&self, term: &str) -> tantivy::Result<Marks> {
         let mut marks = self.view.owned.none();
-        self.mark(term.as_bytes(), &mut marks)?;
+        if let Some(info) = self.index.terms().get(term)? {
+            self.mark(&info, &mut None, &mut marks)?;
+        }
         Ok(marks)
     }
 
-    fn mark(&self, term: &[u8], marks: &mut Marks) -> tantivy::Result<()> {
-        if let Some(info) = self.index.terms().get(term)? {
-            let postings =
-                self.index.read_postings_from_terminfo(&info, IndexRecordOption::Basic)?;
-            self.view.owned.mark(postings, marks);
-        }
+    fn mark(&self, info: &TermInfo, cursor: &mut Cursor, marks: &mut Marks) -> tantivy::Result<()> {
+        let postings = match cursor {
+            Some(postings) => {
+                self.index.reset_block_postings_from_terminfo(info, postings)?;
+                postings
+            }
+            none => {
+                let basic = IndexRecordOption::Basic;
+                none.insert(self.index.read_block_postings_from_terminfo(info, basic)?)
+            }
+        };
+        self.view.owned.mark(postings, marks);
         Ok(())
     }
 
@@ -112,10 +124,13 @@ impl Terms<'_> {
             return self.having(&run.text);
         }
         let key = (self.view.segment.segment_id(), self.field.field_id());
-        let vocabulary = self.view.vocabularies.get(key, self.index.terms())?;
-        let mut marks = self.view.owned.none();
+        let terms = self.index.terms();
+        let vocabulary = self.view.vocabularies.get(key, terms)?;
+        let (mut marks, mut cursor) = (self.view.owned.none(), None);
         for (at, word) in (1..).zip(vocabulary.with(&run.text, run.open)) {
-            self.mark(word, &mut marks)?;
+            if let Some(info) = terms.get(word)? {
+                self.mark(&info, &mut cursor, &mut marks)?;
+            }
             // A part of very many words is in every message after a few of them.
             if at % WORDS_AT_ONCE == 0 && self.view.owned.are_all(&marks) {
                 break;
@@ -150,13 +165,10 @@ impl Terms<'_> {
         let owned = self.view.owned;
         let ends = |at: usize| run[at..].char_indices().nth(2).map(|(end, _)| at + end);
         if run.chars().nth(1).is_none() {
-            let mut marks = owned.none();
+            let (mut marks, mut cursor) = (owned.none(), None);
             let mut terms = self.index.terms().range().ge(run).into_stream()?;
             while terms.advance() && terms.key().starts_with(run.as_bytes()) {
-                let info = terms.value();
-                let postings =
-                    self.index.read_postings_from_terminfo(info, IndexRecordOption::Basic)?;
-                owned.mark(postings, &mut marks);
+                self.mark(terms.value(), &mut cursor, &mut marks)?;
             }
             return Ok(marks);
         }

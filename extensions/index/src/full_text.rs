@@ -194,8 +194,9 @@ impl FullText {
         let Some(answer) = answer else { return Vec::new() };
         let all = u64::MAX >> (TESTS_MAX - tests.len().clamp(1, TESTS_MAX));
         let (mut asked, mut decided) = (0, 0);
+        let mut next = 0;
         let known = emails.map(|email| {
-            let known = answer.of(email);
+            let known = answer.of(email, &mut next);
             asked += 1;
             decided += u64::from((known.yes | known.no) & all == all);
             known
@@ -258,7 +259,8 @@ impl FullText {
                 }
             }
         }
-        held.sort_unstable_by_key(|(email, _)| *email);
+        // Each segment's rise already: this sort merges runs.
+        held.sort_by_key(|(email, _)| *email);
         Ok(Answer(held))
     }
 
@@ -332,8 +334,14 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 impl Answer {
-    fn of(&self, email: EmailId) -> Known {
-        let at = self.0.binary_search_by_key(&email, |(email, _)| *email);
-        at.ok().and_then(|at| self.0.get(at)).map_or_else(Known::default, |(_, known)| *known)
+    /// `next`: behind the place of the message that was asked for before, where this one is likely to be.
+    fn of(&self, email: EmailId, next: &mut usize) -> Known {
+        let is_next = self.0.get(*next).is_some_and(|(held, _)| *held == email);
+        if !is_next {
+            *next = self.0.partition_point(|(held, _)| *held < email);
+        }
+        let found = self.0.get(*next).filter(|(held, _)| *held == email);
+        *next += usize::from(found.is_some());
+        found.map_or_else(Known::default, |(_, known)| *known)
     }
 }

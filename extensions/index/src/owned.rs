@@ -5,7 +5,7 @@
 
 use crate::schema::{EMAIL, Fields};
 use mailstore::face::{EmailId, UserId};
-use tantivy::postings::SegmentPostings;
+use tantivy::postings::BlockSegmentPostings;
 use tantivy::schema::IndexRecordOption;
 use tantivy::{DocId, DocSet, SegmentReader, TERMINATED, Term};
 
@@ -62,22 +62,22 @@ impl Owned {
         marks
     }
 
-    /// Marks those of the user's documents that are in `postings`.
-    pub fn mark(&self, mut postings: SegmentPostings, marks: &mut Marks) {
+    /// Marks those of the user's documents that are in `postings`, which is read to its end or to theirs.
+    pub fn mark(&self, postings: &mut BlockSegmentPostings, marks: &mut Marks) {
         let mut at = 0;
-        let mut doc = postings.doc();
         while let Some(&own) = self.docs.get(at) {
-            if doc == own {
-                marks.set(at);
-                at += 1;
-                doc = postings.advance();
-            } else if doc < own {
-                doc = postings.seek(own);
-            } else if doc == TERMINATED {
-                return;
-            } else {
-                at += self.docs[at..].partition_point(|own| *own < doc);
+            if postings.docs().last().is_some_and(|last| *last < own) {
+                postings.seek(own);
             }
+            let docs = postings.docs();
+            let Some(&last) = docs.last() else { return };
+            let end = at + self.docs[at..].partition_point(|own| *own <= last);
+            if end == at {
+                // There is nothing behind the last block, or nothing of this user's before the next.
+                return;
+            }
+            each_common(&self.docs[at..end], docs, |within| marks.set(at + within));
+            at = end;
         }
     }
 
@@ -93,13 +93,41 @@ impl Owned {
     /// When the segment can't be read.
     pub fn emails(&self, segment: &SegmentReader) -> tantivy::Result<Vec<EmailId>> {
         let column = segment.fast_fields().u64(EMAIL)?;
-        let email = |doc: &DocId| {
-            let found = column.first(*doc);
+        let mut found = vec![None; self.docs.len()];
+        column.first_vals(&self.docs, &mut found);
+        let email = |found: Option<u64>| {
             found.map(EmailId).ok_or_else(|| {
                 tantivy::TantivyError::InternalError("a document without its message".into())
             })
         };
-        self.docs.iter().map(email).collect()
+        found.into_iter().map(email).collect()
+    }
+}
+
+/// Calls `mark` with the place in `own` of each document that is in `docs` too. Both rise, and neither is empty.
+fn each_common(own: &[DocId], docs: &[DocId], mut mark: impl FnMut(usize)) {
+    let (Some(&first), Some(&last)) = (own.first(), own.last()) else { return };
+    if (last - first) as usize == own.len() - 1 {
+        // All between are the user's: a mailbox that was filled at once.
+        let before = docs.partition_point(|doc| *doc < first);
+        let among = docs[before..].iter().take_while(|doc| **doc <= last);
+        return among.for_each(|doc| mark((doc - first) as usize));
+    }
+    let mut at = 0;
+    if own.len() < docs.len() {
+        for (within, own) in own.iter().enumerate() {
+            at += docs[at..].partition_point(|doc| doc < own);
+            if docs.get(at) == Some(own) {
+                mark(within);
+            }
+        }
+    } else {
+        for doc in docs {
+            at += own[at..].partition_point(|own| own < doc);
+            if own.get(at) == Some(doc) {
+                mark(at);
+            }
+        }
     }
 }
 
@@ -130,5 +158,28 @@ impl Marks {
     pub fn and(mut self, other: &Self) -> Self {
         self.0.iter_mut().zip(&other.0).for_each(|(one, other)| *one &= other);
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeSet;
+
+    fn rising(end: u32) -> impl Strategy<Value = Vec<DocId>> {
+        prop::collection::btree_set(0..end, 0..200).prop_map(|docs| docs.into_iter().collect())
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_common_is_found(own in rising(300), docs in rising(300), first in 0..300_u32, len in 0..200_u32) {
+            for own in [own, (first..first + len).collect()] {
+                let mut found = Vec::new();
+                each_common(&own, &docs, |at| found.push(own[at]));
+                let both: BTreeSet<DocId> = docs.iter().copied().filter(|doc| own.contains(doc)).collect();
+                prop_assert_eq!(found, both.into_iter().collect::<Vec<_>>());
+            }
+        }
     }
 }

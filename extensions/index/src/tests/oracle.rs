@@ -219,3 +219,33 @@ fn long_texts_are_scanned_behind_their_limit() {
     let sure = known(&store, &text, 1, &[body_test("early")]);
     assert!(sure.iter().all(|known| known.yes == 1), "what was read is known: {sure:?}");
 }
+
+/// More messages than a block of postings has, of users who lie side by side and in turns.
+#[test]
+fn postings_of_many_blocks_are_read_as_those_of_one() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let limits =
+        crate::Limits { commit_messages: 10_000, page_bodies: 100, ..super::world::limits() };
+    let text = std::sync::Arc::new(crate::FullText::new(dir.path(), limits));
+    let mut indexer = crate::Indexer::new(std::sync::Arc::clone(&text));
+    let mut store = Store::default();
+    for round in 0..12_u64 {
+        for (user, each) in [(1, 60), (2, 7), (3, if round == 0 { 400 } else { 0 })] {
+            for number in round * each..(round + 1) * each {
+                let has = |every: u64, word: &str| {
+                    if number % every == 0 { format!("{word} ") } else { String::new() }
+                };
+                let words = format!("{}{}{}", has(2, "beta"), has(3, "betamax"), has(97, "rare"));
+                store.put(user, number, &letter("alpha", &words));
+            }
+        }
+        bring_up(&mut indexer, &mut store).expect("it is written");
+    }
+    for query in ["alpha", "beta", "eta", "max", "rare", "absent"] {
+        for user in 1..4 {
+            let tests = [text_test(query)];
+            let found = searched(&store, &text, user, &tests);
+            assert_eq!(found, scanned(&store, user, &tests), "{query} of {user}");
+        }
+    }
+}
