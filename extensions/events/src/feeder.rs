@@ -313,6 +313,10 @@ impl Feeder {
 
     /// Every mailbox begins anew, or is left.
     fn on_wished(&mut self, cx: &mut Cx<'_, Effect>, wish: Wish) {
+        if wish == Wish::Events && self.rolled_at.is_none() {
+            // Just after a start nobody is known yet, and somebody waits.
+            self.call_roll(cx);
+        }
         if std::mem::replace(&mut self.wish, wish) == wish {
             return;
         }
