@@ -4,6 +4,8 @@
 //! for more, so that mail that comes in costs a few commits and not one for each; a step does so much and no more, so that it
 //! hears of what happens meanwhile. Up to where it knows the log of a mailbox is in the commits of the index, so after a start
 //! it is given what came since. What tells of no new message it takes at once: that place is durable later.
+//! While mail comes in fast it yields: what was given waits until that is over, or has waited for `behind_max`; then what came
+//! since is indexed in one go.
 //! It rests without files to write: while the operator wants no index it is given nothing, and while the disk has little room
 //! what came waits.
 //!
@@ -12,7 +14,7 @@
 use crate::full_text::{FullText, Order};
 use crate::indexer::{Indexer, Source};
 use events::{BatchId, Content, Extension, ExtensionEffect, ExtensionInput, Wish};
-use fsm::{Cx, Digest, Duration, Machine, TimerKey};
+use fsm::{Cx, Digest, Duration, Machine, Mono, TimerKey};
 use mailstore::face::{EventChange, UserId};
 use mailstore::mailbox::route;
 use std::collections::{BTreeMap, BTreeSet};
@@ -40,6 +42,9 @@ pub trait Shelf: Source + Send {
 
     /// Whether the disk has room for more than mail.
     fn has_room(&self) -> bool;
+
+    /// Whether mail comes in so fast that indexing should wait, by what came since this was asked before.
+    fn is_loaded(&mut self) -> bool;
 }
 
 /// See the head of the file.
@@ -51,6 +56,8 @@ pub struct Follower {
     followed: BTreeSet<UserId>,
     /// Users whose bodies are to be looked at, by bucket.
     due: BTreeMap<u16, BTreeSet<UserId>>,
+    /// Since when they are.
+    since: BTreeMap<UserId, Mono>,
     /// What was given and is not taken.
     held: BTreeMap<UserId, Vec<BatchId>>,
     batches: usize,
@@ -90,6 +97,7 @@ impl Follower {
             map,
             followed: BTreeSet::new(),
             due: BTreeMap::new(),
+            since: BTreeMap::new(),
             held: BTreeMap::new(),
             batches: 0,
             gone: BTreeMap::new(),
@@ -105,17 +113,26 @@ impl Follower {
         self.text.bucket_of(partition.0, u32::from(self.map.partitions))
     }
 
-    fn make_due(&mut self, user: UserId) {
+    fn make_due(&mut self, user: UserId, now: Mono) {
         let bucket = self.bucket_of(user);
         self.due.entry(bucket).or_default().insert(user);
+        self.since.entry(user).or_insert(now);
     }
 
-    fn make_all_due(&mut self, bucket: u16) {
+    fn make_all_due(&mut self, bucket: u16, now: Mono) {
         for user in self.followed.clone() {
             if self.bucket_of(user) == bucket {
-                self.make_due(user);
+                self.make_due(user, now);
             }
         }
+    }
+
+    /// Whether what is due waits for a time with less mail.
+    fn yields(&mut self, now: Mono) -> bool {
+        let Some(longest) = self.since.values().min().map(|since| now.since(*since)) else {
+            return false;
+        };
+        self.shelf.is_loaded() && longest < self.text.limits().behind_max
     }
 
     /// What is on the disk answers, once it was checked; if it is not sound, it is made anew.
@@ -129,7 +146,7 @@ impl Follower {
         }
         for bucket in closed {
             match self.text.open(bucket) {
-                Ok(_) => self.make_all_due(bucket),
+                Ok(_) => self.make_all_due(bucket, cx.mono()),
                 Err(error) => self.text.note_error(Some(error.to_string())),
             }
         }
@@ -140,13 +157,20 @@ impl Follower {
 
     /// Waits for more, unless much is there.
     fn begin(&mut self, cx: &mut Cx<'_, ExtensionEffect>) {
-        let much = self.batches >= self.text.limits().batches_eager;
-        if much {
-            self.begin_now(cx);
-        } else if self.state == State::Resting {
-            self.state = State::Waiting;
-            cx.arm(WORK, self.text.limits().settle);
+        if self.state == State::Resting {
+            // From now on.
+            self.shelf.is_loaded();
+            self.wait(cx);
         }
+        let much = self.batches >= self.text.limits().batches_eager;
+        if much && self.state == State::Waiting && !self.yields(cx.mono()) {
+            self.begin_now(cx);
+        }
+    }
+
+    fn wait(&mut self, cx: &mut Cx<'_, ExtensionEffect>) {
+        self.state = State::Waiting;
+        cx.arm(WORK, self.text.limits().settle);
     }
 
     fn begin_now(&mut self, cx: &mut Cx<'_, ExtensionEffect>) {
@@ -172,7 +196,7 @@ impl Follower {
             Order::Rebuild => {
                 cx.emit(ExtensionEffect::Wished(Wish::Events));
                 for user in self.followed.clone() {
-                    self.make_due(user);
+                    self.make_due(user, cx.mono());
                 }
                 self.begin_now(cx);
             }
@@ -182,6 +206,7 @@ impl Follower {
     /// Nothing is indexed: what was given is dealt with.
     fn take_all(&mut self, cx: &mut Cx<'_, ExtensionEffect>) {
         self.due.clear();
+        self.since.clear();
         self.gone.clear();
         self.batches = 0;
         for batch in std::mem::take(&mut self.held).into_values().flatten() {
@@ -199,8 +224,12 @@ impl Follower {
             self.text.note_error(Some(NO_ROOM.into()));
             return self.pause(cx);
         }
+        if self.yields(cx.mono()) {
+            return self.wait(cx);
+        }
         let Some(bucket) = self.next_bucket() else {
             self.state = State::Resting;
+            self.since.clear();
             self.text.note_error(self.indexer.rest().err().map(|error| error.to_string()));
             self.tidy_up();
             return self.keep_later(cx);
@@ -216,7 +245,7 @@ impl Follower {
                 self.text.note_error(Some(error.to_string()));
                 // Its files are checked, and all of its users looked at anew; others come first.
                 self.turn = bucket + 1;
-                self.make_all_due(bucket);
+                self.make_all_due(bucket, cx.mono());
                 self.pause(cx);
             }
         }
@@ -271,6 +300,7 @@ impl Follower {
 
     fn take(&mut self, cx: &mut Cx<'_, ExtensionEffect>, done: &BTreeSet<UserId>) {
         for user in done {
+            self.since.remove(user);
             for batch in self.held.remove(user).unwrap_or_default() {
                 self.batches -= 1;
                 cx.emit(ExtensionEffect::Take(batch));
@@ -313,7 +343,7 @@ impl Follower {
         self.indexer.note_given(user, batch.up_to());
         self.held.entry(user).or_default().push(batch.id);
         self.batches += 1;
-        self.make_due(user);
+        self.make_due(user, cx.mono());
         self.begin(cx);
     }
 
@@ -321,6 +351,7 @@ impl Follower {
         let bucket = self.bucket_of(user);
         self.followed.remove(&user);
         self.batches -= self.held.remove(&user).map_or(0, |batches| batches.len());
+        self.since.remove(&user);
         if let Some(due) = self.due.get_mut(&bucket) {
             due.remove(&user);
         }

@@ -29,9 +29,13 @@ pub struct Limits {
     pub page_bodies: usize,
     /// How long what comes first waits for more.
     pub settle: Duration,
-    /// Batches of events from which on nothing waits.
+    /// Batches of events from which on nothing waits, unless mail comes in fast.
     pub batches_eager: usize,
-    /// Messages read in one step: about a second.
+    /// How long what came first waits at most while mail comes in fast. What is not indexed is scanned, at 25 us a message: what
+    /// one mailbox gets in this time is found soon without an index, and most bursts are over by then.
+    pub behind_max: Duration,
+    /// Messages read in one step, which ends with a commit: under a second with nothing beside it. A search looks into every
+    /// segment, so more are better than fewer.
     pub step_messages: usize,
     /// How long places in logs that came without messages are in memory alone.
     pub keep_places: Duration,
@@ -54,7 +58,8 @@ impl Default for Limits {
             page_bodies: 256,
             settle: Duration::from_secs(2),
             batches_eager: 768,
-            step_messages: 2_000,
+            behind_max: Duration::from_secs(60),
+            step_messages: 8_000,
             keep_places: Duration::from_secs(60),
             removed_min: 64,
             removed_percent: 20,

@@ -7,6 +7,7 @@ use dds::{
     BlobId, Column, DpMap, Read, ReadDone, RouteKey, SortKey, Store, StoreError, Tier, layout,
 };
 use dds_rocksdb::{RocksStore, SpaceState};
+use fsm::Mono;
 use index::{BucketStatus, Follower, FullText, Order, Page, Shelf, Source, SourceError};
 use mailstore::face::{EmailId, TaskRefusal, UserId};
 use mailstore::mailbox::format::keys;
@@ -81,14 +82,31 @@ pub struct StoreShelf {
     allowed: usize,
     /// The records of the last page: each is asked for next.
     page: Vec<(UserId, EmailId, Bytes)>,
+    load: Load,
 }
+
+/// How fast the store writes.
+struct Load {
+    looked_at: Mono,
+    /// Bytes of its log until then.
+    bytes: u64,
+    is_high: bool,
+}
+
+/// Bytes a second of the store's log from which on indexing waits. Our choice: with less, following costs a few hundredths of one
+/// core.
+const LOADED_BYTES: u64 = 2 * 1024 * 1024;
+/// The least time that a rate is taken from.
+const LOAD_WINDOW: fsm::Duration = fsm::Duration::from_millis(200);
 
 /// Bytes of records read at once.
 const PAGE_BYTES: usize = 4 * 1024 * 1024;
 
 impl StoreShelf {
     pub fn new(store: Arc<RocksStore>, map: DpMap) -> Self {
-        Self { store, map, allowed: 0, page: Vec::new() }
+        let bytes = store.stats().wal_bytes;
+        let load = Load { looked_at: stages::Clock.mono(), bytes, is_high: false };
+        Self { store, map, allowed: 0, page: Vec::new(), load }
     }
 
     fn scan(
@@ -163,5 +181,17 @@ impl Shelf for StoreShelf {
 
     fn has_room(&self) -> bool {
         self.store.space() == SpaceState::Plenty
+    }
+
+    fn is_loaded(&mut self) -> bool {
+        let now = stages::Clock.mono();
+        let passed = now.since(self.load.looked_at);
+        if passed >= LOAD_WINDOW {
+            let bytes = self.store.stats().wal_bytes;
+            let written = u128::from(bytes.saturating_sub(self.load.bytes));
+            let is_high = written * 1_000 >= u128::from(LOADED_BYTES) * passed.as_millis();
+            self.load = Load { looked_at: now, bytes, is_high };
+        }
+        self.load.is_high
     }
 }

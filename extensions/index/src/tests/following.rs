@@ -19,6 +19,10 @@ impl Shelf for Store {
     fn has_room(&self) -> bool {
         !self.full.load(Relaxed)
     }
+
+    fn is_loaded(&mut self) -> bool {
+        self.loaded.load(Relaxed)
+    }
 }
 
 /// A follower, its clock, and what it said.
@@ -84,7 +88,11 @@ impl Stand {
 
     /// Fires the timers of the next minute, in their order.
     fn pass(&mut self) {
-        let end = Mono(self.now.0 + 60_000_000_000);
+        self.pass_for(60);
+    }
+
+    fn pass_for(&mut self, seconds: u64) {
+        let end = Mono(self.now.0 + seconds * 1_000_000_000);
         while let Some((key, at)) =
             self.timers.iter().min_by_key(|(_, at)| **at).map(|(key, at)| (*key, *at))
         {
@@ -253,6 +261,36 @@ fn without_room_nothing_is_written_and_then_it_goes_on() {
     stand.step(ExtensionInput::Stopping);
     drop(stand);
     assert_eq!(Stand::new(dir.path(), &store).recall(1), Some(ModSeq(1)));
+}
+
+#[test]
+fn while_mail_comes_in_fast_it_yields_for_a_time() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let store = mail(1..4, 5);
+    store.loaded.store(true, Relaxed);
+    let mut stand = Stand::new(dir.path(), &store);
+    let first = stand.follow(1);
+    let longest = stand.text.limits().behind_max.as_secs();
+    stand.pass_for(longest - 10);
+    stand.follow(2);
+    assert_eq!((stand.messages(), stand.taken.len()), (0, 0));
+    let tests = [text_test("alph")];
+    assert_eq!(searched(&store, &stand.text, 1, &tests), scanned(&store, 1, &tests));
+    // So long and no longer; with it whoever else waits, unless there is more than one step.
+    stand.pass_for(15);
+    assert!(stand.taken.contains(&first) && stand.messages() >= 5);
+    stand.follow(3);
+    let before = stand.messages();
+    stand.pass_for(30);
+    assert_eq!(stand.messages(), before);
+    store.loaded.store(false, Relaxed);
+    stand.pass_for(5);
+    assert_eq!((stand.messages(), stand.taken.len()), (15, 3));
+    // An order does not wait for ever either.
+    store.loaded.store(true, Relaxed);
+    stand.text.order(Order::Rebuild).expect("it is noted");
+    stand.pass_for(longest + 10);
+    assert_eq!(stand.messages(), 15);
 }
 
 #[test]

@@ -22,6 +22,8 @@ pub struct Store {
     pub patience: Option<usize>,
     /// The disk has no room; of all clones.
     pub full: Arc<AtomicBool>,
+    /// Mail comes in fast; of all clones.
+    pub loaded: Arc<AtomicBool>,
     /// Times that somebody looked at a mailbox; of all clones.
     pub looks: Arc<AtomicU64>,
 }
