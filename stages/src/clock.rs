@@ -1,7 +1,6 @@
 //! The clocks of this node.
 
 use fsm::{Mono, Wall};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Reads the clocks. Monotonic time is CLOCK_BOOTTIME, which goes on while the host sleeps: leases count it.
 #[derive(Clone, Copy, Debug, Default)]
@@ -19,9 +18,11 @@ impl Clock {
 
     /// Wall-clock time now.
     #[must_use]
+    #[expect(clippy::disallowed_types, reason = "contexts get their time from here")]
     pub fn wall(self) -> Wall {
         // As logs read it: by the C library, so that whatever sets that on sets all of the node on.
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now = std::time::SystemTime::now();
+        let since = now.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         Wall(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
     }
 }
