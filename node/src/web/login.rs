@@ -57,7 +57,11 @@ impl FromRequestParts<Arc<Web>> for Login {
         let browser = Browser::default();
         let mut login = Self { web: Arc::clone(web), own, cookie, browser, came };
         let browser = login.kept_browser().await?.filter(|browser| !browser.code_due);
-        login.browser = browser.ok_or_else(out)?;
+        login.browser = browser.ok_or_else(|| {
+            // It was ended at another node.
+            web.present.forget(&login.key());
+            out()
+        })?;
         login.note_use().await?;
         login.web.present.saw(login.key(), login.visit(), Instant::now());
         Ok(login)
