@@ -31,6 +31,8 @@ const KEEP: TimerKey = TimerKey(4);
 
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 const TIDY_EVERY: Duration = Duration::from_secs(3600);
+/// How long the first mailbox of an index that was ordered waits for more.
+const ORDERED: Duration = Duration::from_millis(200);
 /// After a bucket failed, and while there is no room.
 const PAUSE: Duration = Duration::from_secs(10);
 const NO_ROOM: &str = "the disk has little free space: what is new is scanned until there is more";
@@ -69,6 +71,8 @@ pub struct Follower {
     tidy: bool,
     /// `KEEP` is armed.
     keeps: bool,
+    /// An index was ordered, and nothing is in it yet.
+    ordered: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,6 +109,7 @@ impl Follower {
             turn: 0,
             tidy: false,
             keeps: false,
+            ordered: false,
         }
     }
 
@@ -170,7 +175,7 @@ impl Follower {
 
     fn wait(&mut self, cx: &mut Cx<'_, ExtensionEffect>) {
         self.state = State::Waiting;
-        cx.arm(WORK, self.text.limits().settle);
+        cx.arm(WORK, if self.ordered { ORDERED } else { self.text.limits().settle });
     }
 
     fn begin_now(&mut self, cx: &mut Cx<'_, ExtensionEffect>) {
@@ -194,6 +199,7 @@ impl Follower {
                 cx.emit(ExtensionEffect::Wished(Wish::Nothing));
             }
             Order::Rebuild => {
+                self.ordered = true;
                 cx.emit(ExtensionEffect::Wished(Wish::Events));
                 for user in self.followed.clone() {
                     self.make_due(user, cx.mono());
@@ -299,6 +305,7 @@ impl Follower {
     }
 
     fn take(&mut self, cx: &mut Cx<'_, ExtensionEffect>, done: &BTreeSet<UserId>) {
+        self.ordered &= done.is_empty();
         for user in done {
             self.since.remove(user);
             for batch in self.held.remove(user).unwrap_or_default() {
