@@ -6,7 +6,7 @@ use dds::Limits;
 use dds::cluster::{Incarnation, NodeId, Session};
 use dds::wire::{
     Channel, ClusterId, Envelope, Frame, FrameError, FrameWriter, Framer, Item, PartitionMessage,
-    decode_exchange, decode_frame, decode_heartbeats, decode_packet,
+    decode_exchange, decode_frame, decode_heartbeats, decode_letters, decode_packet,
 };
 use libfuzzer_sys::fuzz_target;
 
@@ -105,6 +105,12 @@ fn heartbeats(payload: Bytes) {
     assert_eq!(decode_heartbeats(said(Channel::Heartbeat, &items)), Ok(messages));
 }
 
+fn letters(payload: Bytes) {
+    let Ok(letters) = decode_letters(payload) else { return };
+    let items: Vec<_> = letters.iter().map(|letter| Item::Letter(letter)).collect();
+    assert_eq!(decode_letters(said(Channel::Letter, &items)), Ok(letters));
+}
+
 fuzz_target!(|data: &[u8]| {
     let [options, content @ ..] = data else { return };
     let payload = Bytes::copy_from_slice(content);
@@ -123,6 +129,7 @@ fuzz_target!(|data: &[u8]| {
                     Channel::Control => {}
                     Channel::Replication | Channel::Bulk => packet(payload),
                     Channel::Request => exchange(payload),
+                    Channel::Letter => letters(payload),
                 }
             }
         }
