@@ -49,6 +49,13 @@ def test_the_price_of_following_requests_can_be_left_out(tmp_path):
     assert line["put_stages"] is None and line["puts_per_s"] > 0
 
 
+def test_one_worker_is_measured_for_seconds(tmp_path):
+    words = ["--sizes", 100, "--clients", 4, "--reads", "0,100", "--secs", 1.5]
+    puts, gets = lines_of("dds", "--data", tmp_path, *words)
+    assert puts["puts_per_s"] > 0 == puts["gets_per_s"], puts
+    assert gets["gets_per_s"] > 0 == gets["puts_per_s"], gets
+
+
 def test_cycles_are_split_by_stage_and_drawn(tmp_path):
     with Server() as server:
         server.accounts(*(f"u{number}" for number in range(1, 5)))

@@ -118,6 +118,8 @@ impl Table for Brick {
                 Inward::Neighbour(Neighbour::DdsDone { origin, response }) => {
                     into.push((usize::try_from(origin)?, *response));
                 }
+                // What it counts of itself is for nodes of a cluster.
+                Inward::Neighbour(Neighbour::Counted { .. }) => {}
                 other => bail!("the worker sent {other:?}"),
             }
         }
