@@ -126,7 +126,7 @@ class Hikyaku:
 
     def rest(self):
         """Lets the index catch up, so that the next candidate has the machine; the CPU seconds that took."""
-        before, ends = procfs.cpu([self.pid()]), time.time() + 180
+        before, ends = procfs.cpu([self.pid()]), time.time() + 600
         while any(it["behind"] for it in self.status()["extensions"]):
             if time.time() > ends:
                 raise RuntimeError("the index does not catch up")
