@@ -153,7 +153,7 @@
     if (event.target.closest("[data-print]")) print();
     for (const menu of all("details.menu[open]")) if (!menu.contains(event.target)) menu.open = false;
     if (event.defaultPrevented || event.button || event.ctrlKey || event.metaKey || event.shiftKey || event.altKey || !one(".list")) return;
-    const link = event.target.closest(".lines a, .steps a, .folders li a, .pages a, .filter a, .message .back");
+    const link = event.target.closest(".lines a, .steps a, .folders li a, .pages a, .filter a, .also a, .message .back");
     if (!link) return;
     const href = link.getAttribute("href");
     if (!href.startsWith("/f/")) return;
@@ -338,8 +338,8 @@
     if (!one(".list", page)) return;
     const ticked = new Set(chosen().map((box) => box.value));
     const focused = document.activeElement?.closest(".lines li")?.dataset.uid;
-    const same_shape = Boolean(one(".list .empty")) === Boolean(one(".list .empty", page));
-    put(page, [...(same_shape ? [".lines", ".range", ".list .empty"] : [".list"]), ".folders ul", ".quota"]);
+    const same_shape = [".empty", ".also"].every((part) => Boolean(one(`.list ${part}`)) === Boolean(one(`.list ${part}`, page)));
+    put(page, [...(same_shape ? [".lines", ".range", ".list .empty", ".also"] : [".list"]), ".folders ul", ".quota"]);
     for (const box of boxes()) box.checked = ticked.has(box.value);
     if (focused) one(`.lines li[data-uid="${focused}"] a`)?.focus({ preventScroll: true });
     mark_here();

@@ -1,8 +1,10 @@
 //! The pages. Everything is escaped where it is shown; a field of type [`Safe`] holds HTML that was made to be shown.
 
+mod also;
 mod rules;
 mod writing;
 
+pub use also::{Also, AlsoLine};
 pub use rules::{ApplyPage, ConditionLine, RuleForm, RuleLine, RulesPage};
 pub use writing::{ComposePage, ConfirmPage, HeldPage, KeptLine};
 
@@ -165,6 +167,9 @@ pub struct List {
     pub unread_href: String,
     /// What is to be done with its messages.
     pub kind: FolderKind,
+    /// Why there was no search.
+    pub unclear: Option<String>,
+    pub also: Also,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

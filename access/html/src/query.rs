@@ -2,6 +2,7 @@
 //!
 //! `from:` `to:` `cc:` `subject:` `has:attachment` `is:unread` `is:read` `is:flagged` `before:2024-05-01` `after:2024-05-01`
 //! `larger:1m`; a `-` in front turns one round. Everything must match. A bare word is looked for in the whole message.
+//! `in:archive` and `in:anywhere` say where to look.
 
 use bytes::Bytes;
 use mailstore::face::{Criteria, DayTest, SystemFlag};
@@ -13,9 +14,37 @@ const TERMS_MAX: usize = 32;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Query {
     pub criteria: Criteria,
+    pub place: Place,
+    /// What was typed, without where to look.
+    pub rest: String,
     pub words: Vec<String>,
     /// Those of them that were looked for in the text of messages.
     pub in_text: Vec<String>,
+}
+
+/// Where to look.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// In the folder that is shown.
+    Shown,
+    /// In the one that is called so.
+    Named(String),
+    Anywhere,
+    /// In two folders, or not in one: no search is like that.
+    Unclear,
+}
+
+impl Place {
+    fn read(places: &[Term]) -> Self {
+        match places {
+            [] => Self::Shown,
+            [place] if !place.not => match place.text.to_lowercase().as_str() {
+                "anywhere" | "all" => Self::Anywhere,
+                _ => Self::Named(place.text.clone()),
+            },
+            [_, ..] => Self::Unclear,
+        }
+    }
 }
 
 impl Query {
@@ -23,7 +52,11 @@ impl Query {
     #[must_use]
     pub fn read(typed: &str) -> Option<Self> {
         let (mut all, mut words, mut in_text) = (Vec::new(), Vec::new(), Vec::new());
-        for term in terms(typed).into_iter().take(TERMS_MAX) {
+        let (places, asked): (Vec<Term>, Vec<Term>) =
+            terms(typed).into_iter().partition(|term| term.operator == "in");
+        let rest: Vec<&str> = asked.iter().map(|term| term.typed.as_str()).collect();
+        let rest = rest.join(" ");
+        for term in asked.into_iter().take(TERMS_MAX) {
             let found = criterion(&term);
             match found {
                 _ if term.not => {}
@@ -37,11 +70,12 @@ impl Query {
             all.push(if term.not { Criteria::Not(Box::new(found)) } else { found });
         }
         let criteria = match all.len() {
-            0 => return None,
+            0 if places.is_empty() => return None,
+            0 => Criteria::All,
             1 => all.remove(0),
             _ => Criteria::And(all),
         };
-        Some(Self { criteria, words, in_text })
+        Some(Self { criteria, place: Place::read(&places), rest, words, in_text })
     }
 }
 
@@ -50,6 +84,8 @@ struct Term {
     not: bool,
     operator: String,
     text: String,
+    /// All of it, as it was typed.
+    typed: String,
 }
 
 fn terms(typed: &str) -> Vec<Term> {
@@ -65,11 +101,13 @@ fn terms(typed: &str) -> Vec<Term> {
             chars.next();
         }
         let (mut operator, mut text, mut quoted) = (String::new(), String::new(), false);
+        let mut typed = String::from(if not { "-" } else { "" });
         while let Some(&c) = chars.peek() {
             if c.is_whitespace() && !quoted {
                 break;
             }
             chars.next();
+            typed.push(c);
             match c {
                 '"' => quoted = !quoted,
                 ':' if !quoted && operator.is_empty() && is_operator(&text) => {
@@ -79,16 +117,18 @@ fn terms(typed: &str) -> Vec<Term> {
             }
         }
         if !text.is_empty() {
-            terms.push(Term { not, operator, text });
+            terms.push(Term { not, operator, text, typed });
         }
     }
     terms
 }
 
 fn is_operator(text: &str) -> bool {
-    let operators =
-        ["from", "to", "cc", "subject", "has", "is", "before", "after", "since", "larger", "body"];
-    operators.iter().any(|operator| text.eq_ignore_ascii_case(operator))
+    const OPERATORS: [&str; 12] = [
+        "from", "to", "cc", "subject", "has", "is", "before", "after", "since", "larger", "body",
+        "in",
+    ];
+    OPERATORS.iter().any(|operator| text.eq_ignore_ascii_case(operator))
 }
 
 /// What a term asks for, not turned round.
@@ -172,5 +212,33 @@ mod tests {
         let query = Query::read("subject:plan -secret note").expect("a query");
         assert_eq!(query.words, ["plan", "note"]);
         assert_eq!(query.in_text, ["note"]);
+    }
+
+    #[test]
+    fn where_to_look() {
+        let named = |name: &str| Place::Named(name.to_owned());
+        for (typed, place, rest) in [
+            ("plan", Place::Shown, "plan"),
+            ("in:Archive plan", named("Archive"), "plan"),
+            (
+                "\"the plan\" IN:\"My Folder\"  -from:ann",
+                named("My Folder"),
+                "\"the plan\" -from:ann",
+            ),
+            ("plan in:anywhere", Place::Anywhere, "plan"),
+            ("in:All plan", Place::Anywhere, "plan"),
+            ("-in:trash plan", Place::Unclear, "plan"),
+            ("in:sent in:drafts plan", Place::Unclear, "plan"),
+            ("\"in:sent\" within:sent", Place::Shown, "\"in:sent\" within:sent"),
+            ("plan in:", Place::Shown, "plan"),
+        ] {
+            let query = Query::read(typed).expect("something was typed");
+            assert_eq!((query.place, query.rest.as_str()), (place, rest), "{typed}");
+        }
+        assert_eq!(criteria("in:sent plan"), text("plan"));
+        assert_eq!(criteria("in:sent"), Criteria::All);
+        assert_eq!(Query::read("in:"), None);
+        let many = format!("{} in:sent", "word ".repeat(TERMS_MAX + 1));
+        assert_eq!(Query::read(&many).expect("a query").place, named("sent"));
     }
 }

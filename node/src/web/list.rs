@@ -4,16 +4,17 @@ use super::asking::{Folder, unexpected};
 use super::conversation::{self, Group};
 use super::form::{Fields, ranges};
 use super::login::Login;
-use super::{Trouble, page, query_of, see};
+use super::{Trouble, page, places, query_of, see};
 use axum::extract::{Path, Request};
 use axum::response::Response;
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
 use html::date::{self, Dates};
 use html::envelope::Envelope;
 use html::pages::{
-    FolderLine, Frame, Line, List, MailPage, MessagePane, Notice, Quota, Undo, marked,
+    Also, AlsoLine, FolderLine, Frame, Line, List, MailPage, MessagePane, Notice, Quota, Undo,
+    marked,
 };
-use html::query::Query;
+use html::query::{Place, Query};
 use html::settings::Settings;
 use html::structure::Plan;
 use mailstore::face::{
@@ -21,15 +22,15 @@ use mailstore::face::{
     Uid, UidSet, UserDone, UserTask, Want,
 };
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 /// Bytes of a text that are read for its first words.
 const PREVIEW_BYTES: u64 = 1024;
 
-pub async fn front(login: Login) -> Result<Response, Trouble> {
+pub async fn front(login: Login, request: Request) -> Result<Response, Trouble> {
     let (_, folders) = login.folders().await?;
     let inbox = folders.iter().find(|folder| folder.name.is_inbox()).ok_or_else(unexpected)?;
-    Ok(see(&format!("/f/{}", inbox.id.0)))
+    // What was searched for from a page without a folder goes along.
+    Ok(see(&address(&query_of(&request), inbox.id.0, &[])))
 }
 
 pub async fn folder(
@@ -37,8 +38,34 @@ pub async fn folder(
     Path(folder): Path<u32>,
     request: Request,
 ) -> Result<Response, Trouble> {
-    let view = View::open(&login, FolderId(folder), query_of(&request)).await?;
+    let fields = query_of(&request);
+    if let Some(Query { place: Place::Named(name), .. }) = Query::read(fields.get("q")) {
+        let (_, folders) = login.folders().await?;
+        // One that is unknown is told on the page.
+        if let Ok(there) = places::named(&folders, &name)
+            && there.0 != folder
+        {
+            return Ok(see(&address(&fields, there.0, &[])));
+        }
+    }
+    let view = View::open(&login, FolderId(folder), fields).await?;
     page(&view.page(&login, None).await?)
+}
+
+/// Address of a list, from the fields of a request, with some set and others left out.
+fn address(fields: &Fields, folder: u32, with: &[(&str, &str)]) -> String {
+    let mut pairs = form_urlencoded::Serializer::new(String::new());
+    let mut any = false;
+    for name in ["q", "unread", "page"] {
+        let value = with.iter().find(|(it, _)| *it == name).map(|(_, value)| *value);
+        let value = value.unwrap_or_else(|| fields.get(name));
+        if !value.is_empty() {
+            pairs.append_pair(name, value);
+            any = true;
+        }
+    }
+    let question = if any { "?" } else { "" };
+    format!("/f/{folder}{question}{}", pairs.finish())
 }
 
 /// A folder as one request sees it.
@@ -50,6 +77,10 @@ pub struct View {
     /// What the list shows of them: all, those found, or those unread.
     pub listed: UidSet,
     query: Option<Query>,
+    /// Why nothing was searched.
+    unclear: Option<String>,
+    /// What `listed` fits.
+    criteria: Criteria,
     fields: Fields,
     dates: Dates,
 }
@@ -65,20 +96,21 @@ impl View {
         let UserDone::Opened(opened) = login.user(open).await? else { return Err(unexpected()) };
         let query = Query::read(fields.get("q"));
         let unread = Criteria::Not(Box::new(Criteria::Flag(SystemFlag::Seen)));
+        let unclear = query.as_ref().and_then(|query| places::unclear(&query.place, &folders));
         let mut criteria: Vec<Criteria> =
             query.iter().map(|query| query.criteria.clone()).collect();
         criteria.extend((fields.get("unread") == "1").then_some(unread));
-        let listed = if criteria.is_empty() {
+        let is_all = criteria.is_empty();
+        let criteria = Criteria::And(criteria);
+        let listed = if unclear.is_some() {
+            UidSet::default()
+        } else if is_all {
             UidSet::clone(&opened.uids)
         } else {
-            let criteria = Arc::new(Criteria::And(criteria));
-            match login.user(UserTask::Search { folder: id, criteria }).await? {
-                UserDone::Found { uids, .. } => uids,
-                _ => return Err(unexpected()),
-            }
+            conversation::found(login, id, criteria.clone()).await?
         };
         let dates = login.dates(&settings);
-        Ok(Self { settings, infos, folders, here, listed, query, fields, dates })
+        Ok(Self { settings, infos, folders, here, listed, query, unclear, criteria, fields, dates })
     }
 
     pub fn dates(&self) -> Dates {
@@ -134,18 +166,7 @@ impl View {
 
     /// Address of this list with some fields set and others left out.
     fn address(&self, with: &[(&str, &str)]) -> String {
-        let mut pairs = form_urlencoded::Serializer::new(String::new());
-        let mut any = false;
-        for name in ["q", "unread", "page"] {
-            let value = with.iter().find(|(it, _)| *it == name).map(|(_, value)| *value);
-            let value = value.unwrap_or_else(|| self.fields.get(name));
-            if !value.is_empty() {
-                pairs.append_pair(name, value);
-                any = true;
-            }
-        }
-        let question = if any { "?" } else { "" };
-        format!("/f/{}{question}{}", self.here.id.0, pairs.finish())
+        address(&self.fields, self.here.id.0, with)
     }
 
     /// Address of a message of this list.
@@ -187,8 +208,51 @@ impl View {
         let frame = self.frame(login, title.as_deref().unwrap_or(&label)).await?;
         let shown = message.as_ref().map(|message| Uid(message.uid));
         let message = message.map(|it| MessagePane { frame: frame.clone(), ..it });
-        let list = self.list(login, label, shown).await?;
+        let (list, also) =
+            join(self.list(login, label, shown), self.also(login, &frame.folders)).await;
+        let list = List { also, ..list? };
         Ok(MailPage { frame, list, message })
+    }
+
+    /// The other folders that have what is searched for. Trash and Junk, and the folder itself, are among them when it is
+    /// searched for anywhere.
+    async fn also(&self, login: &Login, folders: &[FolderLine]) -> Also {
+        let Some(query) = self.query.as_ref().filter(|_| self.unclear.is_none()) else {
+            return Also::default();
+        };
+        let is_anywhere = query.place == Place::Anywhere;
+        let typed = match query.place {
+            Place::Named(_) => query.rest.as_str(),
+            Place::Shown | Place::Anywhere | Place::Unclear => self.typed(),
+        };
+        // A folder was asked for, and nothing else.
+        if typed.is_empty() {
+            return Also::default();
+        }
+        let here = self.here.id.0;
+        let others = folders.iter().filter(|it| it.messages > 0 && it.id != Some(here));
+        let (left_out, others): (Vec<&FolderLine>, Vec<&FolderLine>) =
+            others.partition(|it| !is_anywhere && matches!(it.icon, "trash" | "junk"));
+        let others: Vec<(u32, &FolderLine)> =
+            others.into_iter().filter_map(|it| Some((it.id?, it))).collect();
+        let ids: Vec<FolderId> = others.iter().map(|(id, _)| FolderId(*id)).collect();
+        let counts = places::counts(login, &ids, &self.criteria).await;
+        let to = |id: u32, typed: &str| address(&self.fields, id, &[("q", typed), ("page", "")]);
+        let line = |(id, it): (u32, &FolderLine), count: usize| {
+            let (name, href) = (it.name.clone(), to(id, typed));
+            (count > 0).then_some(AlsoLine { name, href, count, here: id == here })
+        };
+        let own = folders.iter().find(|it| is_anywhere && it.id == Some(here));
+        let found = usize::try_from(self.listed.len()).unwrap_or(usize::MAX);
+        let own = own.and_then(|own| line((here, own), found));
+        let found = others.iter().zip(&counts).filter_map(|(at, count)| line(*at, (*count)?));
+        let names: Vec<&str> = left_out.iter().map(|it| it.label.as_str()).collect();
+        Also {
+            folders: own.into_iter().chain(found).collect(),
+            partial: counts.iter().any(Option::is_none),
+            left_out: names.join(" and "),
+            left_out_href: to(here, &format!("in:anywhere {typed}")),
+        }
     }
 
     async fn list(
@@ -244,6 +308,8 @@ impl View {
             all_href: self.address(&[("unread", ""), ("page", "")]),
             unread_href: self.address(&[("unread", "1"), ("page", "")]),
             kind: self.here.kind(),
+            unclear: self.unclear.clone(),
+            also: Also::default(),
         })
     }
 

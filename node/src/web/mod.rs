@@ -21,6 +21,7 @@ mod list;
 mod live;
 mod login;
 mod message;
+mod places;
 mod present;
 mod rules;
 mod second_factor;
