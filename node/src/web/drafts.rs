@@ -333,7 +333,7 @@ mod tests {
     use super::*;
 
     fn part(number: u32, name: &str, bytes: u64) -> Part {
-        Part { path: vec![number], media: name.to_owned(), bytes, ..Part::default() }
+        Part { path: vec![number], file_name: name.to_owned(), bytes, ..Part::default() }
     }
 
     fn places(uid: u32, parts: &[(&str, u64)]) -> Vec<String> {
