@@ -11,7 +11,7 @@ use events::{Batch, BatchId, Content, Effect, Feeder, Input, Kinds, Limits, Memo
 use fsm::{Budget, Duration, Host, Mono, Stepped, TimerKey, TimerOp, Token};
 use mailstore::face::{
     Completion, Criteria, EventChange, FolderId, FolderInfo, FolderKind, Scope, Subscriber, Task,
-    UserDone, UserId, UserTask,
+    UserDone, UserError, UserId, UserTask,
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -376,6 +376,11 @@ impl World {
                 if let Some(folder) = look.folders.pop_front() {
                     look.known.insert(folder, uids.iter().map(|uid| uid.0).collect());
                 }
+            }
+            // Nobody reads a disabled account. It is followed until the directory is asked again: an extension that begins asks.
+            Completion::User(UserDone::Failed(UserError::Disabled)) => {
+                self.end_extension();
+                return Ok(());
             }
             // Removed, damaged, deleted meanwhile, or no master is there now: from the beginning.
             _ => {
