@@ -131,7 +131,7 @@ def check_mail(node, loads):
             for key, data in load.acknowledged.items():
                 assert bodies.get(key) == data, f"{key} was acknowledged, and is not there as it was sent"
         if folder == "INBOX":
-            assert len(node.pop3_sizes(to)) == len(bodies)
+            assert len(node.pop3_sizes(to, tries=20)) == len(bodies)
 
 
 def check_replicas(cluster, users):
