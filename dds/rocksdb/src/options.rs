@@ -82,11 +82,11 @@ pub fn columns(config: &StoreConfig, cache: &Cache) -> Vec<ColumnFamilyDescripto
     columns.chain([unused]).collect()
 }
 
-/// Small values, rewritten often, read by point and by range.
+/// Small values, rewritten often, read by point and by range. Under Zstandard a store of mail would be one hundredth smaller, and
+/// the first log-in to a large mailbox take a third longer. Blocks that earlier builds wrote with it are read.
 fn meta(config: &StoreConfig, cache: &Cache) -> Options {
     let mut options = column(config, 4);
     options.set_compression_type(DBCompressionType::Lz4);
-    options.set_bottommost_compression_type(DBCompressionType::Zstd);
     options.set_block_based_table_factory(&table(cache, 16 * 1024));
     options.set_target_file_size_base(32 << 20);
     options.set_max_bytes_for_level_base(128 << 20);

@@ -97,8 +97,14 @@ impl Index {
         let chunks = &self.chunks;
         let all = self.uids.get_or_insert_with(|| {
             let mut uids = UidSet::new();
-            for meta in chunks.iter().flat_map(|chunk| &chunk.rows.metas) {
-                uids.insert(meta.uid);
+            for metas in chunks.iter().map(|chunk| &chunk.rows.metas) {
+                let (Some(first), Some(last)) = (metas.first(), metas.last()) else { continue };
+                // Rows rise by UID: so many of them between two UIDs leave no gap.
+                if (last.uid.0 - first.uid.0) as usize == metas.len() - 1 {
+                    uids.append_range(first.uid.0, last.uid.0);
+                } else {
+                    metas.iter().for_each(|meta| uids.insert(meta.uid));
+                }
             }
             Arc::new(uids)
         });
