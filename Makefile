@@ -8,7 +8,7 @@ export CARGO_TARGET_DIR ?= $(HOME)/.cache/hikyaku/target
 CARGO_FLAGS := --release --workspace --locked
 BIN := $(CARGO_TARGET_DIR)/release/hikyaku
 
-.PHONY: help run cluster build test soak lint bench sim proto tools-build tools-test
+.PHONY: help run cluster build test soak lint bench sim proto tools-build tools-test tools-bench
 
 help:
 	@echo 'make run      build, and serve a demonstration domain on loopback ports'
@@ -25,6 +25,9 @@ tools-build:
 
 tools-test: tools-build
 	@tests/tools test
+
+tools-bench: tools-build
+	@tests/tools bench
 
 build: tools-build
 	@echo 'building (the first time RocksDB takes about ten minutes)'
@@ -46,7 +49,7 @@ soak: tools-test build
 lint: tools-build
 	@tests/lint
 
-bench: tools-test build
+bench: tools-bench build
 	@HIKYAKU_BIN=$(BIN) /usr/bin/python3 tests/bench/run.py
 
 sim: build

@@ -1,11 +1,14 @@
 #!/usr/bin/env bash
-# Installs what the outside-in tests drive: mail clients, Postfix, tmux, pytest, Chromium and what steers it. Debian; root or
-# sudo; may be run again. No service is started, and nothing that is already configured is touched.
+# Installs what the outside-in tests drive: mail clients, Postfix, tmux, pytest, Chromium and what steers it. `install.sh bench`
+# installs the peers of the benchmarks, too. Debian; root or sudo; may be run again. No service is started, and nothing that is
+# already configured is touched.
 set -euo pipefail
 
 packages=(python3 python3-pytest curl swaks msmtp isync fetchmail mutt tmux offlineimap3 getmail6 postfix
           fail2ban gcc libc6-dev procps e2fsprogs util-linux iproute2 libnet-ssleay-perl libio-socket-ssl-perl
           chromium python3-pip python3-grpcio python3-protobuf protobuf-compiler protobuf-compiler-grpc)
+peers=(dovecot-imapd dovecot-pop3d dovecot-lmtpd)
+[ "${1:-test}" = bench ] && packages+=("${peers[@]}")
 # What steers the browser, and what looks for barriers in its pages. They stand beside the build, for Debian's Python alone.
 steering=(playwright==1.65.2 axe-playwright-python==0.1.8)
 steering_dir=${HIKYAKU_BROWSER_TOOLS:-$HOME/.cache/hikyaku/browser}
@@ -50,5 +53,9 @@ echo "tests: installing ${missing[*]}"
 "${sudo[@]}" apt-get update -qq
 "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" \
     >/dev/null || { echo "tests: apt-get could not install: ${missing[*]}" >&2; exit 1; }
+# Debian would start it with the machine.
+if [[ " ${missing[*]} " == *" ${peers[0]} "* ]] && command -v systemctl >/dev/null; then
+    "${sudo[@]}" systemctl disable --quiet dovecot 2>/dev/null || true
+fi
 install_steering
 echo "tests: installed"
