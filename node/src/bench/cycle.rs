@@ -384,6 +384,8 @@ async fn retrieve(
     }
     wire.send(b"QUIT\r\n").await?;
     wire.pop3_status().await?;
+    // Closing belongs to it: the next cycle begins behind it.
+    drop(wire);
     one.stage_ends(if count > 0 { DELETE } else { WAIT });
     Ok(count)
 }
