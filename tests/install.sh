@@ -22,9 +22,13 @@ install_steering() {
     echo "${steering[*]}" >"$steering_dir/installed"
 }
 
+is_there() { dpkg-query -W -f '${Status}' "$1" 2>/dev/null | grep -q 'ok installed'; }
+
+had_dovecot=no
+is_there dovecot-core && had_dovecot=yes
 missing=()
 for p in "${packages[@]}"; do
-    dpkg-query -W -f '${Status}' "$p" 2>/dev/null | grep -q 'ok installed' || missing+=("$p")
+    is_there "$p" || missing+=("$p")
 done
 if [ ${#missing[@]} -eq 0 ]; then
     install_steering
@@ -53,8 +57,8 @@ echo "tests: installing ${missing[*]}"
 "${sudo[@]}" apt-get update -qq
 "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" \
     >/dev/null || { echo "tests: apt-get could not install: ${missing[*]}" >&2; exit 1; }
-# Debian would start it with the machine.
-if [[ " ${missing[*]} " == *" ${peers[0]} "* ]] && command -v systemctl >/dev/null; then
+# Debian would start it with the machine. One that was there before is left as it is.
+if [ "$had_dovecot" = no ] && is_there dovecot-core && command -v systemctl >/dev/null; then
     "${sudo[@]}" systemctl disable --quiet dovecot 2>/dev/null || true
 fi
 install_steering
