@@ -25,9 +25,18 @@ pub struct WorkerConfig {
     pub steps_max: usize,
 }
 
+impl WorkerConfig {
+    /// Twice as many steps as messages, for what follows from them; of one message one step, which is the ablation.
+    #[must_use]
+    pub fn of(messages_max: usize) -> Self {
+        let steps_max = if messages_max == 1 { 1 } else { messages_max * 2 };
+        Self { messages_max, steps_max }
+    }
+}
+
 impl Default for WorkerConfig {
     fn default() -> Self {
-        Self { messages_max: 256, steps_max: 512 }
+        Self::of(256)
     }
 }
 

@@ -12,6 +12,7 @@ import socket
 import subprocess
 import tempfile
 import time
+import urllib.request
 
 import procfs
 
@@ -120,6 +121,12 @@ class Hikyaku:
 
     def status(self):
         return json.loads(self.cli("status", "--json"))
+
+    def received(self):
+        """Messages taken since the start."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.ports['admin']}/metrics", timeout=30) as reply:
+            lines = reply.read().decode().splitlines()
+        return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith("hikyaku_messages_received_total"))
 
     def pid(self):
         return self.process.pid

@@ -406,8 +406,7 @@ fn start_threads(
             door: Arc::clone(&bridge.door),
             closing: closed.clone(),
         };
-        let batch = config.stages.batch as usize;
-        let worker_config = WorkerConfig { messages_max: batch, steps_max: batch * 2 };
+        let worker_config = WorkerConfig::of(config.stages.batch as usize);
         let service = Arc::clone(bridge);
         let run = move || {
             let now = (stages::Clock.mono(), stages::Clock.wall());

@@ -1,14 +1,20 @@
 //! Admission: how much work may be under way, judged by measured queue delay.
 //!
 //! A credit, weighted by bytes, is taken before a task enters and given back when its answer leaves. The number of credits
-//! follows the delay that the queues in front of the disk were seen to have (additive increase, multiplicative decrease
-//! around a target, after Welsh and Culler, "Adaptive Overload Control for Busy Internet Servers", USITS 2003): a queue of a
-//! fixed length is too long for a slow disk and too short for a fast one.
+//! follows the delay that the queues in front of the disk were seen to have (small steps up, larger ones down around a
+//! target, after Welsh and Culler, "Adaptive Overload Control for Busy Internet Servers", USITS 2003): a queue of a fixed
+//! length is too long for a slow disk and too short for a fast one. Both steps are shares of the credits that there are: one
+//! that suits a fast disk is many times the whole queue of a slow one, which then swings between empty and far too long.
 //!
 //! Invariant: credits taken never exceed what they were when the last task entered, plus that one task and what is
 //! interactive.
 
 use fsm::{Duration, Mono};
+
+/// One interval adds a 16th of the credits, or takes a quarter of them. Our choice: from what keeps a slow disk busy to what a
+/// fast one takes, a hundred times as much, is 4 s; back is 1 s.
+const STEP_UP: u64 = 16;
+const STEP_DOWN: u64 = 4;
 
 /// Documented defaults; a simulation shrinks them.
 #[derive(Clone, Debug)]
@@ -113,9 +119,9 @@ impl Admission {
         }
         let Some(delay) = self.delay_min else { return };
         self.allowed = if delay > self.limits.delay_target {
-            self.allowed / 4 * 3
+            self.allowed - self.allowed / STEP_DOWN
         } else if self.taken.saturating_mul(2) >= self.allowed {
-            self.allowed.saturating_add(self.limits.bytes_max / 32)
+            self.allowed.saturating_add(self.allowed / STEP_UP)
         } else {
             // Not used up: nothing was learnt about more.
             self.allowed
@@ -147,13 +153,24 @@ mod tests {
 
     fn run(delay_per_mib: Duration, rounds: u64) -> Admission {
         let mut admission = Admission::new(AdmissionLimits::default());
-        for round in 0..rounds {
+        go_on(&mut admission, delay_per_mib, 0..rounds);
+        admission
+    }
+
+    /// Work without end; the credits after each round.
+    fn go_on(
+        admission: &mut Admission,
+        delay_per_mib: Duration,
+        rounds: std::ops::Range<u64>,
+    ) -> Vec<u64> {
+        let round = |round: u64| {
             while admission.take(100_000) {}
             let mib = u32::try_from(admission.taken() / 1_048_576 + 1).expect("small");
             admission.observe(Mono(round * 50_000_000), delay_per_mib * mib);
             admission.give_back(admission.taken());
-        }
-        admission
+            admission.allowed()
+        };
+        rounds.map(round).collect()
     }
 
     #[test]
@@ -169,6 +186,16 @@ mod tests {
         let admission = run(Duration::from_millis(4), 400);
         let mib = admission.allowed() / 1_048_576;
         assert!((3..=7).contains(&mib), "20 ms at 4 ms a MiB is 5 MiB, not {mib}");
+    }
+
+    #[test]
+    fn the_queue_of_a_slow_disk_does_not_swing_however_much_may_be_let_in() {
+        let limits = AdmissionLimits { bytes_max: 1 << 30, ..AdmissionLimits::default() };
+        let mut admission = Admission::new(limits);
+        let allowed = go_on(&mut admission, Duration::from_millis(4), 0..400).split_off(200);
+        let (least, most) = (allowed.iter().min(), allowed.iter().max());
+        let (least, most) = (least.expect("200"), most.expect("200"));
+        assert!(most * 2 <= least * 3, "between {least} and {most}");
     }
 
     #[test]
