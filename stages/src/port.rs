@@ -216,10 +216,9 @@ impl<T> PortReceiver<T> {
         if select.try_ready().is_ok() {
             return;
         }
-        self.parking.parked.store(true, SeqCst);
+        // The channel wakes a plain thread, before a sender could look whether it sleeps: so it counts for itself.
         select.ready();
-        // No waker is set for a plain thread: the channel wakes it. The flag makes senders count it once.
-        self.parking.parked.store(false, SeqCst);
+        self.stats.wakes.fetch_add(1, Relaxed);
     }
 }
 
@@ -270,5 +269,32 @@ mod tests {
         sender.complete(Mono(0), vec![3]);
         assert_eq!(count.0.load(SeqCst), 1);
         assert_eq!(stats.snapshot("test").wakes, 1);
+    }
+
+    #[test]
+    fn a_plain_thread_that_waited_counts_as_woken() {
+        let stats = Arc::new(StageStats::default());
+        let (sender, receiver) = port(8, &stats);
+        let (taken, took) = crossbeam_channel::unbounded();
+        let thread = std::thread::spawn(move || {
+            loop {
+                match receiver.drain(Mono(0), 10, &mut Vec::new()) {
+                    Drained::Took(0) => receiver.wait(),
+                    Drained::Took(count) => taken.send(count).expect("awaited"),
+                    Drained::Disconnected => break,
+                }
+            }
+        });
+        let mut sent = 0;
+        // One that comes before the thread has looked wakes nobody.
+        while stats.snapshot("test").wakes == 0 && sent < 1000 {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+            sender.complete(Mono(0), vec![sent]);
+            sent += 1;
+            assert_eq!(took.recv(), Ok(1));
+        }
+        drop(sender);
+        thread.join().expect("it ends with its senders");
+        assert_ne!(stats.snapshot("test").wakes, 0, "{sent} messages");
     }
 }
