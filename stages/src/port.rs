@@ -8,9 +8,10 @@ use crate::StageStats;
 use crossbeam_channel::{Receiver, Sender, TryRecvError, TrySendError};
 use fsm::Mono;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Mutex, PoisonError};
-use std::task::Waker;
+use std::task::{Wake, Waker};
+use std::thread::Thread;
 
 /// Messages that travel together, and when they were sent.
 #[derive(Debug)]
@@ -24,18 +25,55 @@ struct Parking {
     /// The receiver sleeps or is about to: whoever clears this wakes it.
     parked: AtomicBool,
     waker: Mutex<Option<Waker>>,
+    senders: AtomicUsize,
 }
 
 impl Parking {
-    fn wake(&self, stats: &StageStats) {
+    /// True when the receiver slept.
+    fn wake(&self) -> bool {
         // The message was queued before this look: either the receiver sees it after it set `parked`, or we see `parked`.
-        if self.parked.load(SeqCst) && self.parked.swap(false, SeqCst) {
-            stats.wakes.fetch_add(1, Relaxed);
+        let slept = self.parked.load(SeqCst) && self.parked.swap(false, SeqCst);
+        if slept {
             let waker = self.waker.lock().unwrap_or_else(PoisonError::into_inner).clone();
             if let Some(waker) = waker {
                 waker.wake();
             }
         }
+        slept
+    }
+}
+
+/// A sender's hold on the receiver: the last one that is dropped wakes it.
+#[derive(Debug)]
+struct Tie(Arc<Parking>);
+
+impl Tie {
+    fn new(parking: &Arc<Parking>) -> Self {
+        parking.senders.fetch_add(1, SeqCst);
+        Self(Arc::clone(parking))
+    }
+}
+
+impl Clone for Tie {
+    fn clone(&self) -> Self {
+        Self::new(&self.0)
+    }
+}
+
+impl Drop for Tie {
+    fn drop(&mut self) {
+        if self.0.senders.fetch_sub(1, SeqCst) == 1 {
+            self.0.wake();
+        }
+    }
+}
+
+/// A plain thread that waits.
+struct Sleeper(Thread);
+
+impl Wake for Sleeper {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
     }
 }
 
@@ -44,9 +82,10 @@ impl Parking {
 pub struct PortSender<T> {
     completions: Sender<Parcel<T>>,
     tasks: Sender<Parcel<T>>,
-    parking: Arc<Parking>,
     stats: Arc<StageStats>,
     parcel_max: usize,
+    /// Dropped behind the channels: who is woken by it finds them closed.
+    tie: Tie,
 }
 
 impl<T> Clone for PortSender<T> {
@@ -54,9 +93,9 @@ impl<T> Clone for PortSender<T> {
         Self {
             completions: self.completions.clone(),
             tasks: self.tasks.clone(),
-            parking: Arc::clone(&self.parking),
             stats: Arc::clone(&self.stats),
             parcel_max: self.parcel_max,
+            tie: self.tie.clone(),
         }
     }
 }
@@ -86,7 +125,7 @@ impl<T> PortSender<T> {
         }
         self.stats.on_queued(messages.len() as u64);
         if self.completions.send(Parcel { sent: now, messages }).is_ok() {
-            self.parking.wake(&self.stats);
+            self.nudge();
         }
     }
 
@@ -102,7 +141,7 @@ impl<T> PortSender<T> {
         self.stats.on_queued(count);
         match self.tasks.try_send(Parcel { sent: now, messages }) {
             Ok(()) => {
-                self.parking.wake(&self.stats);
+                self.nudge();
                 Ok(())
             }
             Err(TrySendError::Full(parcel) | TrySendError::Disconnected(parcel)) => {
@@ -115,7 +154,9 @@ impl<T> PortSender<T> {
 
     /// Wakes the receiver without a message: it shall look at something else.
     pub fn nudge(&self) {
-        self.parking.wake(&self.stats);
+        if self.tie.0.wake() {
+            self.stats.wakes.fetch_add(1, Relaxed);
+        }
     }
 }
 
@@ -149,9 +190,9 @@ pub fn port<T>(
     let sender = PortSender {
         completions: complete,
         tasks: send,
-        parking: Arc::clone(&parking),
         stats: Arc::clone(stats),
         parcel_max: usize::MAX,
+        tie: Tie::new(&parking),
     };
     (sender, PortReceiver { completions, tasks, parking, stats: Arc::clone(stats) })
 }
@@ -195,7 +236,8 @@ impl<T> PortReceiver<T> {
     #[must_use]
     pub fn park(&self) -> bool {
         self.parking.parked.store(true, SeqCst);
-        if self.completions.is_empty() && self.tasks.is_empty() {
+        let is_idle = self.completions.is_empty() && self.tasks.is_empty();
+        if is_idle && self.parking.senders.load(SeqCst) > 0 {
             return true;
         }
         self.unpark();
@@ -207,26 +249,23 @@ impl<T> PortReceiver<T> {
         self.parking.parked.store(false, SeqCst);
     }
 
-    /// Sleeps this thread until something is queued, or every sender is gone.
+    /// Sleeps this thread until something is queued, every sender is gone, or somebody nudges it.
+    ///
+    /// It gives up its processor at once. To wait as the channel does, which looks again several times and yields in between,
+    /// costs a slice of others' time where processors are busy.
     pub fn wait(&self) {
-        use crossbeam_channel::Select;
-        let mut select = Select::new();
-        select.recv(&self.completions);
-        select.recv(&self.tasks);
-        if select.try_ready().is_ok() {
-            return;
+        self.set_waker(Waker::from(Arc::new(Sleeper(std::thread::current()))));
+        if self.park() {
+            while self.parking.parked.load(SeqCst) {
+                std::thread::park();
+            }
         }
-        // The channel wakes a plain thread, before a sender could look whether it sleeps: so it counts for itself.
-        select.ready();
-        self.stats.wakes.fetch_add(1, Relaxed);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::atomic::AtomicUsize;
-    use std::task::Wake;
 
     #[derive(Default)]
     struct Count(AtomicUsize);
@@ -271,30 +310,57 @@ mod tests {
         assert_eq!(stats.snapshot("test").wakes, 1);
     }
 
+    /// Takes all that comes, until the senders are gone; how many messages that were.
+    fn take_all(receiver: &PortReceiver<u64>) -> usize {
+        let mut all = 0;
+        loop {
+            match receiver.drain(Mono(0), 10, &mut Vec::new()) {
+                Drained::Took(0) => receiver.wait(),
+                Drained::Took(count) => all += count,
+                Drained::Disconnected => return all,
+            }
+        }
+    }
+
     #[test]
-    fn a_plain_thread_that_waited_counts_as_woken() {
+    fn a_waiting_thread_misses_nothing() {
+        const MESSAGES: u64 = 100_000;
         let stats = Arc::new(StageStats::default());
         let (sender, receiver) = port(8, &stats);
-        let (taken, took) = crossbeam_channel::unbounded();
-        let thread = std::thread::spawn(move || {
-            loop {
-                match receiver.drain(Mono(0), 10, &mut Vec::new()) {
-                    Drained::Took(0) => receiver.wait(),
-                    Drained::Took(count) => taken.send(count).expect("awaited"),
-                    Drained::Disconnected => break,
-                }
+        let thread = std::thread::spawn(move || take_all(&receiver));
+        let senders: Vec<_> = (0..4).map(|_| sender.clone()).collect();
+        drop(sender);
+        std::thread::scope(|scope| {
+            for (which, sender) in senders.into_iter().enumerate() {
+                scope.spawn(move || {
+                    for n in 0..MESSAGES / 4 {
+                        if which == 0 {
+                            while sender.try_send(Mono(0), vec![n]).is_err() {}
+                        } else {
+                            sender.complete(Mono(0), vec![n]);
+                        }
+                        // Often enough that the receiver sleeps between two.
+                        if n % 64 == 0 {
+                            std::thread::yield_now();
+                        }
+                    }
+                });
             }
         });
-        let mut sent = 0;
-        // One that comes before the thread has looked wakes nobody.
-        while stats.snapshot("test").wakes == 0 && sent < 1000 {
-            std::thread::sleep(std::time::Duration::from_millis(1));
-            sender.complete(Mono(0), vec![sent]);
-            sent += 1;
-            assert_eq!(took.recv(), Ok(1));
+        assert_eq!(thread.join().expect("it ends with its senders"), MESSAGES as usize);
+    }
+
+    #[test]
+    fn a_waiting_thread_ends_with_its_senders() {
+        for round in 0..1000 {
+            let stats = Arc::new(StageStats::default());
+            let (sender, receiver) = port(8, &stats);
+            let thread = std::thread::spawn(move || take_all(&receiver));
+            if round % 2 == 0 {
+                std::thread::yield_now();
+            }
+            drop(sender);
+            assert_eq!(thread.join().expect("no panic"), 0);
         }
-        drop(sender);
-        thread.join().expect("it ends with its senders");
-        assert_ne!(stats.snapshot("test").wakes, 0, "{sent} messages");
     }
 }
