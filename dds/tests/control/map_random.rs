@@ -182,18 +182,19 @@ fn apply_soundly(map: &mut ClusterMap, command: Command) {
     invariant_sound(map).unwrap();
 }
 
-/// Primaries do what is suggested. How much that was.
+/// Primaries do what is suggested. How much that was: anew, and with what was under way before, as from an order of an operator.
 fn step(
     map: &mut ClusterMap,
     rebalancer: &mut Rebalancer,
     (throttle, exhausted): (Throttle, &BTreeSet<NodeId>),
-) -> usize {
+) -> (usize, usize) {
     rebalancer.on_changed(map, &dds::cluster::Delta::whole(map), &BTreeSet::new());
     let at = Conditions { throttle, exhausted, busy: &BTreeSet::new() };
     let suggestions = rebalancer.next_changes(map, at);
-    let count = suggestions.len();
+    let suggested = suggestions.len();
     apply_soundly(map, Command::Suggest(suggestions));
-    for Suggestion { partition, expect, change } in map.suggestions.clone().into_values() {
+    let all = map.suggestions.clone();
+    for &Suggestion { partition, expect, change } in all.values() {
         let by = map.group(partition).unwrap().primary.unwrap();
         apply_soundly(map, Command::ChangeGroup { partition, expect, change, by });
         let group = map.group(partition).unwrap().clone();
@@ -203,7 +204,7 @@ fn step(
             apply_soundly(map, Command::ChangeGroup { partition, expect, change, by });
         }
     }
-    count
+    (suggested, all.len())
 }
 
 /// Three nodes with a copy of everything.
@@ -225,7 +226,7 @@ fn rest(map: &mut ClusterMap, rebalancer: &mut Rebalancer, exhausted: &[u16]) {
     let exhausted: BTreeSet<NodeId> = exhausted.iter().copied().map(NodeId).collect();
     let throttle = Throttle { repairs_max: 6, moves_max: 4 };
     for _ in 0..1000 {
-        if step(map, rebalancer, (throttle, &exhausted)) == 0 {
+        if step(map, rebalancer, (throttle, &exhausted)).1 == 0 {
             return;
         }
     }
@@ -283,9 +284,9 @@ proptest! {
                 apply_soundly(&mut map, command);
             }
             let throttle = Throttle { repairs_max: 6, moves_max };
-            let suggested = step(&mut map, &mut rebalancer, (throttle, &BTreeSet::new()));
+            let (suggested, done) = step(&mut map, &mut rebalancer, (throttle, &BTreeSet::new()));
             prop_assert!(suggested <= 6 + moves_max);
-            if suggested == 0 && (round > 2000 || !drains) {
+            if done == 0 && (round > 2000 || !drains) {
                 break;
             }
         }
