@@ -322,12 +322,18 @@ mod tests {
         }
     }
 
+    /// A thread that does so.
+    fn taker(receiver: PortReceiver<u64>) -> std::thread::JoinHandle<usize> {
+        let thread = std::thread::Builder::new();
+        thread.spawn(move || take_all(&receiver)).expect("a thread")
+    }
+
     #[test]
     fn a_waiting_thread_misses_nothing() {
         const MESSAGES: u64 = 100_000;
         let stats = Arc::new(StageStats::default());
         let (sender, receiver) = port(8, &stats);
-        let thread = std::thread::spawn(move || take_all(&receiver));
+        let thread = taker(receiver);
         let senders: Vec<_> = (0..4).map(|_| sender.clone()).collect();
         drop(sender);
         std::thread::scope(|scope| {
@@ -355,7 +361,7 @@ mod tests {
         for round in 0..1000 {
             let stats = Arc::new(StageStats::default());
             let (sender, receiver) = port(8, &stats);
-            let thread = std::thread::spawn(move || take_all(&receiver));
+            let thread = taker(receiver);
             if round % 2 == 0 {
                 std::thread::yield_now();
             }
