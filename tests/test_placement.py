@@ -25,6 +25,13 @@ def five():
         yield cluster
 
 
+def two_mailboxes(cluster):
+    """In two partitions: what is ordered for one of them must not move the other."""
+    first, *others = cluster["a"].accounts("here", *[f"there{count}" for count in range(8)])
+    partition = {it["account"]: it["partition"] for address in (first, *others) for it in cluster["a"].cli_json("where", address)}
+    return first, next(it for it in others if partition[it] != partition[first])
+
+
 def copies(cluster):
     """Replicas that are in sync, over all nodes."""
     return sum(node["in_sync"] for node in cluster.status()["nodes"])
@@ -221,7 +228,7 @@ def test_what_a_node_without_space_led_is_led_by_others():
     try:
         with cluster:
             cluster.until_whole()
-            here, there = cluster["a"].accounts("here", "there")
+            here, there = two_mailboxes(cluster)
             cluster["a"].cli("move", here, "--to", "c")
             cluster["a"].cli("move", there, "--to", "b")
             for address in (here, there):
