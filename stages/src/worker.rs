@@ -6,7 +6,7 @@
 use crate::readers::{ReadJob, ReadTask};
 use crate::writer::{CommitDone, CommitJob};
 use crate::{Clock, Drained, PortReceiver, PortSender, StageStats};
-use fsm::{Mono, Token};
+use fsm::{Mono, Token, Wall};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use vspace::store::{Read, Store, StoreError, Tier};
@@ -197,12 +197,7 @@ impl Worker {
             self.shard.accept(message);
         }
         self.inward = inward;
-        let mut out = std::mem::take(&mut self.out);
-        let mut more = self.shard.run(now, self.config.steps_max, &mut out);
-        for outward in out.drain(..) {
-            more |= self.on_outward(began, outward, host);
-        }
-        self.out = out;
+        let more = self.run(now, host);
         if !self.packets.is_empty() {
             host.packets(std::mem::take(&mut self.packets));
         }
@@ -218,6 +213,27 @@ impl Worker {
         } else {
             Turn::Rest(self.shard.next_deadline())
         }
+    }
+
+    /// Runs the shard, and goes on while memory answers its reads: each time that a turn ends with work left, the sockets are
+    /// asked between, which costs a system call. True when the steps of the turn are used up, and work is left.
+    fn run(&mut self, now: (Mono, Wall), host: &mut dyn Host) -> bool {
+        let mut left = self.config.steps_max;
+        let mut out = std::mem::take(&mut self.out);
+        let more = loop {
+            let before = self.shard.stats().steps;
+            let mut more = self.shard.run(now, left, &mut out);
+            for outward in out.drain(..) {
+                more |= self.on_outward(now.0, outward, host);
+            }
+            let stepped = self.shard.stats().steps - before;
+            left = left.saturating_sub(usize::try_from(stepped).unwrap_or(usize::MAX));
+            if !more || left == 0 {
+                break more;
+            }
+        };
+        self.out = out;
+        more
     }
 
     /// True when the shard has something to do at once.

@@ -198,3 +198,76 @@ impl Host for NoSockets {
     fn decided(&mut self, _token: fsm::Token, _verdict: Verdict) {}
     fn ready(&mut self) {}
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ::dds::{Group, Read, ReadDone, RouteKey, SortKey, StoreError, Tier};
+    use bytes::Bytes;
+
+    /// Holds nothing, and knows that without the disk.
+    struct Empty;
+
+    impl Store for Empty {
+        fn commit(&self, _groups: &[Group], _durability: Durability) -> Result<(), StoreError> {
+            Ok(())
+        }
+
+        fn read(&self, read: &Read, _tier: Tier) -> Result<ReadDone, StoreError> {
+            match read {
+                Read::Get { keys, .. } => Ok(ReadDone::Got(vec![None; keys.len()])),
+                Read::Scan { .. } => Ok(ReadDone::Scanned { entries: Vec::new(), more: false }),
+                Read::Sum { .. } => Ok(ReadDone::Miss),
+            }
+        }
+    }
+
+    /// The turns that a worker takes for one get that memory can answer.
+    fn turns_of_a_get(config: WorkerConfig) -> usize {
+        let map = DpMap { partitions: 1024, hash_key: (1, 2) };
+        let stats = Arc::new(StageStats::default());
+        let (requests, inbox) = port::<Inward>(PARCELS_MAX, &stats);
+        let (answering, answers) = port::<Inward>(PARCELS_MAX, &stats);
+        let (writer, _writes) = port(PARCELS_MAX, &stats);
+        let (readers, _reads) = port(PARCELS_MAX, &stats);
+        let around = Around {
+            port: inbox,
+            writer,
+            readers,
+            neighbours: vec![answering, requests.clone()],
+            store: Arc::new(Empty),
+            stats,
+            gauges: Arc::default(),
+            run_match: Arc::new(|_, _| Err(TaskRefusal::Unavailable)),
+        };
+        let shard = ShardConfig::new(map, BRICK, GROUPS);
+        let shard = Shard::new(shard, (Clock.mono(), Clock.wall()));
+        let mut worker = Worker::new(shard, BRICK, config, around);
+        requests.complete(Clock.mono(), founded(&map));
+        while worker.turn(&mut NoSockets) == Turn::More {}
+        let held = |route: &Bytes| map.partition_of(route).0 % u16::from(GROUPS) == 1;
+        let route = (0_u32..).map(|n| Bytes::from(n.to_string())).find(held);
+        let route = RouteKey(route.expect("half of the routes are the brick's"));
+        let request =
+            Box::new(Request::Get { route, keys: vec![SortKey(Bytes::from_static(b"key"))] });
+        let asked = Neighbour::DdsAsked { from: CLIENTS, origin: 7, request };
+        requests.complete(Clock.mono(), vec![Inward::Neighbour(asked)]);
+        let mut turns = 1;
+        while worker.turn(&mut NoSockets) == Turn::More {
+            turns += 1;
+        }
+        let mut got = Vec::new();
+        answers.drain(Clock.mono(), DRAIN_MAX, &mut got);
+        let done = |inward: &Inward| {
+            matches!(inward, Inward::Neighbour(Neighbour::DdsDone { origin: 7, .. }))
+        };
+        assert!(got.iter().any(done), "no answer among {got:?}");
+        turns
+    }
+
+    #[test]
+    fn a_turn_goes_on_while_memory_answers_within_its_steps() {
+        assert_eq!(turns_of_a_get(WorkerConfig::default()), 1);
+        assert!(turns_of_a_get(WorkerConfig::of(1)) > 1);
+    }
+}
