@@ -7,7 +7,8 @@ set -euo pipefail
 packages=(python3 python3-pytest curl swaks msmtp isync fetchmail mutt tmux offlineimap3 getmail6 postfix
           fail2ban gcc libc6-dev procps e2fsprogs util-linux iproute2 libnet-ssleay-perl libio-socket-ssl-perl
           chromium python3-pip python3-grpcio python3-protobuf protobuf-compiler protobuf-compiler-grpc)
-peers=(dovecot-imapd dovecot-pop3d dovecot-lmtpd)
+# Peers, and what samples where the time goes.
+peers=(dovecot-imapd dovecot-pop3d dovecot-lmtpd linux-perf)
 [ "${1:-test}" = bench ] && packages+=("${peers[@]}")
 # What steers the browser, and what looks for barriers in its pages. They stand beside the build, for Debian's Python alone.
 steering=(playwright==1.65.2 axe-playwright-python==0.1.8)

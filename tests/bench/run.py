@@ -19,6 +19,7 @@ import tempfile
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+import budget
 import nodes
 import procfs
 import searching
@@ -447,9 +448,32 @@ def stages(bench):
         user, system = (used[group][i] - cpu.get(group, (0, 0))[i] for i in (0, 1))
         if user + system >= messages // 10:
             bench.row(f"  CPU us, threads {group}: user + system", f"{user / messages:.1f} + {system / messages:.1f}")
+    for clients in (16, 128):
+        by_stage(bench, ours, clients)
     ablations(bench, ours)
     overload(bench, ours)
     bench.drop(ours)
+
+
+def by_stage(bench, ours, clients):
+    """Where the CPU of a message goes. Apart from what is measured, because sampling costs a few per cent."""
+    ours.rest()
+    samples = bench.scratch / "samples"
+    load = flood(bench, ours, 4700, clients, bench.secs + 1)
+    time.sleep(1)
+    cpu, had = procfs.cpu([ours.pid()]), ours.received()
+    try:
+        budget.sample(ours.pid(), bench.secs, samples)
+        each = (procfs.cpu([ours.pid()]) - cpu) / max(1, ours.received() - had) * 1e6
+        shares = budget.shares(samples)
+    except Unavailable as error:
+        return bench.row(f"CPU by stage, {clients} connections", "left out", note=str(error))
+    finally:
+        load.wait()
+    bench.save({"test": "budget", "clients": clients, "cpu_us_per_op": each, "shares": shares})
+    bench.row(f"CPU us/message by stage, sampled, {clients} connections", each)
+    for stage, share in shares.items():
+        bench.row(f"  {stage}", each * share)
 
 
 # What is taken away, and where it shows: the CPU of the workers is measured closer than the rate, which the generator shares.
@@ -507,23 +531,18 @@ def flooded(bench, server, size, clients):
     """With so many connections that deliver: goodput, and times in ms of eight IMAP sessions: the p99 of their slowest command, and STORE's."""
     # Fills their inboxes: under the flood that takes as long as a measurement.
     use_mail(bench, server, 0.1)
-    proto, port = server.entry
     had, ends = server.received(), time.time() + 120
-    flood = subprocess.Popen(
-        [load_binary(bench), "deliver", f"proto={proto}", f"port={port}", f"size={size}", f"c={clients}",
-         f"secs={bench.secs + 6}", f"warm={1 + clients / 400}"],
-        stdout=subprocess.PIPE, text=True, preexec_fn=servers.raise_files,
-    )
+    load = flood(bench, server, size, clients, bench.secs + 6)
     # Under way when every connection has, on average, delivered twice.
     while server.received() - had < 2 * clients:
-        if flood.poll() is not None or time.time() > ends:
-            flood.kill()
+        if load.poll() is not None or time.time() > ends:
+            load.kill()
             raise RuntimeError(f"overload: {clients} connections did not get under way")
         time.sleep(0.1)
     imap = use_mail(bench, server, bench.secs)
-    if flood.poll() is not None:
+    if load.poll() is not None:
         raise RuntimeError("overload: the flood ended before the IMAP sessions")
-    out = json.loads(flood.communicate()[0].splitlines()[-1])
+    out = json.loads(load.communicate()[0].splitlines()[-1])
     bench.save({"overload": out})
     if out["err"]:
         bench.say(f"overload: {out['err']} errors, the last: {out.get('lasterr')}")
@@ -534,6 +553,13 @@ def flooded(bench, server, size, clients):
         "per_s": out["per_s"], "p99": max(row["p99_us"] for row in rows.values()) / 1e3,
         "store mean": store["mean_us"] / 1e3, "store p99": store["p99_us"] / 1e3,
     }
+
+
+def flood(bench, server, size, clients, secs):
+    """Begins to deliver; the running generator."""
+    proto, port = server.entry
+    words = [f"proto={proto}", f"port={port}", f"size={size}", f"c={clients}", f"secs={secs}", f"warm={1 + clients / 400}"]
+    return subprocess.Popen([load_binary(bench), "deliver", *words], stdout=subprocess.PIPE, text=True, preexec_fn=servers.raise_files)
 
 
 def use_mail(bench, server, secs):
