@@ -4,6 +4,7 @@ import os
 import re
 import socket
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -220,27 +221,58 @@ def spoil_bodies(node, pattern):
     return spoiled
 
 
+def scrub_everything(cluster, name):
+    """Rounds, until one missed no partition: the sums of what they found, and what the last one looked at."""
+    found = {"differences": 0, "repaired": 0, "undecided": 0}
+    for _ in range(6):
+        cluster.until_whole()
+        reply = cluster[name].cli_json("scrub", code=None)
+        assert reply["missed_nodes"] == []
+        for what in found:
+            found[what] += reply["round"][what]
+        if reply["round"]["unfinished"] == 0:
+            return found, reply["round"]
+    raise AssertionError(f"no round came to its end; the last: {reply}")
+
+
+def test_a_scrub_says_that_a_partition_has_changed_hands():
+    # Slow enough for a move meanwhile.
+    with Cluster(extra='scrub_rate = "128 KiB"') as cluster:
+        cluster.until_whole()
+        (ann,) = cluster["a"].accounts("ann")
+        for number in range(6):
+            assert cluster["a"].smtp().deliver(message(f"large-{number}", size=100_000), ann)[0] == 250
+        cluster.until_whole()
+        with ThreadPoolExecutor() as pool:
+            round = pool.submit(cluster["a"].cli, "scrub", code=1)
+            time.sleep(1)
+            target = next(node for node in cluster.nodes.values() if node is not cluster.master(ann))
+            cluster["b"].cli("move", ann, "--to", target.name)
+            assert not round.done()
+            told = round.result().stdout
+        assert re.search(r" 0 differences, 0 repaired, [0-9]+ partitions not compared to their end", told), told
+        assert "scrub again" in told
+        cluster.until_whole()
+        assert cluster["a"].cli_json("scrub")["round"]["unfinished"] == 0
+
+
 def test_a_scrub_finds_what_a_disk_has_changed_and_has_it_built_anew(three):
     senders = [Sender(three["a"], to) for to in three.addresses_of_users]
     eventually(lambda: all(len(sender.acknowledged) > 20 for sender in senders), 60, "twenty messages each")
     for sender in senders:
         sender.end()
-    three.until_whole()
-    clean = three["b"].cli_json("scrub")
+    found, last = scrub_everything(three, "b")
     # One after the other: 32 partitions have one primary each.
-    assert clean["round"]["partitions"] == 32 and clean["round"]["bytes"] > 1_000_000
-    assert clean["round"]["differences"] == 0 and clean["missed_nodes"] == []
+    assert found["differences"] == 0 and last["partitions"] == 32 and last["bytes"] > 1_000_000
     three["c"].stop()
     assert spoil_bodies(three["c"], rb"This is Sender-[0-9]+-a-[0-9]*7\.") >= len(USERS)
     three["c"].start()
-    three.until_whole()
-    found = three["a"].cli_json("scrub", code=1)["round"]
+    found, _ = scrub_everything(three, "a")
     assert found["differences"] > 0 and found["repaired"] > 0 and found["undecided"] == 0
     assert sum(three[name].cli_json("status")["scrub"]["all"]["repaired"] for name in three.nodes) == found["repaired"]
     told = [line for name in three.nodes for line in three[name].cli_json("status")["scrub"]["findings"]]
     assert any("on node 3" in line and "a checksum is wrong" in line for line in told), told
-    three.until_whole()
-    assert three["a"].cli_json("scrub")["round"]["differences"] == 0
+    assert scrub_everything(three, "a")[0]["differences"] == 0
     assert all(three[name].cli_json("check")["findings"] == [] for name in three.nodes)
     # The copies of that node have to serve.
     three["a"].kill()

@@ -81,18 +81,7 @@ impl Bench {
         min_in_sync: usize,
         exhausted: &[NodeId],
     ) -> Vec<Effect> {
-        let group = ReplicaGroup {
-            version: GroupVersion(3),
-            primary: Some(ME),
-            in_sync: in_sync.to_vec(),
-            learners: Vec::new(),
-            candidates: in_sync.to_vec(),
-            consented: true,
-        };
-        let exhausted: BTreeSet<NodeId> = exhausted.iter().copied().collect();
-        let exhausted = Arc::new(exhausted);
-        let view = View { group, min_in_sync, wanted: 2, fence_at: Mono(0), exhausted };
-        self.step(Input::GroupIs(view))
+        self.step(Input::GroupIs(view(in_sync, min_in_sync, exhausted)))
     }
 
     /// A learner of a group that the peer leads.
@@ -140,6 +129,20 @@ impl Bench {
 }
 
 /// Of a member with nothing.
+/// Of a group of these, which this replica leads, and which shall be two.
+fn view(in_sync: &[NodeId], min_in_sync: usize, exhausted: &[NodeId]) -> View {
+    let group = ReplicaGroup {
+        version: GroupVersion(3),
+        primary: Some(ME),
+        in_sync: in_sync.to_vec(),
+        learners: Vec::new(),
+        candidates: in_sync.to_vec(),
+        consented: true,
+    };
+    let exhausted: BTreeSet<NodeId> = exhausted.iter().copied().collect();
+    View { group, min_in_sync, wanted: 2, fence_at: Mono(0), exhausted: Arc::new(exhausted) }
+}
+
 fn standing() -> Body {
     let nothing = Mark::default();
     Body::Stand(Stand { last: nothing, applied: nothing, whole: true, filling: None })
@@ -378,19 +381,37 @@ impl Bench {
     }
 }
 
+/// What a peer says that holds the same.
+fn the_same(column: Column, seen: Seen) -> Seen {
+    match column {
+        // Its records are its own.
+        Column::Log => Seen::Sum(dds::PageSum::default()),
+        Column::Meta | Column::Bodies => seen,
+    }
+}
+
 #[test]
 fn equal_copies_are_left_alone() {
     let mut bench = Bench::new();
     bench.serves();
-    let (passed, told) = bench.scrub(|column, seen| match column {
-        // Its records are its own.
-        Column::Log => Seen::Sum(dds::PageSum::default()),
-        Column::Meta | Column::Bodies => seen,
-    });
+    let (passed, told) = bench.scrub(the_same);
     let passed = passed.expect("done");
     assert_eq!((passed.differences, passed.repairs, passed.undecided), (0, 0, 0));
-    assert!(passed.bytes > 0 && passed.findings.is_empty());
+    assert!(passed.bytes > 0 && passed.findings.is_empty() && !passed.short);
     assert_eq!(asks(&told), []);
+}
+
+#[test]
+fn a_round_that_lacked_a_copy_says_so() {
+    let mut bench = Bench::new();
+    bench.serves();
+    bench.step(Input::GroupIs(View { wanted: 3, ..view(&[ME, PEER], 2, &[]) }));
+    let (passed, _) = bench.scrub(the_same);
+    let passed = passed.expect("done");
+    assert!(passed.short);
+    let mut round = dds::scrub::Round::default();
+    round.note(&passed);
+    assert_eq!((round.partitions, round.differences, round.unfinished), (1, 0, 1));
 }
 
 #[test]

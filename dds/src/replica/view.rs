@@ -29,14 +29,20 @@ impl View {
     /// Whether entries stay for a member that is missing or catching up.
     #[must_use]
     pub fn keeps_entries(&self) -> bool {
-        self.group.in_sync.len() < self.wanted || !self.group.learners.is_empty()
+        self.is_short() || !self.group.learners.is_empty()
+    }
+
+    /// Whether fewer members are in sync than there should be.
+    #[must_use]
+    pub fn is_short(&self) -> bool {
+        self.group.in_sync.len() < self.wanted
     }
 
     /// Whether `node` has no part in a group that is complete without it.
     #[must_use]
     pub fn needs_no(&self, node: NodeId) -> bool {
         let has_part = self.group.is_in_sync(node) || self.group.is_learner(node);
-        !has_part && self.group.primary.is_some() && self.group.in_sync.len() >= self.wanted
+        !has_part && self.group.primary.is_some() && !self.is_short()
     }
 
     /// Whether groups are logged before they are applied: not in a group of one that wants no more.

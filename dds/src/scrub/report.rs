@@ -32,6 +32,8 @@ pub struct Passed {
     pub repairs: u64,
     /// Slices of which nobody can say what they held. Nothing was repaired in this partition.
     pub undecided: u64,
+    /// Fewer copies were there to be compared than there should be.
+    pub short: bool,
 }
 
 /// What is wrong with a slice of a replica.
@@ -78,7 +80,8 @@ pub struct Round {
     pub differences: u64,
     pub repairs: u64,
     pub undecided: u64,
-    /// Partitions that could not be compared to their end: their group changed all the time, or a node was missing.
+    /// Partitions that were not, or may not have been, compared to their end: their group changed all the time, or lacked a copy,
+    /// or they changed hands during a round that somebody asked for.
     pub unfinished: u64,
     /// Milliseconds since 1970; of several rounds the oldest.
     pub ended_ms: i64,
@@ -92,6 +95,7 @@ impl Round {
         self.differences += passed.differences;
         self.repairs += passed.repairs;
         self.undecided += passed.undecided;
+        self.unfinished += u64::from(passed.short);
     }
 
     /// Adds what another part of the cluster has come to.

@@ -209,6 +209,7 @@ impl Shard {
             self.lose_tasks(|away| away.place == partition && away.target == before);
             self.lose_requests(|away| away.partition == partition && away.target == before);
         }
+        self.doubt_scrubs_of(partition);
         // Also when the seat of this node never came to lead: masters may have waited for it.
         if self.map.group(partition).is_none_or(|group| group.primary != Some(self.me())) {
             self.end_masters(partition);

@@ -3,7 +3,8 @@
 //! A round that is asked for goes to group 0, from there to all groups and to all nodes that can be reached; each of those does
 //! the same with its own groups, and answers once.
 //!
-//! Invariant: who asked is told once, also when nodes are lost meanwhile.
+//! Invariants: who asked is told once, also when nodes are lost meanwhile; and is not told that all was compared when a partition
+//! changed hands meanwhile.
 
 use crate::letter::Letter;
 use crate::names::{GroupId, MachineId};
@@ -39,6 +40,8 @@ struct Run {
     groups_left: u8,
     nodes_left: BTreeSet<NodeId>,
     missed: Vec<NodeId>,
+    /// Partitions that had no primary, or another one: their turns may have come when none of the nodes led them.
+    moved: BTreeSet<PartitionId>,
     round: Round,
 }
 
@@ -140,11 +143,14 @@ impl Shard {
         let (there, missed): (BTreeSet<_>, BTreeSet<_>) =
             others.partition(|node| self.peers.contains(node));
         let missed = missed.into_iter().collect();
+        let all = self.map.partitions();
+        let moved = all.filter(|(_, group)| group.primary.is_none()).map(|(id, _)| id).collect();
         let run = self.begin_run(Run {
             asker: Asker::Operator(token),
             groups_left: self.config.groups,
             nodes_left: there.clone(),
             missed,
+            moved,
             round: Round::default(),
         });
         if let Some(run) = run {
@@ -161,6 +167,7 @@ impl Shard {
             groups_left: self.config.groups,
             nodes_left: BTreeSet::new(),
             missed: Vec::new(),
+            moved: BTreeSet::new(),
             round: Round::default(),
         });
     }
@@ -230,6 +237,13 @@ impl Shard {
         self.end_runs();
     }
 
+    /// The primary of a partition is another: a round that is under way may look at it on neither.
+    pub(crate) fn doubt_scrubs_of(&mut self, partition: PartitionId) {
+        for run in self.scrub.iter_mut().flat_map(|scrub| scrub.runs.values_mut()) {
+            run.moved.insert(partition);
+        }
+    }
+
     fn end_runs(&mut self) {
         let Some(scrub) = &mut self.scrub else { return };
         let done = |run: &Run| run.groups_left == 0 && run.nodes_left.is_empty();
@@ -241,9 +255,13 @@ impl Shard {
     }
 
     fn end_run(&mut self, run: Run) {
-        let Run { asker, round, missed, .. } = run;
+        let Run { asker, mut round, missed, moved, .. } = run;
         match asker {
-            Asker::Operator(token) => self.out.push(Outward::Scrubbed { token, round, missed }),
+            Asker::Operator(token) => {
+                round.unfinished += moved.len() as u64;
+                self.out.push(Outward::Scrubbed { token, round, missed });
+            }
+            // The node that asked follows the map itself.
             Asker::Node(node, run) => self.post(node, Letter::Scrubbed { run, round }),
         }
     }

@@ -219,6 +219,8 @@ impl Primary {
         if scrub.advance(lasts.min()) {
             return scrub.answer(cx, Step::Read { bytes });
         }
+        // A copy that is missing now comes back as it was.
+        scrub.passed.short = core.view.is_short();
         let all = scrub.doubted.len() > self.peers.len();
         if scrub.doubted.is_empty() || all || scrub.passed.undecided > 0 {
             // Whoever is wrong, nobody is left to say what is right.
