@@ -680,7 +680,7 @@ pub struct ScrubRound {
     /// Slices of which nobody can say what they held: nothing was repaired in their partition.
     #[prost(uint64, tag = "5")]
     pub undecided: u64,
-    /// Partitions that were not, or may not have been, compared to their end: they are busy, or changed hands. Scrub again.
+    /// Partitions that were not, or may not have been, compared to their end: busy, without a copy, or changed hands. Scrub again.
     #[prost(uint64, tag = "6")]
     pub unfinished: u64,
     /// Milliseconds since 1970.
