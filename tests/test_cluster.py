@@ -1,5 +1,6 @@
 """Three nodes are one service, and go on when one of them ends."""
 
+import json
 import os
 import re
 import socket
@@ -226,8 +227,11 @@ def scrub_everything(cluster, name):
     found = {"differences": 0, "repaired": 0, "undecided": 0}
     for _ in range(6):
         cluster.until_whole()
-        reply = cluster[name].cli_json("scrub", code=None)
+        done = cluster[name].cli("--json", "scrub", code=None)
+        reply = json.loads(done.stdout)
         assert reply["missed_nodes"] == []
+        clean = reply["round"]["differences"] == reply["round"]["unfinished"] == 0
+        assert done.returncode == (0 if clean else 1), reply
         for what in found:
             found[what] += reply["round"][what]
         if reply["round"]["unfinished"] == 0:
@@ -252,8 +256,7 @@ def test_a_scrub_says_that_a_partition_has_changed_hands():
             told = round.result().stdout
         assert re.search(r" 0 differences, 0 repaired, [0-9]+ partitions not compared to their end", told), told
         assert "scrub again" in told
-        cluster.until_whole()
-        assert cluster["a"].cli_json("scrub")["round"]["unfinished"] == 0
+        scrub_everything(cluster, "a")
 
 
 def test_a_scrub_finds_what_a_disk_has_changed_and_has_it_built_anew(three):

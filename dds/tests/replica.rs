@@ -128,7 +128,6 @@ impl Bench {
     }
 }
 
-/// Of a member with nothing.
 /// Of a group of these, which this replica leads, and which shall be two.
 fn view(in_sync: &[NodeId], min_in_sync: usize, exhausted: &[NodeId]) -> View {
     let group = ReplicaGroup {
@@ -143,6 +142,7 @@ fn view(in_sync: &[NodeId], min_in_sync: usize, exhausted: &[NodeId]) -> View {
     View { group, min_in_sync, wanted: 2, fence_at: Mono(0), exhausted: Arc::new(exhausted) }
 }
 
+/// Of a member with nothing.
 fn standing() -> Body {
     let nothing = Mark::default();
     Body::Stand(Stand { last: nothing, applied: nothing, whole: true, filling: None })

@@ -456,7 +456,7 @@ def stages(bench):
 
 
 def by_stage(bench, ours, clients):
-    """Where the CPU of a message goes. Apart from what is measured, because sampling costs a few per cent."""
+    """Where the CPU of a message goes. Apart from what is measured, because sampling costs CPU too."""
     ours.rest()
     samples = bench.scratch / "samples"
     load = flood(bench, ours, 4700, clients, bench.secs + 1)

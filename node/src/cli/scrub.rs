@@ -25,7 +25,7 @@ pub async fn scrub(cli: &Cli) -> anyhow::Result<ExitCode> {
             text.push_str("nobody can say who is right: the logs of the nodes name the places\n");
         }
         if round.unfinished > 0 {
-            text.push_str("partitions changed while they were compared: scrub again when all copies are in sync\n");
+            text.push_str("partitions lacked a copy, or changed meanwhile: scrub again when all copies are in sync\n");
         }
         for node in &reply.missed_nodes {
             text.push_str(&format!("node {node} was not there: scrub again when it is up\n"));
