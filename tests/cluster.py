@@ -121,18 +121,26 @@ class Cluster:
         return self.alive()[0].cli_json("status", code=None)
 
     def until_whole(self, nodes=None, seconds=30):
-        """Until every partition has all of its replicas on so many nodes."""
+        """Until every partition has all of its replicas on so many nodes, and all of them know it."""
         wanted = nodes or len(self.nodes)
 
-        def whole():
-            status = self.status()
-            up = [node for node in status["nodes"] if node["state"] == "up" and not node["draining"]]
-            partitions = status["partitions"]
-            settled = status["cluster_state"]["min_in_sync"] == status["cluster_state"]["min_in_sync_wanted"]
-            troubles = partitions["under_replicated"] + partitions["unavailable"] + status["cluster_state"]["moves"]
+        def up(status):
+            return [node["name"] for node in status["nodes"] if node["state"] == "up" and not node["draining"]]
+
+        def is_whole(status):
+            partitions, cluster = status["partitions"], status["cluster_state"]
+            settled = cluster["min_in_sync"] == cluster["min_in_sync_wanted"]
+            troubles = partitions["under_replicated"] + partitions["unavailable"] + cluster["moves"]
             # The votes of a new disk count only when all know.
             votes = sum(node["voter"] for node in status["nodes"]) >= VOTERS[min(wanted, 5)]
-            return len(up) == wanted and settled and troubles == 0 and votes
+            return len(up(status)) == wanted and settled and troubles == 0 and votes
+
+        def whole():
+            first = self.status()
+            # Who has just started again hears a moment later than the others that it counts.
+            return is_whole(first) and all(
+                is_whole(self[name].cli_json("status", code=None)) for name in up(first)
+            )
 
         eventually(whole, seconds, "that every partition has its replicas")
 
