@@ -4,7 +4,7 @@
 # already configured is touched.
 set -euo pipefail
 
-packages=(python3 python3-pytest curl swaks msmtp isync fetchmail mutt tmux offlineimap3 getmail6 postfix
+packages=(python3 python3-pytest python3-pytest-xdist curl swaks msmtp isync fetchmail mutt tmux offlineimap3 getmail6 postfix
           fail2ban gcc libc6-dev procps e2fsprogs util-linux iproute2 libnet-ssleay-perl libio-socket-ssl-perl
           chromium python3-pip python3-grpcio python3-protobuf protobuf-compiler protobuf-compiler-grpc)
 # Peers, and what samples where the time goes.
