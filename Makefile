@@ -30,7 +30,7 @@ tools-bench: tools-build
 	@tests/tools bench
 
 build: tools-build
-	@echo 'building (the first time with RocksDB, twenty minutes or so on two cores)'
+	@echo 'building (the first time with RocksDB: allow half an hour on two cores)'
 	@cargo build $(CARGO_FLAGS)
 
 run: build
