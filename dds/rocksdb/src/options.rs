@@ -114,7 +114,7 @@ fn bodies(config: &StoreConfig, cache: &Cache) -> Options {
     options.set_blob_compaction_readahead_size(2 << 20);
     options.set_target_file_size_base(16 << 20);
     options.set_max_bytes_for_level_base(64 << 20);
-    // As of Meta; but a file is small, and nobody seeks here. It bounds the garbage in blob files that no compaction has seen yet.
+    // As of Meta; clients read by key here. It bounds the garbage in blob files that no compaction has seen yet.
     options.set_level_zero_file_num_compaction_trigger(16);
     options
 }
